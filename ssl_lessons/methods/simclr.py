@@ -1,0 +1,38 @@
+"""SimCLR (Chen et al. 2020, https://arxiv.org/abs/2002.05709)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lessons.encoders import projection_head
+from ssl_lessons.errors import InputError
+from ssl_lessons.losses import nt_xent
+from ssl_lessons.methods.base import Method
+
+
+class SimCLR(Method):
+    """Two views of an image must find each other among all views of the batch.
+
+    hidden_dim: width of the projector's hidden layer (default: the encoder's).  out_dim: width of z.
+    batch_norm: BatchNorm after the projector's hidden layer.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        temperature: float = 0.2,
+        hidden_dim: int | None = None,
+        out_dim: int = 128,
+        batch_norm: bool = True,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projection_head(encoder.dim, hidden_dim or encoder.dim, out_dim, batch_norm=batch_norm)
+        self.temperature = temperature
+
+    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        if len(views) != 2:
+            raise InputError(f"SimCLR compares two views of every image, got {len(views)}")
+        z1, z2 = self.projector(self.encoder(torch.cat(views))).chunk(2)
+        return nt_xent(z1, z2, self.temperature)

@@ -1,0 +1,75 @@
+"""Optimisers by name, LARS, and the warm-up + cosine schedule."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from ssl_lessons.errors import InputError
+
+
+class LARS(torch.optim.Optimizer):
+    """Layer-wise adaptive rate scaling with momentum (You et al. 2017, https://arxiv.org/abs/1708.03888).
+
+    Every tensor w takes the step  v <- momentum v + lr * ratio * (g + weight_decay w),  w <- w - v,
+    with  ratio = trust |w| / |g + weight_decay w|  (1 for biases and normalisation weights, which are also
+    spared the decay, as SimCLR does; and 1 where a norm is zero).  The paper's own denominator is
+    |g| + weight_decay |w|; SimCLR's and most later code takes the norm of the sum, as here.
+    """
+
+    def __init__(self, params, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3):
+        super().__init__(
+            params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
+        )
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for w in (p for p in group["params"] if p.grad is not None):
+                update = w.grad
+                if w.ndim > 1:
+                    update = update + group["weight_decay"] * w
+                    w_norm, u_norm = w.norm(), update.norm()
+                    adapted = (w_norm > 0) & (u_norm > 0)
+                    update = update * torch.where(adapted, group["trust"] * w_norm / u_norm, 1.0)
+                v = self.state[w].setdefault("momentum", torch.zeros_like(w))
+                v.mul_(group["momentum"]).add_(update, alpha=group["lr"])
+                w.sub_(v)
+
+
+OPTIMIZERS = {
+    "adamw": torch.optim.AdamW,
+    "sgd": lambda groups, **kw: torch.optim.SGD(groups, momentum=0.9, **kw),
+    "lars": LARS,
+}
+
+
+def build_optimizer(module: nn.Module, name: str, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """"adamw", "sgd" (momentum 0.9) or "lars" (momentum 0.9) over the module's trainable parameters.
+
+    Biases and normalisation weights (one-dimensional tensors) are not decayed.
+    Raises InputError for an unknown name, lr <= 0 or weight_decay < 0.
+    """
+    if name not in OPTIMIZERS:
+        raise InputError(f"unknown optimizer {name!r}; choose from {', '.join(OPTIMIZERS)}")
+    if not (lr > 0 and math.isfinite(lr)) or not weight_decay >= 0:
+        raise InputError(f"need lr > 0 and weight_decay >= 0, got lr={lr}, weight_decay={weight_decay}")
+    params = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in params if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return OPTIMIZERS[name]([g for g in groups if g["params"]], lr=lr)
+
+
+def warmup_cosine(step: int, steps: int, warmup_steps: int) -> float:
+    """Factor on the peak learning rate at `step` of 0 .. steps - 1: linear warm-up, then one half cosine to 0.
+
+    The warm-up reaches 1 at step `warmup_steps` (Goyal et al. 2017); the decay has no restarts
+    (Loshchilov & Hutter 2017, eq. 5, first period).
+    """
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
