@@ -1,6 +1,6 @@
 """How many augmented views per second: this package, torchvision and kornia, same operations, same images.
 
-    python benchmarks/augment.py --size 96 --batch 256 --threads 2 --repeats 7
+    uv run --group bench python benchmarks/augment.py --size 96 --batch 256 --threads 2 --repeats 7
 
 Every contestant turns a uint8 batch [N, 3, S, S] into one normalized float32 view per image, with SimCLR's
 policy (crop, flip, colour jitter, grayscale), without and with its Gaussian blur. They take turns inside
@@ -11,18 +11,12 @@ workers would multiply them by the number of cores.
 """
 
 import argparse
-import datetime
-import json
-import os
-import platform
 import statistics
-import sys
 import time
 import warnings
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
+from _record import record
 from torchvision.transforms import v2
 
 from ssl_lessons.views import Policy, augment
@@ -108,8 +102,6 @@ def main():
     parser.add_argument("--batch", type=int, default=256, help="images per call")
     parser.add_argument("--threads", type=int, default=2, help="threads torch may use")
     parser.add_argument("--repeats", type=int, default=7, help="timed rounds")
-    default_out = Path(__file__).resolve().parent.parent / "data" / "results" / "augment.json"
-    parser.add_argument("--out", type=Path, default=default_out, help="JSON file to write")
     options = parser.parse_args()
     if min(options.size, options.batch, options.threads, options.repeats) < 1:
         parser.error("size, batch, threads and repeats must be at least 1")
@@ -140,27 +132,7 @@ def main():
             rate = "".join(f"{v:10,.1f}" for v in (value, min(rates[name]), max(rates[name])))
             print(f"{name:46}{rate}{value / kornia:10.2f}")
 
-    report = {
-        "command": " ".join(["python", "benchmarks/augment.py", *sys.argv[1:]]),
-        "date": datetime.date.today().isoformat(),
-        "options": {name: getattr(options, name) for name in ("size", "batch", "threads", "repeats")},
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("torch", "torchvision", "kornia", "pillow")},
-        "machine": {"processor": processor(), "cpu_count": os.cpu_count(), "system": platform.system()},
-        "results": results,
-    }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"\nwritten: {os.path.relpath(options.out)}")
-
-
-def processor():
-    """The processor's name: platform.processor() is empty or generic on Linux, /proc/cpuinfo names it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    print("saved", record("augment", results, ("torch", "torchvision", "kornia", "pillow")).name)
 
 
 if __name__ == "__main__":

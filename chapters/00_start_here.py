@@ -172,7 +172,7 @@ print("agrees with ssl_lessons.losses.nt_xent:", agree)
 # to show you whether anything is being learned: `kNN` classifies a picture by a vote of its nearest neighbours.
 
 # %%
-STEPS = 300
+STEPS = 350
 
 simclr = recipe.build(SEED)
 history = pretrain(
@@ -253,7 +253,7 @@ scores["supervised, 100 labels"] = [supervised_score(draw) for draw in range(DRA
 plots.show(
     plots.bars(
         {name: [100 * s for s in values] for name, values in scores.items()},
-        title="With 100 labels, the encoder that never saw a label in training wins",
+        title="100 labels go furthest on features that were learned without any",
         xlabel="test accuracy with 100 labels (%); dots: five draws",
         chance=10,
     ),
@@ -264,19 +264,25 @@ plots.show(
 )
 
 # %%
+def knn(name: str, subset=slice(None)) -> float:
+    train_x, test_x = features[name]
+    return evaluation.knn_accuracy(train_x[subset], train.labels[subset], test_x, test.labels)
+
+
 def row(name: str) -> dict:
     values = torch.tensor(scores[name])
-    line = {"representation": name, "probe": float(values.mean()), "spread": float(values.std())}
+    line = {"representation": name, "probe, 100 labels": float(values.mean()), "spread": float(values.std())}
     if name in features:
-        train_x, test_x = features[name]
-        line["kNN"] = evaluation.knn_accuracy(train_x, train.labels, test_x, test.labels)
+        draws = [data.label_subset(train.labels, 10, seed=SEED + draw) for draw in range(DRAWS)]
+        line["kNN, 100 labels"] = sum(knn(name, draw) for draw in draws) / DRAWS
+        line["kNN, 2,000 labels"] = knn(name)
     return line
 
 
-table = [row(name) for name in scores] + [{"representation": "chance", "probe": 0.1, "kNN": 0.1}]
+guess = dict.fromkeys(("probe, 100 labels", "kNN, 100 labels", "kNN, 2,000 labels"), 0.1)
 plots.table(
-    table,
-    caption="Linear probe with 100 labels (mean and spread over five draws), kNN with 2,000 labels",
+    [row(name) for name in scores] + [{"representation": "chance"} | guess],
+    caption="Test accuracy; the probe's spread is over five draws of labels",
     floatfmt=".1%",
 )
 means = {name: sum(v) / DRAWS for name, v in scores.items()}
@@ -284,6 +290,10 @@ assert means["SimCLR, no labels"] > means["untrained encoder"] + 0.15
 assert means["SimCLR, no labels"] > means["supervised, 100 labels"]
 
 # %% [markdown]
+# Do not overlook the last column. With 2,000 labels, a vote of neighbours in *pixel* space does well too: among so many
+# labelled pictures there is often one that nearly coincides with yours. Labels in plenty forgive a poor
+# representation. The point of a good one is the first column, where labels are scarce.
+#
 # And the puzzle? Ask the trained features the question that pixels could not answer.
 
 # %%
@@ -341,7 +351,7 @@ def factor_scores(name: str) -> dict[str, float]:
 
 kept = {name: factor_scores(name) for name in ("untrained encoder", "SimCLR, no labels", "without colour jitter")}
 plots.show(
-    plots.factor_bars(kept, title="SimCLR keeps the kind and forgets the hues; without colour jitter it is the reverse"),
+    plots.factor_bars(kept, title="With colour jitter the kind is kept and the object's hue forgotten; without it, hues stay"),
     alt="Grouped bars of how well each generating factor can be read from three encoders. "
     + " ".join(
         f"{name}: kind {k['kind']:.2f}, object hue {k['object_hue']:.2f}, background hue {k['background_hue']:.2f}."

@@ -48,7 +48,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from ssl_lessons import data, evaluation, exercises, losses, plots, recipes, temperature_widget, views, widgets
+from ssl_lessons import data, evaluation, exercises, losses, plots, recipes, views, widgets
 from ssl_lessons.diagnostics import feature_std
 from ssl_lessons.methods import Method
 from ssl_lessons.pretraining import Monitor, pretrain
@@ -307,7 +307,7 @@ for i, color in zip(INFORMATION, plots.COLORS):
     ax.plot(SIZES, [bound[i, k] for k in SIZES], "o-", color=color, markersize=4, label=f"I = {i:g}")
     ax.axhline(i, color=color, linestyle=":", linewidth=0.8)
 ax.plot(SIZES, [math.log(k) for k in SIZES], color="black", linestyle="--", label="ceiling log K")
-ax.set(xscale="log", xticks=SIZES, xticklabels=SIZES, ylim=(0, 9), xlabel="candidates K",
+ax.set(xscale="log", xticks=SIZES, xticklabels=SIZES, ylim=(0, 11), xlabel="candidates K",
        ylabel="certified: log K - loss (nats)",
        title="Even the perfect critic certifies at most log K")
 ax.minorticks_off()
@@ -570,7 +570,7 @@ results["pixels"] = evaluate("raw pixels", evaluation.pixels(train.images), eval
 results["untrained"] = evaluate_run("untrained encoder", fresh)
 for name, (method, history) in runs.items():
     results[name] = evaluate_run(f"SimCLR, {name}", method.encoder, history)
-HEADINGS = {"name": "representation", "probe": "probe, 100 labels", "std": "spread over 3 draws",
+HEADINGS = {"name": "representation", "probe": "probe, 100 labels", "std": f"spread over {DRAWS} draws",
             "knn": "kNN, 1,500 labels",
             "std_z": "feature std", "loss": "loss", "bound": "log 511 - loss (nats)"}
 FORMATS = {"probe": ".1%", "std": ".1%", "knn": ".1%", "std_z": ".2f", "loss": ".2f", "bound": ".2f"}
@@ -578,9 +578,9 @@ plots.table(list(results.values()),
             f"After {STEPS} steps of {N} pictures, tested on {len(test):,} pictures", HEADINGS, FORMATS)
 
 # %% [markdown]
-# Compare the last two columns you know the meaning of. The run without tint certifies far more information
-# between the two views than the run with tint, out of $\log 511\approx 6.24$ nats. And its features are of
-# little use for telling the objects apart: it has rebuilt the colour meter. **A higher bound is not a better
+# Compare the probe with the last column. The run without tint certifies far more information between the two
+# views than the run with tint, out of $\log 511\approx 6.24$ nats. And its features are of little use for
+# telling the objects apart: it has rebuilt the colour meter. **A higher bound is not a better
 # representation.** What the views share decides *which* information the loss can be earned with; the tint
 # makes colour worthless, so that shape is what is left ([Chen et al.,
 # 2020](https://arxiv.org/abs/2002.05709), section 3.1, saw it with colour histograms of real photographs).
@@ -785,8 +785,6 @@ def printed_nt_xent(z1, z2):
     return -(weights.gather(1, partner[:, None])[:, 0] / weights.sum(dim=1)).mean()
 
 
-
-
 def gradient_of(loss, z1, z2) -> torch.Tensor:
     """d loss / d embeddings, [2N, D]"""
     a = torch.cat([z1, z2]).double().requires_grad_()
@@ -909,13 +907,13 @@ plots.table(rows, "Trained embeddings of 256 pictures at temperature 0.1",
             {"loss": "loss", "value": "value", "z1": "gradient norm, z1", "z2": "gradient norm, z2",
              "pairs": "pairs compared",
              "cosine": "cosine with NT-Xent's gradient"},
-            {"value": ".2f", "z1": ".3f", "z2": ".3f", "pairs": ".0%", "cosine": ".2f"})
+            {"value": ".2f", "z1": ".3f", "z2": ".3f", "pairs": ".0%", "cosine": ".3f"})
 
 # %% [markdown]
-# Both views get a gradient in the one-sided loss, and it points much the same way. What is lost: views are
-# compared with the *other* set only, so half of the pairs are never pushed apart, and chance is $\log N$
-# instead of $\log(2N-1)$. Only a `detach` leaves the second branch without a gradient, as in MoCo, whose
-# negatives come from a queue. *How to see it*: the value at the first steps, when all is still chance.
+# Both views get a gradient in the one-sided loss, and in this batch it points the same way. What changes:
+# views are compared with the *other* set only, so half of the pairs are never compared, and chance is
+# $\log N$ instead of $\log(2N-1)$. Only a `detach` leaves the second branch without a gradient, as in MoCo,
+# whose negatives come from a queue. *How to see it*: the value at the first steps, when all is still chance.
 
 # %% [markdown]
 # ## Play: the temperature slider
@@ -928,11 +926,11 @@ plots.table(rows, "Trained embeddings of 256 pictures at temperature 0.1",
 # negatives alike?
 
 # %%
-crowds = temperature_widget.crowds(z1, z2)
+crowds = widgets.temperature.crowds(z1, z2)
 widgets.explore(
-    partial(temperature_widget.render_weights, batch=crowds), temperature_widget.controls(),
+    partial(widgets.temperature.render_weights, batch=crowds), widgets.temperature.controls(),
     static=[{"tau": tau, "anchor": anchor} for anchor in ("hard", "easy") for tau in (0.05, 0.2, 1.0)],
-    alt=partial(temperature_widget.describe_weights, batch=crowds), columns=3,
+    alt=partial(widgets.temperature.describe_weights, batch=crowds), columns=3,
 )
 
 # %% [markdown]

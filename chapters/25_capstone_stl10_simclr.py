@@ -244,9 +244,10 @@ plots.show(
 # ### How many labels do you need?
 
 # %%
-PER_CLASS, CURVE_DRAWS, SUPERVISED_DRAWS, SUPERVISED_STEPS = (2, 5, 10, 25), 3, 2, 80
+PER_CLASS, CURVE_DRAWS, SUPERVISED_DRAWS = (2, 5, 10, 25), 3, 2
+SUPERVISED_STEPS = 80 if REHEARSAL else 1000
 
-fresh = encoders.untrained(simclr.encoder, seed=SEED + 1)
+fresh = encoders.untrained(simclr.encoder, seed=SEED + 1).to(device)
 features = {
     name: tuple(evaluation.extract_features(encoder, s.images) for s in (images.train, images.test))
     for name, encoder in (("SimCLR", simclr.encoder), ("untrained", fresh))

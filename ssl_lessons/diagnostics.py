@@ -125,7 +125,8 @@ _ADVICE = {
          "NaN or infinity in the input images"),
         "go back to the last good checkpoint and train on with a tenth of the learning rate"),
     "complete collapse": (
-        ("nothing in the loss pushes embeddings apart: no negatives, stop-gradient or variance term", "the learning rate is too high, or weight decay has won",
+        ("nothing in the loss pushes embeddings apart: no negatives, stop-gradient or variance term",
+         "the learning rate is too high, or weight decay has won",
          "the encoder gets the same or empty images"),
         "check that the term or branch that prevents collapse is active, then halve the learning rate"),
     "dimensional collapse": (

@@ -73,7 +73,9 @@ def batch_indices(n: int, batch_size: int, step: int, seed: int) -> Tensor:
 
 
 def _autocast(device: torch.device, amp: bool):
-    dtype = torch.bfloat16 if device.type == "cpu" or torch.cuda.is_bf16_supported(False) else torch.float16
+    # bfloat16 needs an Ampere card; older ones (a T4) only emulate it, slowly.
+    modern = device.type == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)
+    dtype = torch.bfloat16 if modern else torch.float16
     return torch.autocast(device.type, dtype=dtype, enabled=amp), dtype
 
 

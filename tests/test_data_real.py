@@ -499,8 +499,8 @@ def test_folder_reads_grey_transparent_oblong_and_rotated_images(tmp_path):
     for split in ("train", "test"):
         root, _, files = real._class_folders(tmp_path)
         in_test = real._in_test(root, files)
-        kept = [Path(f).stem for (f, _), t in zip(files, in_test) if t == (split == "test")]
-        images |= dict(zip(kept, real.folder(tmp_path, split, size=16).images))
+        kept = [Path(f).stem for (f, _), t in zip(files, in_test, strict=True) if t == (split == "test")]
+        images |= dict(zip(kept, real.folder(tmp_path, split, size=16).images, strict=True))
     assert (images["grey"] == 77).all()
     assert images["alpha"][:, 8, 8].tolist() == [10, 20, 30]
     assert (images["wide"] == 255).all()

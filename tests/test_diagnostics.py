@@ -103,7 +103,7 @@ def test_uniformity_equals_the_double_loop():
     z = normal(12, 3)
     unit = [[v / math.sqrt(sum(w * w for w in row)) for v in row] for row in z.tolist()]
     for t in (2, 3.5):
-        terms = [math.exp(-t * sum((a - b) ** 2 for a, b in zip(unit[i], unit[j])))
+        terms = [math.exp(-t * sum((a - b) ** 2 for a, b in zip(unit[i], unit[j], strict=True)))
                  for i in range(12) for j in range(12) if i < j]
         assert uniformity(z, t) == pytest.approx(math.log(sum(terms) / len(terms)))
 
@@ -112,7 +112,7 @@ def test_alignment_equals_the_loop():
     z1, z2 = normal(12, 3), normal(12, 3, seed=1)
     for alpha in (1, 2, 3):
         total = 0.0
-        for a, b in zip(z1.tolist(), z2.tolist()):
+        for a, b in zip(z1.tolist(), z2.tolist(), strict=True):
             na, nb = math.hypot(*a), math.hypot(*b)
             total += math.dist([x / na for x in a], [y / nb for y in b]) ** alpha
         assert alignment(z1, z2, alpha) == pytest.approx(total / 12)

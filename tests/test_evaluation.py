@@ -94,7 +94,8 @@ def test_pixels():
 def naive_knn(train_x, train_y, test_x, test_y, k, temperature):
     correct = 0
     for x, y in zip(test_x.double(), test_y.tolist(), strict=True):
-        similarity = [(float(x @ t / (x.norm() * t.norm())), int(c)) for t, c in zip(train_x.double(), train_y)]
+        pairs = zip(train_x.double(), train_y, strict=True)
+        similarity = [(float(x @ t / (x.norm() * t.norm())), int(c)) for t, c in pairs]
         votes = {}
         for s, c in sorted(similarity, reverse=True)[:k]:
             votes[c] = votes.get(c, 0.0) + math.exp(s / temperature)

@@ -27,7 +27,7 @@ def crowd(k=7, d=5, seed=1):
 
 def cosine(a, b):
     a, b = a.tolist(), b.tolist()
-    dot = sum(x * y for x, y in zip(a, b))
+    dot = sum(x * y for x, y in zip(a, b, strict=True))
     return dot / math.sqrt(sum(x * x for x in a)) / math.sqrt(sum(y * y for y in b))
 
 
@@ -47,7 +47,7 @@ def loop_info_nce(query, positive, negatives=None, temperature=0.1):
 
 def loop_nt_xent(z1, z2, temperature=0.2):
     """Chen et al. 2020, eq. 1, with views 2k-1 and 2k of image k side by side, as the paper numbers them."""
-    z = [row for both in zip(z1.double(), z2.double()) for row in both]
+    z = [row for both in zip(z1.double(), z2.double(), strict=True) for row in both]
 
     def ell(i, j):
         others = sum(math.exp(cosine(z[i], z[k]) / temperature) for k in range(len(z)) if k != i)

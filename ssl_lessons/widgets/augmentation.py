@@ -73,4 +73,5 @@ class Augmentations:
 
     def alt(self, **strengths: float) -> str:
         on = [f"{name} {value:.2g}" for name, value in strengths.items() if value]
-        return f"{len(self.images)} pictures and {self.views} random views of each, with {', '.join(on) or 'nothing'} on."
+        what = ", ".join(on) or "nothing"
+        return f"{len(self.images)} pictures and {self.views} random views of each, with {what} on."

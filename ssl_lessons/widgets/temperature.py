@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from . import plots
-from .errors import InputError
-from .widgets import Choice, Slider
+from ssl_lessons import plots
+from ssl_lessons.errors import InputError
+from ssl_lessons.widgets.core import Choice, Slider
 
 TENTHS = 10
 

@@ -1,0 +1,191 @@
+"""A live widget in a real JupyterLab: run the cells, press the arrow keys, read what the reader would see.
+
+Needs Chromium and JupyterLab; skipped where one is missing. Chromium is driven over the DevTools protocol.
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+
+import pytest
+
+from ssl_lessons import book
+
+for package in ("jupyterlab", "jupytext", "ipykernel", "ipywidgets", "websocket"):
+    pytest.importorskip(package, reason=f"the browser test needs the Python package {package}")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+if CHROMIUM is None:
+    pytest.skip("the browser test needs the program `chromium`", allow_module_level=True)
+
+DEADLINE = 90  # seconds for each step: a busy machine starts a kernel and imports torch in half a minute
+TOKEN = "browser-test"
+CHAPTER = """
+# %%
+from ssl_lessons import plots
+from ssl_lessons.widgets import Slider, explore
+
+def render(tau):
+    if tau > 1.9:
+        raise ValueError("<tau> is too large")
+    fig, ax = plots.new_figure(2, 1)
+    ax.barh([0], [tau])
+    ax.set_xlim(0, 2)
+    return fig
+
+explore(render, {"tau": Slider(.02, 2, .1, "temperature", log=True)},
+        static=[{"tau": .05}, {"tau": 1.0}], alt=lambda tau: f"a bar of length {tau:.3g}")
+"""
+STATIC_PICTURE = "[...document.querySelectorAll('.jp-OutputArea img')].find(i => !i.closest('.widget-html'))"
+LIVE_PICTURE = "document.querySelector('.widget-html img')"
+LIVE_ERROR = "document.querySelector('.widget-html [role=alert]')?.textContent"
+HANDLE = "document.querySelector('.widget-slider .noUi-handle')"
+READOUT = "Number(document.querySelector('.widget-slider .widget-readout').textContent)"
+KEY_CODES = {"ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35}
+
+
+def wait_for(what, ask):
+    """The first true answer of `ask()`; an error that says what never came after DEADLINE seconds."""
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        try:
+            if answer := ask():
+                return answer
+        except (OSError, ValueError):  # not listening yet, or a file half written
+            pass
+        time.sleep(0.2)
+    raise TimeoutError(f"{what}: not within {DEADLINE} s")
+
+
+class Page:
+    """One browser tab, by its DevTools address."""
+
+    def __init__(self, address):
+        import websocket
+
+        self._socket = websocket.create_connection(address, timeout=DEADLINE, suppress_origin=True)
+        self._sent = 0
+
+    def command(self, method, **parameters):
+        self._sent += 1
+        self._socket.send(json.dumps({"id": self._sent, "method": method, "params": parameters}))
+        while True:  # events arrive between the answers
+            answer = json.loads(self._socket.recv())
+            if answer.get("id") == self._sent:
+                return answer.get("result", {})
+
+    def js(self, expression):
+        """The value of a JavaScript expression; None where it throws, as while the page is loading."""
+        answer = self.command("Runtime.evaluate", expression=expression, returnByValue=True)
+        return answer.get("result", {}).get("value")
+
+    def until(self, expression):
+        try:
+            return wait_for(expression, lambda: self.js(expression))
+        except TimeoutError as error:
+            seen = self.js("document.body.innerText") or ""
+            raise TimeoutError(f"{error}; the page shows:\n{seen[-2000:]}") from None
+
+    def press(self, key):
+        for event in ("keyDown", "keyUp"):
+            code = KEY_CODES[key]
+            self.command("Input.dispatchKeyEvent", type=event, key=key, code=key, windowsVirtualKeyCode=code)
+
+    def picture(self, element):
+        """Alt text and source of an `<img>` that has been decoded; None while there is none."""
+        ready = f"(i => i && i.complete && i.naturalWidth > 0 ? [i.alt, i.src] : null)({element})"
+        return self.until(ready)
+
+    def close(self):
+        self._socket.close()
+
+
+def stop(process):
+    """End a process: politely first, so that JupyterLab can end its kernel and Chromium its children."""
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def start_lab(folder):
+    """A JupyterLab that serves one chapter of `folder` and knows no settings of the user: process, address."""
+    (folder / "chapters").mkdir()
+    (folder / "chapters" / "00_slider.py").write_text(CHAPTER)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = book.lab_command("00", browser=False, port=port, chapters=folder / "chapters") + [
+        f"--IdentityProvider.token={TOKEN}",
+        "--expose-app-in-browser",  # window.jupyterapp
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
+    own = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    environment = {**os.environ, **own, "IPYTHONDIR": str(folder / "ipython"), "OMP_NUM_THREADS": "1"}
+    with open(folder / "lab.log", "w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    return process, f"http://127.0.0.1:{port}"
+
+
+def start_chromium(folder):
+    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    flags += " --disable-component-update --disable-sync --disable-dev-shm-usage --no-proxy-server"
+    flags += f" --window-size=1200,1600 --remote-debugging-port=0 --user-data-dir={folder / 'profile'}"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([CHROMIUM, *flags.split(" "), "about:blank"], **quiet)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The chapter open in the browser, all its cells run, the live widget on the screen."""
+    folder = tmp_path_factory.mktemp("lab")
+    download = urllib.request.build_opener(urllib.request.ProxyHandler({})).open  # a proxy cannot see 127.0.0.1
+    lab, address = start_lab(folder)
+    chromium = start_chromium(folder)
+    page = None
+    try:
+        port = wait_for("Chromium", (folder / "profile" / "DevToolsActivePort").read_text).split()[0]
+        tabs = wait_for("a tab", lambda: json.load(download(f"http://127.0.0.1:{port}/json")))
+        page = Page(next(tab for tab in tabs if tab["type"] == "page")["webSocketDebuggerUrl"])
+        wait_for("JupyterLab", lambda: lab.poll() is not None or download(f"{address}/api?token={TOKEN}"))
+        assert lab.poll() is None, (folder / "lab.log").read_text()
+        page.command("Page.navigate", url=f"{address}/lab/tree/chapters/00_slider.ipynb?token={TOKEN}")
+        page.until("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+        page.js("void jupyterapp.commands.execute('notebook:run-all-cells')")
+        page.until(f"!!{HANDLE} && !!{LIVE_PICTURE}")
+        yield page
+    finally:
+        if page:
+            page.close()
+        stop(chromium)
+        stop(lab)
+
+
+def test_the_static_picture_has_its_alt_text(page):
+    alt, _ = page.picture(STATIC_PICTURE)
+    assert alt == "temperature = 0.05: a bar of length 0.05 temperature = 1: a bar of length 1"
+
+
+def test_an_arrow_key_on_the_slider_redraws_the_picture_and_its_alt_text(page):
+    alt, source = page.picture(LIVE_PICTURE)
+    page.js(f"{HANDLE}.focus()")
+    page.press("ArrowRight")
+    page.until(f"{LIVE_PICTURE}?.alt && {LIVE_PICTURE}.alt !== {json.dumps(alt)}")
+    new_alt, new_source = page.picture(LIVE_PICTURE)
+    old, new = (float(text.removeprefix("a bar of length ")) for text in (alt, new_alt))
+    assert old < new < 1.2 * old  # one step of a logarithmic slider
+    assert new == page.js(READOUT)
+    assert new_source != source
+
+
+def test_a_render_that_raises_shows_its_error_and_the_next_value_draws_again(page):
+    page.js(f"{HANDLE}.focus()")
+    page.press("End")
+    assert page.until(LIVE_ERROR) == "Nothing drawn. ValueError: <tau> is too large"
+    page.press("Home")
+    assert page.picture(LIVE_PICTURE)[0] == "a bar of length 0.02"
