@@ -13,12 +13,16 @@ UNLABELED, LABELLED, TEST, DRAWS = 8192, 2000, 2000, 5
 
 def splits(seed: int, size: int = 32):
     """unlabeled, train and test images of the world drawn from `seed`."""
-    return [data.shapes(s, size, n, seed) for s, n in zip(data.SPLITS, (UNLABELED, LABELLED, TEST), strict=True)]
+    return [
+        data.shapes(s, size, n, seed) for s, n in zip(data.SPLITS, (UNLABELED, LABELLED, TEST), strict=True)
+    ]
 
 
 def probe(train_x, test_x, train, test) -> float:
     """Mean test accuracy of linear probes on 10 labels per class, over DRAWS stratified draws."""
-    rows = evaluation.label_efficiency(train_x, train.labels, test_x, test.labels, per_class=(10,), draws=DRAWS)
+    rows = evaluation.label_efficiency(
+        train_x, train.labels, test_x, test.labels, per_class=(10,), draws=DRAWS
+    )
     return rows[0]["mean"]
 
 

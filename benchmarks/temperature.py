@@ -1,6 +1,6 @@
 """The temperature sweep of chapter 13: six temperatures, three seeds, the quick recipe.
 
-    uv run python benchmarks/temperature.py
+uv run python benchmarks/temperature.py
 """
 
 import argparse

@@ -77,6 +77,7 @@ plots.show(
 # what share of the rows is the same kind closer than the same colours, if you compare (a) raw pixels, (b) the
 # features of a neural network that has never been trained?
 
+
 # %%
 def same_kind_is_closer(features: torch.Tensor) -> float:
     """Share of rows whose middle picture is closer to the left one than the right one is; features [3n, D]."""
@@ -140,6 +141,7 @@ plots.show(
 #
 # Ten lines say the same. [Chapter 13](13_from_nce_to_nt_xent.ipynb) derives them; here you only need to believe them.
 
+
 # %%
 def nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> torch.Tensor:
     """The loss above for views z1, z2 [N, D]; row i of z1 and row i of z2 are partners."""
@@ -169,10 +171,11 @@ print("agrees with ssl_lessons.losses.nt_xent:", agree)
 #
 # Now train. `pretrain` draws a batch of 256 pictures, makes two views of each, computes the loss and takes one
 # optimiser step, over and over. **It never sees a label.** The labels of a few held-out pictures are used on the side,
-# to show you whether anything is being learned: `kNN` classifies a picture by a vote of its nearest neighbours.
+# to show you whether anything is being learned: kNN (k nearest neighbours) classifies a picture by a vote of the
+# pictures whose features are most similar.
 
 # %%
-STEPS = 350
+STEPS = 280
 
 simclr = recipe.build(SEED)
 history = pretrain(
@@ -181,21 +184,22 @@ history = pretrain(
     (recipe.policy, recipe.policy),
     steps=STEPS,
     seed=SEED,
-    monitor=default_monitor(train, STEPS),
-    **recipe.training(),
-)
-
-# %%
-plots.show(
-    plots.training_panel(
-        history,
+    monitor=default_monitor(train, STEPS, images=500),
+    on_measure=plots.watch(
         title="The loss falls, the neighbours get better, and the features keep many directions",
+        alt="Three curves over training steps: the loss falls below its chance level, online kNN accuracy climbs far "
+        "above chance, and the spread and rank of the features do not collapse.",
         chance=0.1,
         chance_loss=float(torch.log(torch.tensor(511.0))),
     ),
-    alt="Three curves over training steps: the loss falls below its chance level, online kNN accuracy climbs far "
-    "above chance, and the spread and rank of the features do not collapse.",
+    **recipe.training(),
 )
+
+# %% [markdown]
+# On the left, the loss against the value of a network that knows nothing. In the middle, the vote of the neighbours against
+# chance. On the right, two measures that warn of **collapse**, the failure in which all pictures get the same
+# features: the spread of the features (0 means collapsed) and RankMe, the number of directions they use. Chapter 20 is
+# about what happens when these fall.
 
 # %% [markdown]
 # ## How good is it? Three baselines
@@ -233,7 +237,7 @@ def supervised_score(draw: int) -> float:
     torch.manual_seed(draw)
     classifier = Supervised(encoders.untrained(fresh, seed=draw), n_classes=10)
     pretrain(
-        classifier, few.images, (recipe.policy,), labels=few.labels, steps=150, batch_size=50, lr=3e-3, seed=draw,
+        classifier, few.images, (recipe.policy,), labels=few.labels, steps=120, batch_size=50, lr=3e-3, seed=draw,
         progress=False,
     )  # fmt: skip
     h = evaluation.extract_features(classifier.encoder, test.images)
@@ -262,6 +266,7 @@ plots.show(
     + ", ".join(f"{name} {100 * sum(v) / DRAWS:.0f} percent" for name, v in scores.items())
     + ". Chance is 10 percent.",
 )
+
 
 # %%
 def knn(name: str, subset=slice(None)) -> float:
@@ -309,7 +314,7 @@ assert puzzle_scores["after SimCLR"] > puzzle_scores["untrained network"] + 0.2
 # and mirror only. **Predict**: will the loss be higher or lower than before? Will the probe be better or worse?
 
 # %%
-FEWER = 150
+FEWER = 120
 
 no_color = recipe.with_(policy=recipe.policy.scaled(0).replace(grayscale_p=0))
 shortcut = no_color.build(SEED)
@@ -328,7 +333,9 @@ def settled_loss(history: list[dict], steps: int) -> float:
 loss_with, loss_without = settled_loss(history, FEWER), settled_loss(shortcut_history, FEWER)
 probe_without = sum(scores["without colour jitter"]) / DRAWS
 print(f"loss after {FEWER} steps: {loss_with:.2f} with colour jitter, {loss_without:.2f} without")
-print(f"probe with 100 labels: {means['SimCLR, no labels']:.1%} with ({STEPS} steps), {probe_without:.1%} without")
+print(
+    f"probe with 100 labels: {means['SimCLR, no labels']:.1%} with ({STEPS} steps), {probe_without:.1%} without"
+)
 
 # %% [markdown]
 # The loss is far *lower* and the features are worse. Without colour jitter the two partners share their colours, and
@@ -340,7 +347,16 @@ print(f"probe with 100 labels: {means['SimCLR, no labels']:.1%} with ({STEPS} st
 # be read from the features by a linear model: 0 means no better than chance, 1 means perfectly.
 
 # %%
-FACTORS = ("kind", "x", "scale", "polarity", "object_hue", "background_hue", "background_texture", "light_angle")
+FACTORS = (
+    "kind",
+    "x",
+    "scale",
+    "polarity",
+    "object_hue",
+    "background_hue",
+    "background_texture",
+    "light_angle",
+)
 
 
 def factor_scores(name: str) -> dict[str, float]:
@@ -349,9 +365,14 @@ def factor_scores(name: str) -> dict[str, float]:
     return evaluation.factor_probe(train_x, chosen[0], test_x, chosen[1])
 
 
-kept = {name: factor_scores(name) for name in ("untrained encoder", "SimCLR, no labels", "without colour jitter")}
+kept = {
+    name: factor_scores(name) for name in ("untrained encoder", "SimCLR, no labels", "without colour jitter")
+}
 plots.show(
-    plots.factor_bars(kept, title="With colour jitter the kind is kept and the object's hue forgotten; without it, hues stay"),
+    plots.factor_bars(
+        kept,
+        title="With colour jitter the kind is kept and the object's hue forgotten; without it, hues stay",
+    ),
     alt="Grouped bars of how well each generating factor can be read from three encoders. "
     + " ".join(
         f"{name}: kind {k['kind']:.2f}, object hue {k['object_hue']:.2f}, background hue {k['background_hue']:.2f}."
@@ -397,6 +418,7 @@ widgets.explore(
 # the division broadcasts.</details>
 # <details><summary>Hint 3</summary>After that, one matrix product is all.</details>
 
+
 # %%
 def cosine_similarity(a, b):
     return exercises.NOT_ATTEMPTED
@@ -422,6 +444,7 @@ exercises.check_cosine_similarity(cosine_similarity)
 # <details><summary>Hint 1</summary>`topk` of the similarities gives you the indices of the neighbours.</details>
 # <details><summary>Hint 2</summary>`train_y[indices]` are their labels, `[M, k]`.</details>
 # <details><summary>Hint 3</summary>`torch.mode(..., dim=1).values` is the majority.</details>
+
 
 # %%
 def knn_predict(train_x, train_y, test_x, k):
@@ -451,6 +474,7 @@ exercises.check_knn_predict(knn_predict)
 # <details><summary>Hint 3</summary>`torch.randperm(len(members), generator=generator)[:per_class]` picks some of
 # them without repetition.</details>
 
+
 # %%
 def draw_labels(labels, per_class, generator):
     return exercises.NOT_ATTEMPTED
@@ -477,6 +501,7 @@ exercises.check_label_subset(draw_labels)
 #
 # <details><summary>Hint</summary>A squared correlation is not the same thing: it forgives a prediction that is
 # shifted or scaled.</details>
+
 
 # %%
 def factor_score(target, prediction):

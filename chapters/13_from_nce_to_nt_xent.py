@@ -69,12 +69,17 @@ def two_views(images: torch.Tensor, policy, seed: int = 0) -> list[torch.Tensor]
 first, second = two_views(unlabeled.images[:N], no_colour)
 shown = torch.cat([first[:1], second[torch.tensor([7, 3, 12, 5, 9, 0, 14, 2, 11, 1, 8, 13, 4, 10, 6])]])
 fig = plots.image_grid(
-    views.denormalize(shown), columns=8, titles=["anchor", *map(str, range(1, 16))],
+    views.denormalize(shown),
+    columns=8,
+    titles=["anchor", *map(str, range(1, 16))],
     title="Which of the fifteen is the other half of the anchor?",
 )
-plots.show(fig, alt="A random crop of a drawn object, titled anchor, and fifteen numbered crops; one of "
-                    "them comes "
-           "from the same picture.")
+plots.show(
+    fig,
+    alt="A random crop of a drawn object, titled anchor, and fifteen numbered crops; one of "
+    "them comes "
+    "from the same picture.",
+)
 
 # %% [markdown]
 # Now replace the network by a *colour meter*. It computes six numbers per view, the mean and the standard
@@ -104,18 +109,23 @@ def play(policy) -> tuple[float, float]:
 
 
 meter_knn = evaluation.knn_accuracy(
-    colour_meter(views.normalize(train.images)), train.labels, colour_meter(views.normalize(test.images)),
-                                    test.labels
+    colour_meter(views.normalize(train.images)),
+    train.labels,
+    colour_meter(views.normalize(test.images)),
+    test.labels,
 )
 game = {"crop and flip": play(no_colour), "crop, flip and tint": play(recipe.policy)}
 plots.table(
     [{"views": "a guess", "right": 1 / CANDIDATES, "loss": math.log(CANDIDATES)}]
     + [{"views": name, "right": right, "loss": loss} for name, (right, loss) in game.items()],
     "The colour meter plays the game (loss in nats, lower is better)",
-    {"views": "views made by", "right": "picks the partner", "loss": "loss"}, {"right": ".1%", "loss": ".2f"},
+    {"views": "views made by", "right": "picks the partner", "loss": "loss"},
+    {"right": ".1%", "loss": ".2f"},
 )
-print(f"Kinds told apart by the same six numbers (a vote of the k nearest neighbours, kNN): "
-      f"{meter_knn:.1%}; a guess: {1 / len(train.classes):.0%}.")
+print(
+    f"Kinds told apart by the same six numbers (a vote of the k nearest neighbours, kNN): "
+    f"{meter_knn:.1%}; a guess: {1 / len(train.classes):.0%}."
+)
 
 # %% [markdown]
 # (A loss above chance is possible: the meter is sure of itself, and wrong.) So a machine can be good at the
@@ -165,15 +175,18 @@ def log_z(a) -> float:
 
 def draw_data(n: int, generator) -> torch.Tensor:
     cdf = torch.softmax(log_phi(GRID, A_TRUE), dim=0).cumsum(dim=0)
-    return GRID[torch.searchsorted(cdf, torch.rand(n, generator=generator,
-                                                   dtype=torch.float64)).clamp(max=len(GRID) - 1)]
+    return GRID[
+        torch.searchsorted(cdf, torch.rand(n, generator=generator, dtype=torch.float64)).clamp(
+            max=len(GRID) - 1
+        )
+    ]
 
 
 def fit_nce(x: torch.Tensor, y: torch.Tensor, iterations: int = 20) -> torch.Tensor:
     """(a, c) from data x [n] and noise y [k n]: the logit is linear in both, so Newton's method does it."""
     u, k = torch.cat([x, y]), len(y) / len(x)
     is_data = (torch.arange(len(u)) < len(x)).double()
-    slope = torch.stack([u**2 / 2, -torch.ones_like(u)], dim=1)      # dG/da, dG/dc: [n + kn, 2]
+    slope = torch.stack([u**2 / 2, -torch.ones_like(u)], dim=1)  # dG/da, dG/dc: [n + kn, 2]
     offset = -(u**4) / 4 - noise.log_prob(u) - math.log(k)
     theta = torch.zeros(2, dtype=torch.float64)
     for _ in range(iterations):
@@ -185,16 +198,39 @@ def fit_nce(x: torch.Tensor, y: torch.Tensor, iterations: int = 20) -> torch.Ten
 
 generator = torch.Generator().manual_seed(0)
 K_NOISE, n_data = (1, 3, 10, 30), 1000
-fits = {k: torch.stack([fit_nce(draw_data(n_data, generator),
-                                2 * torch.randn(k * n_data, generator=generator, dtype=torch.float64))
-                        for _ in range(40)]) for k in K_NOISE}
+fits = {
+    k: torch.stack(
+        [
+            fit_nce(
+                draw_data(n_data, generator),
+                2 * torch.randn(k * n_data, generator=generator, dtype=torch.float64),
+            )
+            for _ in range(40)
+        ]
+    )
+    for k in K_NOISE
+}
 plots.table(
     [{"k": "truth", "a": A_TRUE, "c": log_z(A_TRUE)}]
-    + [{"k": str(k), "a": float(f[:, 0].mean()), "sa": float(f[:, 0].std()),
-        "c": float(f[:, 1].mean()), "sc": float(f[:, 1].std())} for k, f in fits.items()],
+    + [
+        {
+            "k": str(k),
+            "a": float(f[:, 0].mean()),
+            "sa": float(f[:, 0].std()),
+            "c": float(f[:, 1].mean()),
+            "sc": float(f[:, 1].std()),
+        }
+        for k, f in fits.items()
+    ],
     f"NCE recovers the parameter and log Z ({n_data} data points, 40 repetitions)",
-    {"k": "noise per data point", "a": "a", "sa": "its spread", "c": "c, the estimate of log Z",
-     "sc": "its spread"}, ".3f",
+    {
+        "k": "noise per data point",
+        "a": "a",
+        "sa": "its spread",
+        "c": "c, the estimate of log Z",
+        "sc": "its spread",
+    },
+    ".3f",
 )
 
 # %%
@@ -202,23 +238,33 @@ fig, (left, right) = plots.new_figure(9.0, 3.0, 1, 2)
 a_hat, c_hat = fits[10][0].tolist()
 left.hist(draw_data(n_data, generator).numpy(), bins=50, density=True, color="#cccccc", label="a data sample")
 left.plot(GRID, (log_phi(GRID, A_TRUE) - log_z(A_TRUE)).exp(), color=plots.COLORS[0], label="true density")
-left.plot(GRID, (log_phi(GRID, a_hat) - c_hat).exp(), "--", color=plots.COLORS[1],
-          label="NCE, one fit with k = 10")
+left.plot(
+    GRID, (log_phi(GRID, a_hat) - c_hat).exp(), "--", color=plots.COLORS[1], label="NCE, one fit with k = 10"
+)
 left.plot(GRID, noise.log_prob(GRID).exp(), ":", color=plots.GRAY, label="noise")
-left.set(xlim=(-4.5, 4.5), title="A classifier has learned a normalised density", xlabel="x",
-         ylabel="density (per unit of x)")
+left.set(
+    xlim=(-4.5, 4.5),
+    title="A classifier has learned a normalised density",
+    xlabel="x",
+    ylabel="density (per unit of x)",
+)
 left.legend(loc="upper left", fontsize=7)
 right.boxplot([f[:, 1].numpy() for f in fits.values()], tick_labels=None, widths=0.5)
 right.set_xticks(range(1, len(K_NOISE) + 1), [str(k) for k in K_NOISE])
 right.axhline(log_z(A_TRUE), color=plots.COLORS[0], linestyle=":", label="true log Z")
-right.set(title="More noise, less spread; the centre is right from the start",
-          xlabel="noise points per data point, k",
-          ylabel="c, the estimate of log Z (nats)")
+right.set(
+    title="More noise, less spread; the centre is right from the start",
+    xlabel="noise points per data point, k",
+    ylabel="c, the estimate of log Z (nats)",
+)
 right.legend()
-plots.show(fig, alt="Left: a two-humped true density and the density fitted by noise-contrastive "
-                    "estimation lie on top of each other. Right: box plots of the "
-           "estimated log partition function for 1, 3, 10 and 30 noise points per data point, all centred "
-           "on the true value and narrowing.")
+plots.show(
+    fig,
+    alt="Left: a two-humped true density and the density fitted by noise-contrastive "
+    "estimation lie on top of each other. Right: box plots of the "
+    "estimated log partition function for 1, 3, 10 and 30 noise points per data point, all centred "
+    "on the true value and narrowing.",
+)
 
 # %% [markdown]
 # The constant came out of a *classifier*. Nobody integrated anything. (If you let the noise depend on the
@@ -307,14 +353,23 @@ for i, color in zip(INFORMATION, plots.COLORS):
     ax.plot(SIZES, [bound[i, k] for k in SIZES], "o-", color=color, markersize=4, label=f"I = {i:g}")
     ax.axhline(i, color=color, linestyle=":", linewidth=0.8)
 ax.plot(SIZES, [math.log(k) for k in SIZES], color="black", linestyle="--", label="ceiling log K")
-ax.set(xscale="log", xticks=SIZES, xticklabels=SIZES, ylim=(0, 11), xlabel="candidates K",
-       ylabel="certified: log K - loss (nats)",
-       title="Even the perfect critic certifies at most log K")
+ax.set(
+    xscale="log",
+    xticks=SIZES,
+    xticklabels=SIZES,
+    ylim=(0, 11),
+    xlabel="candidates K",
+    ylabel="certified: log K - loss (nats)",
+    title="Even the perfect critic certifies at most log K",
+)
 ax.minorticks_off()
 ax.legend(title="true information (nats)", ncols=2, loc="upper left")
-plots.show(fig, alt="Certified information against the number of candidates, for five true values. Each "
-                    "curve stays under its true value and under "
-           "the dashed line log K; with 16 nats to find, the curve lies on the ceiling throughout.")
+plots.show(
+    fig,
+    alt="Certified information against the number of candidates, for five true values. Each "
+    "curve stays under its true value and under "
+    "the dashed line log K; with 16 nats to find, the curve lies on the ceiling throughout.",
+)
 
 # %% [markdown]
 # Read the top curve: there are 16 nats to find, and the perfect critic reports the ceiling. More candidates
@@ -322,16 +377,26 @@ plots.show(fig, alt="Certified information against the number of candidates, for
 # bound on the mutual information", which you can read in print:
 
 # %%
-sentence = [{"information": i, "loss": best_loss(i, 16),
-             "bound": math.log(16) - best_loss(i, 16)} for i in (0.1, 0.5, 1.0, 4.0, 16.0)]
+sentence = [
+    {"information": i, "loss": best_loss(i, 16), "bound": math.log(16) - best_loss(i, 16)}
+    for i in (0.1, 0.5, 1.0, 4.0, 16.0)
+]
 for row in sentence:
     row["loss below I?"] = "yes" if row["loss"] <= row["information"] else "no"
     below = row["bound"] <= row["information"] + 0.01  # nats of sampling error
     row["log K - loss below I?"] = "yes" if below else "no"
-plots.table(sentence, "Best critic, K = 16 candidates, in nats: which column is the lower bound?",
-            {"information": "true I", "loss": "loss", "bound": "log K - loss",
-             "loss below I?": "loss below I?",
-             "log K - loss below I?": "log K - loss below I?"}, ".3f")
+plots.table(
+    sentence,
+    "Best critic, K = 16 candidates, in nats: which column is the lower bound?",
+    {
+        "information": "true I",
+        "loss": "loss",
+        "bound": "log K - loss",
+        "loss below I?": "loss below I?",
+        "log K - loss below I?": "log K - loss below I?",
+    },
+    ".3f",
+)
 
 # %% [markdown]
 # The loss *falls* when the information rises. A lower bound that falls when the thing rises would be a
@@ -414,15 +479,20 @@ print("all embeddings equal gives log(2N - 1):", abs(nt_xent(same, same, 0.1).it
 
 # %%
 # NBVAL_CHECK_OUTPUT
-s = torch.cat([torch.tensor([0.8]),
-               torch.rand(510, generator=generator) * 1.6 - 0.8]).double().requires_grad_()
+s = (
+    torch.cat([torch.tensor([0.8]), torch.rand(510, generator=generator) * 1.6 - 0.8])
+    .double()
+    .requires_grad_()
+)
 for tau in (0.05, 0.2, 1.0):
     (gradient,) = torch.autograd.grad(s.div(tau).logsumexp(dim=0) - s[0] / tau, s)
     p = (s / tau).softmax(dim=0).detach()
     by_hand = torch.cat([-(1 - p[:1]) / tau, p[1:] / tau])
     shares = (s[1:] / tau).softmax(dim=0).detach()
-    print(f"tau {tau}: gradient as derived {torch.allclose(gradient, by_hand)}, "
-          f"shares as derived {torch.allclose(gradient[1:] / gradient[1:].sum(), shares)}")
+    print(
+        f"tau {tau}: gradient as derived {torch.allclose(gradient, by_hand)}, "
+        f"shares as derived {torch.allclose(gradient[1:] / gradient[1:].sum(), shares)}"
+    )
 
 # %% [markdown]
 # > **Predict.** In a real batch, sort the 510 negatives of an anchor by similarity. At $\tau = 1$, what share
@@ -453,14 +523,23 @@ for scale in (0.3, 1.0, 3.0):
         a = (scale * z1).requires_grad_()
         value = loss(a, scale * z2, 1.0)
         (g,) = torch.autograd.grad(value, a)
-        row |= {f"loss {name}": value.item(), f"radial {name}": F.cosine_similarity(g, a,
-                                                                                    dim=1).abs().mean().item()}
+        row |= {
+            f"loss {name}": value.item(),
+            f"radial {name}": F.cosine_similarity(g, a, dim=1).abs().mean().item(),
+        }
     rows.append(row)
-plots.table(rows, "The same embeddings, shorter and longer (temperature 1)",
-            {"embeddings": "embeddings", "loss with": "loss, normalised",
-             "loss without": "loss, not normalised",
-             "radial with": "|cos(gradient, z)|, normalised",
-             "radial without": "|cos(gradient, z)|, not normalised"}, ".3f")
+plots.table(
+    rows,
+    "The same embeddings, shorter and longer (temperature 1)",
+    {
+        "embeddings": "embeddings",
+        "loss with": "loss, normalised",
+        "loss without": "loss, not normalised",
+        "radial with": "|cos(gradient, z)|, normalised",
+        "radial without": "|cos(gradient, z)|, not normalised",
+    },
+    ".3f",
+)
 
 # %% [markdown]
 # **One batch or two.** BatchNorm subtracts the mean of whatever batch it gets. Push both sets of views
@@ -480,13 +559,24 @@ def embed(encoder, *batches: torch.Tensor) -> torch.Tensor:
 fresh = recipe.build(seed=0).encoder
 bright, dark = first, first - 1.5
 rows = []
-for name, h in (("together: enc(cat(v1, v2))", embed(fresh, torch.cat([bright, dark]))),
-                ("apart: enc(v1), enc(v2)", embed(fresh, bright, dark))):
+for name, h in (
+    ("together: enc(cat(v1, v2))", embed(fresh, torch.cat([bright, dark]))),
+    ("apart: enc(v1), enc(v2)", embed(fresh, bright, dark)),
+):
     h1, h2 = (h - h.mean(dim=0)).chunk(2)
-    rows.append({"batching": name, "cosine": F.cosine_similarity(h1, h2).mean().item(),
-                 "loss": nt_xent(h1, h2, 0.1).item()})
-plots.table(rows, f"An untrained encoder sees v and a darker v (chance loss {math.log(CANDIDATES):.2f})",
-            {"batching": "batching", "cosine": "mean cosine of partners", "loss": "NT-Xent at 0.1"}, ".2f")
+    rows.append(
+        {
+            "batching": name,
+            "cosine": F.cosine_similarity(h1, h2).mean().item(),
+            "loss": nt_xent(h1, h2, 0.1).item(),
+        }
+    )
+plots.table(
+    rows,
+    f"An untrained encoder sees v and a darker v (chance loss {math.log(CANDIDATES):.2f})",
+    {"batching": "batching", "cosine": "mean cosine of partners", "loss": "NT-Xent at 0.1"},
+    ".2f",
+)
 
 # %% [markdown]
 # Neither is wrong, but they are different losses. SimCLR batches together; methods whose two branches differ
@@ -526,9 +616,15 @@ monitor = Monitor(train[:1000], train[1000:1500], every=18)
 
 def learn(loss, policy=recipe.policy, steps=STEPS, monitor=monitor, progress=True, **changes):
     method = Contrastive(recipe, loss)
-    history = pretrain(method, unlabeled.images, (policy, policy), steps=steps, monitor=monitor,
-                       progress=progress,
-                       **{**recipe.training(), **changes})
+    history = pretrain(
+        method,
+        unlabeled.images,
+        (policy, policy),
+        steps=steps,
+        monitor=monitor,
+        progress=progress,
+        **{**recipe.training(), **changes},
+    )
     return method, history
 
 
@@ -539,13 +635,19 @@ runs = {
 }
 
 # %%
-fig = plots.training_panel({name: history for name, (_, history) in runs.items()},
-                           "The lowest loss belongs to the network that learns least",
-                           chance=1 / len(train.classes), chance_loss=math.log(CANDIDATES))
-plots.show(fig, alt="Three training curves. Left, the loss: the run without tint falls far below the other "
-                    "two. Middle, kNN accuracy: the same run "
-           "stays lowest, temperature 0.1 is highest. Right, the spread of the features: none of the three "
-           "collapses.")
+fig = plots.training_panel(
+    {name: history for name, (_, history) in runs.items()},
+    "The lowest loss belongs to the network that learns least",
+    chance=1 / len(train.classes),
+    chance_loss=math.log(CANDIDATES),
+)
+plots.show(
+    fig,
+    alt="Three training curves. Left, the loss: the run without tint falls far below the other "
+    "two. Middle, kNN accuracy: the same run "
+    "stays lowest, temperature 0.1 is highest. Right, the spread of the features: none of the three "
+    "collapses.",
+)
 
 # %%
 DRAWS = 3  # of 100 labels
@@ -554,8 +656,13 @@ DRAWS = 3  # of 100 labels
 def evaluate(name: str, a: torch.Tensor, b: torch.Tensor, loss: float | None = None) -> dict:
     """A row of the results table from training and test features; `loss` adds the certified information."""
     probe = evaluation.label_efficiency(a, train.labels, b, test.labels, per_class=(10,), draws=DRAWS)[0]
-    row = {"name": name, "probe": probe["mean"], "std": probe["std"], "std_z": feature_std(b),
-           "knn": evaluation.knn_accuracy(a, train.labels, b, test.labels)}
+    row = {
+        "name": name,
+        "probe": probe["mean"],
+        "std": probe["std"],
+        "std_z": feature_std(b),
+        "knn": evaluation.knn_accuracy(a, train.labels, b, test.labels),
+    }
     return row if loss is None else row | {"loss": loss, "bound": math.log(CANDIDATES) - loss}
 
 
@@ -570,12 +677,22 @@ results["pixels"] = evaluate("raw pixels", evaluation.pixels(train.images), eval
 results["untrained"] = evaluate_run("untrained encoder", fresh)
 for name, (method, history) in runs.items():
     results[name] = evaluate_run(f"SimCLR, {name}", method.encoder, history)
-HEADINGS = {"name": "representation", "probe": "probe, 100 labels", "std": f"spread over {DRAWS} draws",
-            "knn": "kNN, 1,500 labels",
-            "std_z": "feature std", "loss": "loss", "bound": "log 511 - loss (nats)"}
+HEADINGS = {
+    "name": "representation",
+    "probe": "probe, 100 labels",
+    "std": f"spread over {DRAWS} draws",
+    "knn": "kNN, 1,500 labels",
+    "std_z": "feature std",
+    "loss": "loss",
+    "bound": "log 511 - loss (nats)",
+}
 FORMATS = {"probe": ".1%", "std": ".1%", "knn": ".1%", "std_z": ".2f", "loss": ".2f", "bound": ".2f"}
-plots.table(list(results.values()),
-            f"After {STEPS} steps of {N} pictures, tested on {len(test):,} pictures", HEADINGS, FORMATS)
+plots.table(
+    list(results.values()),
+    f"After {STEPS} steps of {N} pictures, tested on {len(test):,} pictures",
+    HEADINGS,
+    FORMATS,
+)
 
 # %% [markdown]
 # Compare the probe with the last column. The run without tint certifies far more information between the two
@@ -626,18 +743,27 @@ ax.plot(taus, hardest, color=plots.COLORS[1], label="the most similar tenth")
 ax.plot(taus, easiest, "--", color=plots.COLORS[0], label="the less similar half")
 ax.axhline(10, color=plots.COLORS[1], linestyle=":", linewidth=0.8)
 ax.axhline(50, color=plots.COLORS[0], linestyle=":", linewidth=0.8)
-ax.set(xscale="log", ylim=(0, 100), xlabel="temperature (no unit)", ylabel="share of the push (%)",
-       title="The colder the softmax, the fewer negatives do the work (dotted: all alike)")
+ax.set(
+    xscale="log",
+    ylim=(0, 100),
+    xlabel="temperature (no unit)",
+    ylabel="share of the push (%)",
+    title="The colder the softmax, the fewer negatives do the work (dotted: all alike)",
+)
 ax.set_xticks([0.02, 0.05, 0.1, 0.2, 0.5, 1, 2], ["0.02", "0.05", "0.1", "0.2", "0.5", "1", "2"])
 ax.minorticks_off()
 ax.legend()
-plots.show(fig, alt="Share of the push on negatives against temperature. The most similar tenth takes "
-                    "nearly all of it at 0.02 and falls towards "
-           "10 percent at 2; the less similar half rises from nothing towards 50 percent.")
+plots.show(
+    fig,
+    alt="Share of the push on negatives against temperature. The most similar tenth takes "
+    "nearly all of it at 0.02 and falls towards "
+    "10 percent at 2; the less similar half rises from nothing towards 50 percent.",
+)
 push = {tau: mean_tenths(negatives, tau) for tau in (0.05, 0.1, 0.2, 1.0)}
 for tau, share in push.items():
-    print(f"temperature {tau:4}: hardest tenth {share[0]:.0%} of the push, easiest half "
-          f"{share[5:].sum():.0%}")
+    print(
+        f"temperature {tau:4}: hardest tenth {share[0]:.0%} of the push, easiest half {share[5:].sum():.0%}"
+    )
 
 # %% [markdown]
 # A low temperature is a hard-negative miner that costs nothing. It is a blunt one, too: in a batch with ten
@@ -679,21 +805,33 @@ against_tau(axes[0, 0], 100 * recorded("probe"), "Probe accuracy", "accuracy, 10
 axes[0, 0].axhline(100 * chance, color=plots.GRAY, linestyle=":", label="chance")
 axes[0, 0].set_ylim(bottom=0)
 axes[0, 0].legend()
-against_tau(axes[0, 1], recorded("alignment"), "Alignment: how far apart partners are",
-            "mean squared distance")
+against_tau(
+    axes[0, 1], recorded("alignment"), "Alignment: how far apart partners are", "mean squared distance"
+)
 against_tau(axes[1, 0], recorded("uniformity"), "Uniformity: lower is more spread", "log mean pair potential")
-against_tau(axes[1, 1], recorded("within", "between"), "Same class minus other class",
-            "difference of mean cosines")
-plots.show(fig, alt=f"Four panels against temperature from {TAUS[0]} to {TAUS[-1]}, three seeds each: "
-                    f"probe accuracy, which is highest at "
-           f"{TAUS[int(recorded('probe').mean(dim=1).argmax())]}; alignment; uniformity; and within-class "
-           f"minus between-class cosine.")
+against_tau(
+    axes[1, 1], recorded("within", "between"), "Same class minus other class", "difference of mean cosines"
+)
+plots.show(
+    fig,
+    alt=f"Four panels against temperature from {TAUS[0]} to {TAUS[-1]}, three seeds each: "
+    f"probe accuracy, which is highest at "
+    f"{TAUS[int(recorded('probe').mean(dim=1).argmax())]}; alignment; uniformity; and within-class "
+    f"minus between-class cosine.",
+)
 print(origin)
 columns = ("probe", "knn", "loss", "alignment", "uniformity", "within", "between", "rank_h", "rank_z")
-plots.table([{"temperature": f"{tau:g}", **{key: recorded(key)[i].mean().item() for key in columns},
-              "seed spread": recorded("probe")[i].std().item()}
-             for i, tau in enumerate(TAUS)],
-            "Means over the seeds of the record; the last column is the spread of the probe")
+plots.table(
+    [
+        {
+            "temperature": f"{tau:g}",
+            **{key: recorded(key)[i].mean().item() for key in columns},
+            "seed spread": recorded("probe")[i].std().item(),
+        }
+        for i, tau in enumerate(TAUS)
+    ],
+    "Means over the seeds of the record; the last column is the spread of the probe",
+)
 
 # %%
 probe_of = dict(zip(TAUS, recorded("probe").mean(dim=1).tolist()))
@@ -701,8 +839,10 @@ live = {0.1: results["temperature 0.1"]["probe"], 1.0: results["temperature 1"][
 print(f"live, {STEPS} steps, one seed: probe {live[0.1]:.1%} at 0.1 and {live[1.0]:.1%} at 1")
 print(f"record, longer, mean of seeds: probe {probe_of[0.1]:.1%} at 0.1 and {probe_of[1.0]:.1%} at 1")
 same_direction = (live[0.1] > live[1.0]) == (probe_of[0.1] > probe_of[1.0])
-print("The live runs are shorter than the record, so only the direction can be compared: it",
-      "agrees." if same_direction else "does NOT agree.")
+print(
+    "The live runs are shorter than the record, so only the direction can be compared: it",
+    "agrees." if same_direction else "does NOT agree.",
+)
 
 # %% [markdown]
 # ## What goes wrong (1): formulas in print
@@ -734,34 +874,56 @@ def slope_at_chance(loss) -> float:
 
 perfect = torch.cat([torch.ones(1), -torch.ones(2 * N - 2)]).double()
 floor_right = crowd_loss(perfect, 0.07).item()
-floor_twice = crowd_loss(torch.cat([perfect, perfect[:1]]),
-                         0.07).item()   # k_0 is the positive, counted again
+floor_twice = crowd_loss(torch.cat([perfect, perfect[:1]]), 0.07).item()  # k_0 is the positive, counted again
 floor_self = crowd_loss(torch.cat([perfect, torch.ones(1)]), 0.07).item()  # the anchor itself, cosine 1
 gradient_ratio = slope_at_chance(partial(crowd_loss, tau=0.1)) / slope_at_chance(printed_term)
 score = torch.tensor([0.5, 0.2], dtype=torch.float64)
 softmax_shift = (crowd_loss(score + 1, 1.0) - crowd_loss(score, 1.0)).item()
-nce = [F.softplus(-s[0]) + F.softplus(s[1]) for s in (score,
-                                                      score + 1)]  # logits of one data, one noise point
+nce = [
+    F.softplus(-s[0]) + F.softplus(s[1]) for s in (score, score + 1)
+]  # logits of one data, one noise point
 nce_shift = (nce[1] - nce[0]).item()
-plots.table([
-    {"text": "overview", "slip": "says the InfoNCE loss is a lower bound on the mutual information",
-     "test": "best critic, I = 0.5 nats, K = 16", "found": f"loss {sentence[1]['loss']:.2f} > 0.5",
-     "right": "log K - loss is the bound"},
-    {"text": "survey, eq. 3", "slip": "a softmax over one positive and one negative is called NCE",
-     "test": "add 1 to both scores: softmax, NCE", "found": f"{softmax_shift:.2f}, {nce_shift:+.2f}",
-     "right": "InfoNCE with K = 2; NCE would notice"},
-    {"text": "survey, eq. 4", "slip": "adds the positive to a sum that starts at i = 0, where MoCo's "
-                                      "positive sits",
-     "test": "perfect network", "found": f"loss {floor_twice:.3f}, right {floor_right:.1e}",
-     "right": "count it once; floor 0, not log 2"},
-    {"text": "cookbook, InfoNCE", "slip": "the sum includes the anchor itself (k = i)",
-     "test": "perfect network", "found": f"loss {floor_self:.3f}, right {floor_right:.1e}",
-     "right": "exclude k = i; floor 0, not log 2"},
-    {"text": "cookbook, NT-Xent", "slip": "no logarithm and no temperature",
-     "test": "pull on the partner at chance, tau 0.1", "found": f"{gradient_ratio:,.0f} times too weak",
-     "right": "-log of exp(sim / tau) ratio"},
-], "Printed and right", {"text": "text", "slip": "what the print says", "test": "test", "found": "found",
-                         "right": "right form"})
+plots.table(
+    [
+        {
+            "text": "overview",
+            "slip": "says the InfoNCE loss is a lower bound on the mutual information",
+            "test": "best critic, I = 0.5 nats, K = 16",
+            "found": f"loss {sentence[1]['loss']:.2f} > 0.5",
+            "right": "log K - loss is the bound",
+        },
+        {
+            "text": "survey, eq. 3",
+            "slip": "a softmax over one positive and one negative is called NCE",
+            "test": "add 1 to both scores: softmax, NCE",
+            "found": f"{softmax_shift:.2f}, {nce_shift:+.2f}",
+            "right": "InfoNCE with K = 2; NCE would notice",
+        },
+        {
+            "text": "survey, eq. 4",
+            "slip": "adds the positive to a sum that starts at i = 0, where MoCo's positive sits",
+            "test": "perfect network",
+            "found": f"loss {floor_twice:.3f}, right {floor_right:.1e}",
+            "right": "count it once; floor 0, not log 2",
+        },
+        {
+            "text": "cookbook, InfoNCE",
+            "slip": "the sum includes the anchor itself (k = i)",
+            "test": "perfect network",
+            "found": f"loss {floor_self:.3f}, right {floor_right:.1e}",
+            "right": "exclude k = i; floor 0, not log 2",
+        },
+        {
+            "text": "cookbook, NT-Xent",
+            "slip": "no logarithm and no temperature",
+            "test": "pull on the partner at chance, tau 0.1",
+            "found": f"{gradient_ratio:,.0f} times too weak",
+            "right": "-log of exp(sim / tau) ratio",
+        },
+    ],
+    "Printed and right",
+    {"text": "text", "slip": "what the print says", "test": "test", "found": "found", "right": "right form"},
+)
 
 # %% [markdown]
 # The survey's name matters most for understanding: its two-way softmax contains no noise density, so it
@@ -793,19 +955,27 @@ def gradient_of(loss, z1, z2) -> torch.Tensor:
 
 SHORT = 36
 sgd = {"optimizer": "sgd", "lr": 0.06, "weight_decay": 5e-4}
-arms = {"right, SGD": (partial(nt_xent, tau=0.1), sgd), "printed, SGD": (printed_nt_xent, sgd),
-        "printed, AdamW": (printed_nt_xent, {})}
+arms = {
+    "right, SGD": (partial(nt_xent, tau=0.1), sgd),
+    "printed, SGD": (printed_nt_xent, sgd),
+    "printed, AdamW": (printed_nt_xent, {}),
+}
 printed = {"untrained": results["untrained"]}
 for name, (loss, changes) in arms.items():
     method, _ = learn(loss, steps=SHORT, monitor=None, progress=False, **changes)
     printed[name] = evaluate_run(name, method.encoder)
-plots.table(list(printed.values()), f"The printed loss after {SHORT} steps, same weights at the start "
-                                    f"(chance {chance:.0%})",
-            {k: HEADINGS[k] for k in ("name", "probe", "std", "knn", "std_z")}, FORMATS)
+plots.table(
+    list(printed.values()),
+    f"The printed loss after {SHORT} steps, same weights at the start (chance {chance:.0%})",
+    {k: HEADINGS[k] for k in ("name", "probe", "std", "knn", "std_z")},
+    FORMATS,
+)
 for tau in (1.0, 0.1):
     pair = [gradient_of(loss, z1, z2).flatten() for loss in (printed_nt_xent, partial(nt_xent, tau=tau))]
-    print(f"cosine of the printed form's gradient with NT-Xent's at temperature {tau}: "
-          f"{F.cosine_similarity(*pair, dim=0):.3f}")
+    print(
+        f"cosine of the printed form's gradient with NT-Xent's at temperature {tau}: "
+        f"{F.cosine_similarity(*pair, dim=0):.3f}"
+    )
 
 # %% [markdown]
 # Under SGD the printed form stands still. Under Adam it trains, and now you can say as what:
@@ -823,8 +993,9 @@ for tau in (1.0, 0.1):
 
 # %%
 generator = torch.Generator().manual_seed(0)
-pairs = F.normalize(torch.randn(64, 256, generator=generator),
-                    dim=1)  # 64 pictures whose two views agree exactly
+pairs = F.normalize(
+    torch.randn(64, 256, generator=generator), dim=1
+)  # 64 pictures whose two views agree exactly
 half = torch.arange(128).roll(64)
 
 
@@ -838,16 +1009,23 @@ def wrong_axis(z1, z2, tau):
     return F.cross_entropy((z @ z.T / tau).fill_diagonal_(-math.inf), half)
 
 
-plots.table([
-    {"loss": name, "value": f(pairs, pairs, 0.07).item(), "self": diagonal}
-    for name, f, diagonal in (
-        ("right", nt_xent, (F.normalize(pairs, dim=1) ** 2).sum(dim=1).mean().item()),
-        ("self-pair not masked", unmasked, (F.normalize(pairs, dim=1) ** 2).sum(dim=1).mean().item()),
-        ("normalised over dim=0", wrong_axis, (F.normalize(torch.cat([pairs, pairs]),
-                                                           dim=0) ** 2).sum(dim=1).mean().item()),
-    )
-], f"Views that agree perfectly (log 2 = {math.log(2):.3f}, chance {math.log(127):.2f})",
-    {"loss": "version", "value": "loss at tau 0.07", "self": "cosine of a row with itself"}, ".3f")
+plots.table(
+    [
+        {"loss": name, "value": f(pairs, pairs, 0.07).item(), "self": diagonal}
+        for name, f, diagonal in (
+            ("right", nt_xent, (F.normalize(pairs, dim=1) ** 2).sum(dim=1).mean().item()),
+            ("self-pair not masked", unmasked, (F.normalize(pairs, dim=1) ** 2).sum(dim=1).mean().item()),
+            (
+                "normalised over dim=0",
+                wrong_axis,
+                (F.normalize(torch.cat([pairs, pairs]), dim=0) ** 2).sum(dim=1).mean().item(),
+            ),
+        )
+    ],
+    f"Views that agree perfectly (log 2 = {math.log(2):.3f}, chance {math.log(127):.2f})",
+    {"loss": "version", "value": "loss at tau 0.07", "self": "cosine of a row with itself"},
+    ".3f",
+)
 
 # %% [markdown]
 # *How to see bug 1*: the loss stops at $\log 2$ and will not go lower, however good the network. *How to see
@@ -865,9 +1043,11 @@ for tau in (0.2, 0.1, 0.07):
     scaled = (cosines / tau).half()
     naive = -(scaled.exp()[0] / scaled.exp().sum()).log()
     safe = scaled.float().logsumexp(dim=0) - scaled.float()[0]
-    print(f"tau {tau}: exp in float16 finite {bool(scaled.exp().isfinite().all())}, naive loss finite "
-          f"{bool(naive.isfinite())}, "
-          f"log-sum-exp in float32 finite {bool(safe.isfinite())}")
+    print(
+        f"tau {tau}: exp in float16 finite {bool(scaled.exp().isfinite().all())}, naive loss finite "
+        f"{bool(naive.isfinite())}, "
+        f"log-sum-exp in float32 finite {bool(safe.isfinite())}"
+    )
 
 # %% [markdown]
 # *How to see it*: the loss is NaN from the first step on a GPU with mixed precision, and fine on your CPU in
@@ -898,16 +1078,30 @@ for name, loss, touched in (
     ("the same, z2 detached", lambda a, b, tau: info_nce(a, b.detach(), tau), N * N),
 ):
     g = gradient_of(partial(loss, tau=0.1), z1, z2)
-    rows.append({"loss": name, "value": loss(z1, z2, 0.1).item(), "z1": g[:N].norm().item(),
-                 "z2": g[N:].norm().item(),
-                 "pairs": touched / n_pairs, "cosine": F.cosine_similarity(g.flatten(), full.flatten(),
-                                                                           dim=0).item()})
+    rows.append(
+        {
+            "loss": name,
+            "value": loss(z1, z2, 0.1).item(),
+            "z1": g[:N].norm().item(),
+            "z2": g[N:].norm().item(),
+            "pairs": touched / n_pairs,
+            "cosine": F.cosine_similarity(g.flatten(), full.flatten(), dim=0).item(),
+        }
+    )
 one_sided = {row["loss"]: row for row in rows}
-plots.table(rows, "Trained embeddings of 256 pictures at temperature 0.1",
-            {"loss": "loss", "value": "value", "z1": "gradient norm, z1", "z2": "gradient norm, z2",
-             "pairs": "pairs compared",
-             "cosine": "cosine with NT-Xent's gradient"},
-            {"value": ".2f", "z1": ".3f", "z2": ".3f", "pairs": ".0%", "cosine": ".3f"})
+plots.table(
+    rows,
+    "Trained embeddings of 256 pictures at temperature 0.1",
+    {
+        "loss": "loss",
+        "value": "value",
+        "z1": "gradient norm, z1",
+        "z2": "gradient norm, z2",
+        "pairs": "pairs compared",
+        "cosine": "cosine with NT-Xent's gradient",
+    },
+    {"value": ".2f", "z1": ".3f", "z2": ".3f", "pairs": ".0%", "cosine": ".3f"},
+)
 
 # %% [markdown]
 # Both views get a gradient in the one-sided loss, and in this batch it points the same way. What changes:
@@ -928,9 +1122,11 @@ plots.table(rows, "Trained embeddings of 256 pictures at temperature 0.1",
 # %%
 crowds = widgets.temperature.crowds(z1, z2)
 widgets.explore(
-    partial(widgets.temperature.render_weights, batch=crowds), widgets.temperature.controls(),
+    partial(widgets.temperature.render_weights, batch=crowds),
+    widgets.temperature.controls(),
     static=[{"tau": tau, "anchor": anchor} for anchor in ("hard", "easy") for tau in (0.05, 0.2, 1.0)],
-    alt=partial(widgets.temperature.describe_weights, batch=crowds), columns=3,
+    alt=partial(widgets.temperature.describe_weights, batch=crowds),
+    columns=3,
 )
 
 # %% [markdown]
@@ -1104,36 +1300,57 @@ def verdict(holds: bool, partly: bool = False) -> str:
 
 under = all(b <= min(i, math.log(k)) + 0.1 for (i, k), b in bound.items())  # 0.1 nats: sampling error
 saturated = all(math.log(k) - bound[16.0, k] < 0.1 for k in SIZES)
-book.claim("C-116", "The InfoNCE bound is I >= log K - L, and it saturates at log K.",
-           verdict(under and saturated, under or saturated),
-           {"true information (nats)": 16.0, "certified with K = 256": bound[16.0, 256],
-            "log 256": math.log(256)}, "poole2019variational")
+book.claim(
+    "C-116",
+    "The InfoNCE bound is I >= log K - L, and it saturates at log K.",
+    verdict(under and saturated, under or saturated),
+    {"true information (nats)": 16.0, "certified with K = 256": bound[16.0, 256], "log 256": math.log(256)},
+    "poole2019variational",
+)
 
 tint, plain = results["temperature 0.1"], results["0.1, no tint"]
 shortcut = plain["bound"] > tint["bound"] and plain["probe"] < tint["probe"]
-book.claim("C-117", "Mutual information between the views is high only if the encoder has captured "
-                    "semantics.", verdict(not shortcut),
-           {"certified without tint (nats)": plain["bound"], "probe without tint": plain["probe"],
-            "certified with tint (nats)": tint["bound"], "probe with tint": tint["probe"]})
+book.claim(
+    "C-117",
+    "Mutual information between the views is high only if the encoder has captured semantics.",
+    verdict(not shortcut),
+    {
+        "certified without tint (nats)": plain["bound"],
+        "probe without tint": plain["probe"],
+        "certified with tint (nats)": tint["bound"],
+        "probe with tint": tint["probe"],
+    },
+)
 
 share = [100 * s for s in (push[0.05][0].item(), push[0.2][0].item(), push[1.0][0].item())]
-book.claim("C-19", "The temperature controls how much weight the hard negatives get.",
-           verdict(share[0] > 2 * share[2] and share[0] > share[1] > share[2]),
-           {f"push on the hardest tenth at {t} (%)": s for t, s in zip((0.05, 0.2, 1.0), share)},
-           "wang2021understanding")
+book.claim(
+    "C-19",
+    "The temperature controls how much weight the hard negatives get.",
+    verdict(share[0] > 2 * share[2] and share[0] > share[1] > share[2]),
+    {f"push on the hardest tenth at {t} (%)": s for t, s in zip((0.05, 0.2, 1.0), share)},
+    "wang2021understanding",
+)
 
 focus, spread_out = push[0.1][0].item() > 0.2, push[1.0][0].item() > 0.2
-book.claim("C-36", "Softmax losses with a temperature already focus on hard negatives.",
-           verdict(focus and spread_out, focus),
-           f"The hardest tenth takes {push[0.1][0]:.0%} of the push at temperature 0.1, but "
-           f"{push[1.0][0]:.0%} at 1 (all alike: 10%). "
-           "Rule: over 20% at both temperatures; at 0.1 only, mixed.", "balestriero2023cookbook")
+book.claim(
+    "C-36",
+    "Softmax losses with a temperature already focus on hard negatives.",
+    verdict(focus and spread_out, focus),
+    f"The hardest tenth takes {push[0.1][0]:.0%} of the push at temperature 0.1, but "
+    f"{push[1.0][0]:.0%} at 1 (all alike: 10%). "
+    "Rule: over 20% at both temperatures; at 0.1 only, mixed.",
+    "balestriero2023cookbook",
+)
 easy = {tau: push[tau][5:].sum().item() for tau in (0.1, 1.0)}
-book.claim("C-37", "Easy negatives contribute little to the gradient.",
-           verdict(max(easy.values()) < 0.1, easy[0.1] < 0.1),
-           f"The easier half of the negatives takes {easy[0.1]:.0%} of the push at temperature 0.1 and "
-           f"{easy[1.0]:.0%} at 1 (all alike: 50%). "
-           "Rule: under 10%.", "jaiswal2021survey")
+book.claim(
+    "C-37",
+    "Easy negatives contribute little to the gradient.",
+    verdict(max(easy.values()) < 0.1, easy[0.1] < 0.1),
+    f"The easier half of the negatives takes {easy[0.1]:.0%} of the push at temperature 0.1 and "
+    f"{easy[1.0]:.0%} at 1 (all alike: 50%). "
+    "Rule: under 10%.",
+    "jaiswal2021survey",
+)
 
 # %%
 gap, spread = recorded("within", "between").mean(dim=1), recorded("uniformity").mean(dim=1)
@@ -1142,32 +1359,52 @@ peak = int(gap.argmax())
 # the cloud bunches (uniformity has lost half of its best value).
 tightens = gap[peak] > 1.5 * gap[-1] and TAUS[peak] < 1.0
 collapses = gap[0] < gap[peak] / 2 and spread[0] > spread.min() / 2
-book.claim("C-17", "A lower temperature tightens clusters, but eventually collapses.",
-           verdict(bool(tightens and collapses), bool(tightens or collapses)),
-           {**{f"within - between at {t:g}": g for t, g in zip(TAUS, gap.tolist())},
-            f"uniformity at {TAUS[0]:g}": spread[0].item(), "best uniformity": spread.min().item(),
-            f"probe at {TAUS[0]:g}": probe_of[TAUS[0]], "best probe": max(probe_of.values())})
+book.claim(
+    "C-17",
+    "A lower temperature tightens clusters, but eventually collapses.",
+    verdict(bool(tightens and collapses), bool(tightens or collapses)),
+    {
+        **{f"within - between at {t:g}": g for t, g in zip(TAUS, gap.tolist())},
+        f"uniformity at {TAUS[0]:g}": spread[0].item(),
+        "best uniformity": spread.min().item(),
+        f"probe at {TAUS[0]:g}": probe_of[TAUS[0]],
+        "best probe": max(probe_of.values()),
+    },
+)
 
 three = [TAUS.index(t) for t in (0.05, 0.1, 0.2)]
 means, seed_std = recorded("probe")[three].mean(dim=1), recorded("probe")[three].std(dim=1).mean()
 apart = (means.max() - means.min()) / (seed_std * math.sqrt(2 / recorded("probe").shape[1]))
-book.claim("C-18", "Sweeping the temperature over 0.05, 0.1 and 0.2 changes the probe.",
-           verdict(bool(apart > 3), bool(apart > 2)),
-           {**{f"probe at {TAUS[i]:g}": m for i, m in zip(three, means.tolist())},
-            "spread over seeds": seed_std.item(),
-            "largest difference in standard errors": apart.item()})
+book.claim(
+    "C-18",
+    "Sweeping the temperature over 0.05, 0.1 and 0.2 changes the probe.",
+    verdict(bool(apart > 3), bool(apart > 2)),
+    {
+        **{f"probe at {TAUS[i]:g}": m for i, m in zip(three, means.tolist())},
+        "spread over seeds": seed_std.item(),
+        "largest difference in standard errors": apart.item(),
+    },
+)
 
 final = dict(zip(TAUS, recorded("loss").mean(dim=1).tolist()))
 near = [abs(value - 2.5) < 0.25 for value in final.values()]
-book.claim("C-25", "Expect the loss to settle near 2.5.", verdict(all(near), any(near)),
-           {"chance, log 511": math.log(511), **{f"final loss at {t:g}": v for t, v in final.items()}})
+book.claim(
+    "C-25",
+    "Expect the loss to settle near 2.5.",
+    verdict(all(near), any(near)),
+    {"chance, log 511": math.log(511), **{f"final loss at {t:g}": v for t, v in final.items()}},
+)
 
 still = printed["printed, SGD"]["probe"] < printed["right, SGD"]["probe"] - 0.1
 adam = printed["printed, AdamW"]["probe"] > printed["untrained"]["probe"] + 0.1
-book.claim("C-21", "NT-Xent as printed, without logarithm and temperature, would train a network.",
-           verdict(adam and not still, adam),
-           {f"probe, {name}": row["probe"] for name,
-            row in printed.items()} | {"gradient too weak by": gradient_ratio}, "balestriero2023cookbook")
+book.claim(
+    "C-21",
+    "NT-Xent as printed, without logarithm and temperature, would train a network.",
+    verdict(adam and not still, adam),
+    {f"probe, {name}": row["probe"] for name, row in printed.items()}
+    | {"gradient too weak by": gradient_ratio},
+    "balestriero2023cookbook",
+)
 
 # %% [markdown]
 # The claims about clusters, the sweep and the final loss rest on the record above (our small world, not

@@ -49,7 +49,7 @@ SEED = 0
 # ## The puzzle: does this recipe hold together?
 #
 # A page on the web offers a complete build. In short: ResNet-18 with a two-layer projection head "2048 to 512", batch
-# 256, temperature 0.07, SGD with learning rate 0.5, momentum 0.9, weight decay 1e-4 and a cosine schedule; 100 epochs
+# 256, temperature 0.07, SGD (stochastic gradient descent) with learning rate 0.5, momentum 0.9, weight decay 1e-4 and a cosine schedule; 100 epochs
 # on STL-10 in about three hours on a T4; the loss should settle "around 2.5", and a linear probe on 5 % of the labels
 # should pass 70 %.
 #
@@ -63,16 +63,29 @@ from pathlib import Path
 
 import torch
 
-from ssl_lessons import capstone, data, diagnostics, encoders, evaluation, exercises, plots, recipes, views, widgets
+from ssl_lessons import (
+    capstone,
+    data,
+    diagnostics,
+    encoders,
+    evaluation,
+    exercises,
+    plots,
+    recipes,
+    views,
+    widgets,
+)
 from ssl_lessons.methods import Supervised
 from ssl_lessons.pretraining import default_monitor, pretrain
 
-backbone = encoders.build_encoder("resnet18")
-width = backbone(torch.zeros(2, 3, 96, 96)).shape[1]
-print(f"a ResNet-18 hands {width} numbers to its head; a head that expects 2048 cannot be attached")
+print(
+    f"a ResNet-18 hands {encoders.ResNet18.dim} numbers to its head; a head that expects 2048 cannot be attached"
+)
 
 views_seen = 2 * 100 * 100_000
-print(f"100 epochs of two views are {views_seen:.0e} augmented pictures: {views_seen / (3 * 3600):.0f} per second for 3 h")
+print(
+    f"100 epochs of two views are {views_seen:.0e} augmented pictures: {views_seen / (3 * 3600):.0f} per second for 3 h"
+)
 print(f"the loss of a network that knows nothing is log(2 * 256 - 1) = {math.log(511):.2f}")
 
 # %% [markdown]
@@ -108,6 +121,7 @@ plots.table(
 # The package holds both: `published`, as the page prints it (with the head that fits), and `recommended`, ours. You can
 # start either from a terminal, for example `ssl-lessons pretrain --recipe recommended --data stl10 --out runs/build`.
 
+
 # %%
 def describe(name: str) -> dict:
     r = recipes.get_recipe(name)
@@ -122,7 +136,8 @@ def describe(name: str) -> dict:
         "gray": f"{p.grayscale_p:g}",
         "blur": f"{p.blur_p:g}",
         "temperature": f"{head['temperature']:g}",
-        "head": f"{head.get('hidden_dim', 'd')}-{head.get('out_dim', 128)}" + ("" if head.get("batch_norm", True) else ", no BN"),
+        "head": f"{head.get('hidden_dim', 'd')}-{head.get('out_dim', 128)}"
+        + ("" if head.get("batch_norm", True) else ", no BN"),
         "optimiser": f"{r.optimizer} {r.lr:g}",
         "decay": f"{r.weight_decay:g}",
         "warm-up": f"{r.warmup:.0%}",
@@ -140,7 +155,7 @@ plots.table(
 # Why ours differs. **64-pixel crops** cost less than half of 96-pixel ones and lose little on STL-10's coarse classes.
 # The **3x3 stem with its max-pool** keeps detail that a 7x7 stride-2 stem throws away at this size. **Crops** of at least
 # a fifth of the area keep the object in view. **SGD at 0.06 with a warm-up** replaces a learning rate that, with no warm-up, was
-# set for a different optimiser: SimCLR's $0.3 \times B/256$ belongs to LARS, which rescales every layer
+# set for a different optimiser: SimCLR's $0.3 \times B/256$ belongs to LARS (layer-wise adaptive rate scaling)
 # ([Chen et al. 2020](https://arxiv.org/abs/2002.05709), section 2.2; [You et al. 2017](https://arxiv.org/abs/1708.03888)).
 # **BatchNorm in the head** is in SimCLR's own code. None of this is law. It is where we would start.
 
@@ -156,20 +171,30 @@ plots.table(
 recipe_name = RECIPE or ("quick" if REHEARSAL else "recommended")
 recipe = recipes.get_recipe(recipe_name)
 images = capstone.choose_images(IMAGES, recipe.policy.size, rehearsal=REHEARSAL, mirror=MIRROR)
-budget = capstone.plan(recipe, images.unlabeled, MINUTES, steps=240 if REHEARSAL else None)
-out = Path(tempfile.mkdtemp()) / "rehearsal" if REHEARSAL else capstone.run_folder(f"{images.name}-{recipe_name}")
+budget = capstone.plan(recipe, images.unlabeled, MINUTES, steps=200 if REHEARSAL else None)
+out = (
+    Path(tempfile.mkdtemp()) / "rehearsal"
+    if REHEARSAL
+    else capstone.run_folder(f"{images.name}-{recipe_name}")
+)
 
-print(f"pictures: {images.name}: {len(images.unlabeled):,} unlabelled of {images.unlabeled.size} px, "
-      f"{len(images.train):,} train in {len(images.train.folds)} folds, {len(images.test):,} test")
+print(
+    f"pictures: {images.name}: {len(images.unlabeled):,} unlabelled of {images.unlabeled.size} px, "
+    f"{len(images.train):,} train in {len(images.train.folds)} folds, {len(images.test):,} test"
+)
 print(f"recipe:   {recipe_name}")
 print(f"budget:   {budget.sentence()}")
 if REHEARSAL:
-    print("THIS IS THE REHEARSAL: small drawn pictures and a short run. It shows that everything works; it is not the result.")
+    print(
+        "THIS IS THE REHEARSAL: small drawn pictures and a short run. It shows that everything works; it is not the result."
+    )
 
 # %%
 first = images.unlabeled.images[:8]
 pair = views.make_views(first, (recipe.policy,) * 2, torch.Generator().manual_seed(SEED))
-shown = torch.cat([views.denormalize(views.normalize(first, recipe.policy.size)), *map(views.denormalize, pair)])
+shown = torch.cat(
+    [views.denormalize(views.normalize(first, recipe.policy.size)), *map(views.denormalize, pair)]
+)
 plots.show(
     plots.image_grid(shown, columns=8, title="What the network will see: pictures, and two views of each"),
     alt="Eight unlabelled pictures and two random views of each.",
@@ -198,7 +223,7 @@ def run(on_measure=None) -> list[dict]:
         (recipe.policy,) * 2,
         steps=budget.steps,
         seed=SEED,
-        monitor=default_monitor(images.train, budget.steps),
+        monitor=default_monitor(images.train, budget.steps, images=500),
         out=out,
         resume=True,
         checkpoint_every=max(1, budget.steps // 8),
@@ -220,7 +245,9 @@ except ConnectionError as error:
 # %%
 simclr = recipe.build(SEED)  # a new machine knows nothing of the old one's memory
 history = run()
-print(f"resumed and finished: {len(history)} steps; files: {', '.join(sorted(p.name for p in out.iterdir()))}")
+print(
+    f"resumed and finished: {len(history)} steps; files: {', '.join(sorted(p.name for p in out.iterdir()))}"
+)
 
 # %%
 plots.show(
@@ -244,8 +271,8 @@ plots.show(
 # ### How many labels do you need?
 
 # %%
-PER_CLASS, CURVE_DRAWS, SUPERVISED_DRAWS = (2, 5, 10, 25), 3, 2
-SUPERVISED_STEPS = 80 if REHEARSAL else 1000
+PER_CLASS, CURVE_DRAWS, SUPERVISED_DRAWS = (5, 10, 25), 2, 2  # and ten draws of the last
+SUPERVISED_STEPS = 100 if REHEARSAL else 1000
 
 fresh = encoders.untrained(simclr.encoder, seed=SEED + 1).to(device)
 features = {
@@ -254,7 +281,7 @@ features = {
 }
 
 
-def curve(name: str, per_class=PER_CLASS, draws=CURVE_DRAWS) -> list[dict]:
+def curve(name: str, per_class: tuple[int, ...], draws: int) -> list[dict]:
     train_x, test_x = features[name]
     return evaluation.label_efficiency(
         train_x, images.train.labels, test_x, images.test.labels, per_class=per_class, draws=draws, seed=SEED
@@ -276,7 +303,9 @@ def supervised(per_class: int, draw: int) -> float:
     return float((logits.argmax(1) == images.test.labels).float().mean())
 
 
-curves = {name: curve(name) for name in features}
+curves = {
+    name: curve(name, PER_CLASS[:-1], CURVE_DRAWS) + curve(name, PER_CLASS[-1:], 10) for name in features
+}
 curves["supervised"] = []
 for count in PER_CLASS:
     scores = [supervised(count, draw) for draw in range(SUPERVISED_DRAWS)]
@@ -294,13 +323,17 @@ chance = 1 / len(images.train.classes)
 ax.axhline(100 * chance, color="gray", linestyle=":", label="chance")
 ax.set(xscale="log", xlabel="labels used (all classes together)", ylabel="test accuracy (%)", ylim=(0, 100))
 ax.set_xticks([r["labels"] for r in curves["SimCLR"]], [str(r["labels"]) for r in curves["SimCLR"]])
-ax.set_title("Pretraining is worth most where labels are fewest; bands: lowest and highest draw")
+ax.minorticks_off()
+ax.set_title("What each label buys, with and without pretraining; bands: lowest and highest draw")
 ax.legend()
 plots.show(
     fig,
     alt="Test accuracy against the number of labels. "
     + " ".join(
-        f"{name}: " + ", ".join(f"{100 * sum(r['accuracies']) / len(r['accuracies']):.0f}% with {r['labels']}" for r in rows)
+        f"{name}: "
+        + ", ".join(
+            f"{100 * sum(r['accuracies']) / len(r['accuracies']):.0f}% with {r['labels']}" for r in rows
+        )
         + "."
         for name, rows in curves.items()
     ),
@@ -310,12 +343,13 @@ plots.show(
 # ### The number the page promises: 5 % of the labels
 #
 # STL-10 has 5,000 labelled training pictures; 5 % are 250, that is 25 per class. One draw of 250 can be lucky. Here
-# are ten, stratified, the same ten for both encoders.
+# are ten, stratified, the same ten for both encoders. kNN (a vote of the nearest neighbours) uses all train labels; precision@10 uses
+# none to classify: it is the share of a picture's ten nearest neighbours that show the same class.
 
 # %%
 train_y, test_y = images.train.labels, images.test.labels
 table = []
-ten_draws = {name: curve(name, per_class=(25,), draws=10)[0] for name in features}
+ten_draws = {name: curves[name][-1] for name in features}
 for name, (train_x, test_x) in features.items():
     found = ten_draws[name]
     table.append(
@@ -363,17 +397,17 @@ assert report.verdict == "healthy"
 # %% [markdown]
 # ### Look at it
 #
-# Numbers first, then eyes. For six test pictures, the nearest neighbours among the other test pictures.
+# Numbers first, then eyes. For four test pictures, the nearest neighbours among the other test pictures.
 
 # %%
-some = images.test[:600]
-neighbors = widgets.Neighbors(some, {name: pair[1][:600] for name, pair in features.items()}, k=7)
-queries = [int((some.labels == c).nonzero()[0]) for c in some.labels.unique()[:6]]
+neighbors = widgets.Neighbors(images.test, {name: pair[1] for name, pair in features.items()}, k=7)
+queries = [int((images.test.labels == c).nonzero()[0]) for c in range(4)]
 sheet = plots.side_by_side([neighbors.render(q, "SimCLR") for q in queries], columns=1)
 plots.show(sheet, alt=" ".join(neighbors.alt(q, "SimCLR") for q in queries))
 
 # %% [markdown]
 # And the filters of the first layer: what the network asks of a patch before anything else.
+
 
 # %%
 def first_filters(encoder) -> torch.Tensor:
@@ -397,7 +431,7 @@ plots.show(
 # published or as recommended. **Predict** the order of the two before you run it.
 
 # %%
-SHORT = 100
+SHORT = 40
 
 
 def miniature(name: str) -> dict:
@@ -410,7 +444,13 @@ def miniature(name: str) -> dict:
     method = chosen.build(SEED)
     pictures = data.shapes("unlabeled", chosen.policy.size, 8192) if not REHEARSAL else images.unlabeled
     rows = pretrain(
-        method, pictures.images, (chosen.policy,) * 2, steps=SHORT, seed=SEED, progress=False, **chosen.training()
+        method,
+        pictures.images,
+        (chosen.policy,) * 2,
+        steps=SHORT,
+        seed=SEED,
+        progress=False,
+        **chosen.training(),
     )
     train, test = (data.shapes(s, chosen.policy.size, 2000) for s in ("train", "test"))
     train_x, test_x = (evaluation.extract_features(method.encoder, s.images) for s in (train, test))
@@ -425,11 +465,13 @@ def miniature(name: str) -> dict:
 
 
 trials = [miniature("published"), miniature("recommended")]
-plots.table(trials, caption=f"{SHORT} steps of SGD in miniature: published and recommended settings", floatfmt=".2f")
+plots.table(
+    trials, caption=f"{SHORT} steps of SGD in miniature: published and recommended settings", floatfmt=".2f"
+)
 
 # %% [markdown]
 # Read the losses with care: the two temperatures differ, so their losses cannot be compared with each other, only each with its
-# own start (knowing nothing is 6.24 in both). kNN and rank can. Two runs of a hundred steps on drawn pictures decide nothing
+# own start (knowing nothing is 6.24 in both). kNN and rank can. Two such short runs on drawn pictures decide nothing
 # about three hours on photographs; they tell you what to watch in the first five minutes.
 
 # %% [markdown]
@@ -445,7 +487,8 @@ off = dict.fromkeys(gallery.controls, 0.0)
 widgets.explore(
     gallery.render,
     gallery.controls,
-    static=[off | {"crop": 0.8}, off | {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.3}, {}],
+    static=[off | {"crop": 0.8}, off | {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.3}],
+    captions=["crops only, cutting away up to 0.8 of the area", "colour only, strong"],
     alt=gallery.alt,
     columns=1,
 )
@@ -462,15 +505,33 @@ strengths = sorted({r["strength"] for r in rows})
 fig, axes = plots.new_figure(8.6, 3.3, 1, 2)
 for factor, color in zip(FACTORS, plots.COLORS):
     by = [[r["factors"][factor] for r in rows if r["strength"] == s] for s in strengths]
-    axes[0].plot(strengths, [sum(v) / len(v) for v in by], "o-", markersize=3, color=color, label=factor.replace("_", " "))
+    axes[0].plot(
+        strengths,
+        [sum(v) / len(v) for v in by],
+        "o-",
+        markersize=3,
+        color=color,
+        label=factor.replace("_", " "),
+    )
     axes[0].fill_between(strengths, [min(v) for v in by], [max(v) for v in by], color=color, alpha=0.15)
-axes[0].set(title="Colour goes, the kind comes", xlabel="jitter strength (1 = quick recipe)", ylabel="factor probe (1 = perfect)")
-axes[0].legend(fontsize=7)
+axes[0].set(
+    title="Colour goes, the kind comes",
+    xlabel="jitter strength (1 = quick recipe)",
+    ylabel="factor probe (1 = perfect)",
+)
+axes[0].legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 probes = [[100 * r["probe"] for r in rows if r["strength"] == s] for s in strengths]
 axes[1].plot(strengths, [sum(v) / len(v) for v in probes], "o-", color=plots.COLORS[0])
-axes[1].fill_between(strengths, [min(v) for v in probes], [max(v) for v in probes], color=plots.COLORS[0], alpha=0.15)
+axes[1].fill_between(
+    strengths, [min(v) for v in probes], [max(v) for v in probes], color=plots.COLORS[0], alpha=0.15
+)
 axes[1].axhline(10, color="gray", linestyle=":", label="chance")
-axes[1].set(title="Probe with 100 labels", xlabel="jitter strength (1 = quick recipe)", ylabel="accuracy (%)", ylim=(0, 100))
+axes[1].set(
+    title="Probe with 100 labels",
+    xlabel="jitter strength (1 = quick recipe)",
+    ylabel="accuracy (%)",
+    ylim=(0, 100),
+)
 axes[1].legend()
 mean_probe = {s: sum(v) / len(v) for s, v in zip(strengths, probes)}
 plots.show(
@@ -495,7 +556,9 @@ if REHEARSAL:
         caption="Factor probe at strength 1: the record and this notebook's run",
         floatfmt=".2f",
     )
-    assert live["object_hue"] < 0.2 and live["kind"] > 0.5, "the record no longer describes what this code does"
+    assert live["object_hue"] < 0.2 and live["kind"] > 0.5, (
+        "the record no longer describes what this code does"
+    )
 
 # %% [markdown]
 # ## Exercises
@@ -507,6 +570,7 @@ if REHEARSAL:
 #
 # <details><summary>Hint</summary>The fraction of the way through the cosine is
 # `(step - warmup_steps) / (steps - warmup_steps)`.</details>
+
 
 # %%
 def lr_at(step, steps, warmup_steps, peak):
@@ -531,6 +595,7 @@ exercises.check_lr_at(lr_at)
 # The linear rule: a recipe gives `base_lr` for a batch of 256; what do you use for `batch_size`?
 #
 # <details><summary>Hint</summary>Twice the batch, twice the step.</details>
+
 
 # %%
 def scaled_lr(base_lr, batch_size):
@@ -557,6 +622,7 @@ exercises.check_scaled_lr(scaled_lr)
 # <details><summary>Hint 3</summary>The partner of view `i` is `i + N` or `i - N`; both it and the view itself have the
 # view's class, so they count 2 in every row.</details>
 
+
 # %%
 def false_negatives(labels):
     return exercises.NOT_ATTEMPTED
@@ -581,6 +647,7 @@ exercises.check_false_negatives(false_negatives)
 #
 # <details><summary>Hint</summary>An epoch is `images / batch_size` steps.</details>
 
+
 # %%
 def what_fits(seconds, seconds_per_step, images, batch_size):
     return exercises.NOT_ATTEMPTED
@@ -602,12 +669,19 @@ exercises.check_steps_that_fit(what_fits)
 # ## Claims, tested
 
 # %%
-by_labels = {name: {r["labels"]: sum(r["accuracies"]) / len(r["accuracies"]) for r in rows_} for name, rows_ in curves.items()}
-few, gaps = min(by_labels["SimCLR"]), {n: by_labels["SimCLR"][n] - by_labels["supervised"][n] for n in by_labels["SimCLR"]}
+by_labels = {
+    name: {r["labels"]: sum(r["accuracies"]) / len(r["accuracies"]) for r in rows_}
+    for name, rows_ in curves.items()
+}
+gaps = {n: by_labels["SimCLR"][n] - by_labels["supervised"][n] for n in by_labels["SimCLR"]}
 book.claim(
     "C-115",
     "Self-supervised pretraining needs far fewer labels than supervised training for the same accuracy.",
-    "reproduced" if all(g > 0 for g in gaps.values()) else "mixed",
+    "reproduced"
+    if all(g > 0.1 for g in gaps.values())
+    else "mixed"
+    if any(g > 0 for g in gaps.values())
+    else "not reproduced here",
     {f"gap to supervised with {n} labels": g for n, g in gaps.items()},
     source="https://arxiv.org/abs/2006.10029",
 )
@@ -615,7 +689,11 @@ published, recommended = trials
 book.claim(
     "C-62",
     "Plain SGD with learning rate 0.5 and no warm-up trains SimCLR.",
-    "reproduced" if published["kNN"] >= recommended["kNN"] else "mixed" if published["kNN"] > 2 * chance else "not reproduced here",
+    "reproduced"
+    if published["kNN"] >= recommended["kNN"]
+    else "mixed"
+    if published["kNN"] > 2 * chance
+    else "not reproduced here",
     {"kNN, published settings": published["kNN"], "kNN, recommended settings": recommended["kNN"]},
 )
 best = max(mean_probe, key=mean_probe.get)

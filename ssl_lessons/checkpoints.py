@@ -60,10 +60,14 @@ def load(folder: Path) -> dict | None:
         except Exception as error:  # noqa: BLE001 - a damaged file can make the reader raise nearly anything
             aside = path.with_name(path.name + ".damaged")
             os.replace(path, aside)
-            warnings.warn(f"{path} is truncated or damaged ({error}); it is not used, see {aside.name}", stacklevel=2)
+            warnings.warn(
+                f"{path} is truncated or damaged ({error}); it is not used, see {aside.name}", stacklevel=2
+            )
     if found:
         names = " and ".join(p.name for p in found)
-        raise InputError(f"no whole checkpoint in {folder}: {names} damaged and set aside; run again to start anew")
+        raise InputError(
+            f"no whole checkpoint in {folder}: {names} damaged and set aside; run again to start anew"
+        )
     return None
 
 

@@ -10,15 +10,15 @@ from torch import Tensor
 from ssl_lessons.errors import InputError
 
 # Where `diagnose` draws its lines. All are scale-free, about unit-length rows minus their mean.
-COMPLETE = 1e-3       # spread (1 - mean cosine) below which every image gives the same output
-NARROW = 0.02         # spread that is this small *and* lies in fewer than FEW directions: nearly there
+COMPLETE = 1e-3  # spread (1 - mean cosine) below which every image gives the same output
+NARROW = 0.02  # spread that is this small *and* lies in fewer than FEW directions: nearly there
 RELU_COMPLETE = 1e-4  # features without a negative entry share a mean by construction: untrained networks in
 #                       good order spread by 0.03 to 0.2, by 0.001 without image normalization. No NARROW.
-FEW = 3.0             # directions below which too little is left to tell images apart
-LOW_SHARE = 0.01      # the same as a share of those possible, min(N - 1, D). Low, not to cry wolf: young
+FEW = 3.0  # directions below which too little is left to tell images apart
+LOW_SHARE = 0.01  # the same as a share of those possible, min(N - 1, D). Low, not to cry wolf: young
 #                       SimSiam runs with a spread of 0.8 use only 2 % of 512 projector dimensions.
-FAINT = 0.02          # a direction counts if its singular value exceeds this share of the largest
-SMALL_SAMPLE = 64     # below this many samples the numbers say more about the sample than the encoder
+FAINT = 0.02  # a direction counts if its singular value exceeds this share of the largest
+SMALL_SAMPLE = 64  # below this many samples the numbers say more about the sample than the encoder
 
 
 def feature_std(z: Tensor) -> float:
@@ -81,8 +81,10 @@ def alignment(z1: Tensor, z2: Tensor, alpha: float = 2) -> float:
     """
     z1, z2 = _matrix(z1), _matrix(z2)
     if z1.shape != z2.shape:
-        raise InputError(f"The two views must have the same shape, not {tuple(z1.shape)} and "
-                         f"{tuple(z2.shape)}: row i of both must come from image i.")
+        raise InputError(
+            f"The two views must have the same shape, not {tuple(z1.shape)} and "
+            f"{tuple(z2.shape)}: row i of both must come from image i."
+        )
     return float((F.normalize(z1, dim=1) - F.normalize(z2, dim=1)).norm(dim=1).pow(alpha).mean())
 
 
@@ -100,10 +102,10 @@ def uniformity(z: Tensor, t: float = 2) -> float:
 class CollapseReport:
     """What `diagnose` found: a verdict, the numbers behind it, and what to do about it."""
 
-    verdict: str                # "healthy", "complete collapse", "dimensional collapse" or "not finite"
+    verdict: str  # "healthy", "complete collapse", "dimensional collapse" or "not finite"
     evidence: dict[str, float]
     explanation: str
-    causes: tuple[str, ...]     # likeliest first; empty if healthy
+    causes: tuple[str, ...]  # likeliest first; empty if healthy
     try_first: str
 
     def __str__(self) -> str:
@@ -114,27 +116,42 @@ class CollapseReport:
     def as_dict(self) -> dict:
         """Ready for json.dumps(allow_nan=False): numbers that do not exist become None."""
         numbers = {name: value if math.isfinite(value) else None for name, value in self.evidence.items()}
-        return {"verdict": self.verdict, "evidence": numbers, "explanation": self.explanation,
-                "causes": list(self.causes), "try_first": self.try_first}
+        return {
+            "verdict": self.verdict,
+            "evidence": numbers,
+            "explanation": self.explanation,
+            "causes": list(self.causes),
+            "try_first": self.try_first,
+        }
 
 
 _ADVICE = {
     "healthy": ((), ""),
     "not finite": (
-        ("the learning rate is too high or has no warm-up", "half precision overflowed in the loss",
-         "NaN or infinity in the input images"),
-        "go back to the last good checkpoint and train on with a tenth of the learning rate"),
+        (
+            "the learning rate is too high or has no warm-up",
+            "half precision overflowed in the loss",
+            "NaN or infinity in the input images",
+        ),
+        "go back to the last good checkpoint and train on with a tenth of the learning rate",
+    ),
     "complete collapse": (
-        ("nothing in the loss pushes embeddings apart: no negatives, stop-gradient or variance term",
-         "the learning rate is too high, or weight decay has won",
-         "the encoder gets the same or empty images"),
-        "check that the term or branch that prevents collapse is active, then halve the learning rate"),
+        (
+            "nothing in the loss pushes embeddings apart: no negatives, stop-gradient or variance term",
+            "the learning rate is too high, or weight decay has won",
+            "the encoder gets the same or empty images",
+        ),
+        "check that the term or branch that prevents collapse is active, then halve the learning rate",
+    ),
     "dimensional collapse": (
-        ("nothing in the loss keeps the dimensions from repeating each other, or its weight is too small",
-         "the augmentation is so strong that only a few properties of the image survive it",
-         "the temperature is far too high or too low",
-         "these are projector outputs: compare them with the features before the projector"),
-        "diagnose the features before the projector; if they are collapsed as well, weaken the augmentation"),
+        (
+            "nothing in the loss keeps the dimensions from repeating each other, or its weight is too small",
+            "the augmentation is so strong that only a few properties of the image survive it",
+            "the temperature is far too high or too low",
+            "these are projector outputs: compare them with the features before the projector",
+        ),
+        "diagnose the features before the projector; if they are collapsed as well, weaken the augmentation",
+    ),
 }
 
 
@@ -153,8 +170,10 @@ def diagnose(embeddings: Tensor, positive: Tensor | None = None) -> CollapseRepo
     """
     z = _matrix(embeddings, finite=False)
     if positive is not None and _matrix(positive, finite=False).shape != z.shape:
-        raise InputError(f"The second views must have the shape of the first, {tuple(z.shape)}, "
-                         f"not {tuple(positive.shape)}.")
+        raise InputError(
+            f"The second views must have the shape of the first, {tuple(z.shape)}, "
+            f"not {tuple(positive.shape)}."
+        )
     n, d = z.shape
     everything = z if positive is None else torch.cat([z, _matrix(positive, finite=False)])
     broken = int((~everything.isfinite()).any(dim=1).sum())
@@ -168,24 +187,36 @@ def diagnose(embeddings: Tensor, positive: Tensor | None = None) -> CollapseRepo
     spectrum = singular_values(unit)[:possible]
     variances = spectrum.square()
     total = variances.sum().clamp_min(1e-300)
-    spread = float(total / n)        # 1 - |mean|^2: 0 if all rows point the same way, 1 if they cancel out
-    same = spread < 1e-13            # rounding errors have no directions worth counting
+    spread = float(total / n)  # 1 - |mean|^2: 0 if all rows point the same way, 1 if they cancel out
+    same = spread < 1e-13  # rounding errors have no directions worth counting
     rank = 1.0 if same else _effective_rank(spectrum)
     count = 0 if same else int((spectrum > FAINT * spectrum[0]).sum())
     participation = 1.0 if same else float(total.square() / variances.square().sum())
     evidence = {
-        "samples": float(n), "dimensions": float(d),
-        "feature_std": feature_std(z), "spread": spread, "mean_norm": float(z.norm(dim=1).mean()),
-        "effective_rank": rank, "directions": float(count), "directions_possible": float(possible),
-        "participation_ratio": participation, "largest_share": float(variances[0] / total),
-        "rank_me": rank_me(z), "alpha_req": alpha_req(z), "uniformity": uniformity(z[:2000]),
+        "samples": float(n),
+        "dimensions": float(d),
+        "feature_std": feature_std(z),
+        "spread": spread,
+        "mean_norm": float(z.norm(dim=1).mean()),
+        "effective_rank": rank,
+        "directions": float(count),
+        "directions_possible": float(possible),
+        "participation_ratio": participation,
+        "largest_share": float(variances[0] / total),
+        "rank_me": rank_me(z),
+        "alpha_req": alpha_req(z),
+        "uniformity": uniformity(z[:2000]),
     }
     if positive is not None:
         evidence["alignment"] = alignment(z, positive)
-    how_far = (f"{100 * spread:.3g} % of the squared length of the {n} embeddings lies off their common "
-               f"direction (std {evidence['feature_std']:.3f}, where 1 is the most there can be)")
-    how_many = (f"an effective {rank:.1f} directions, {count} of them above noise, of {possible} that "
-                f"{n} samples in {d} dimensions could show")
+    how_far = (
+        f"{100 * spread:.3g} % of the squared length of the {n} embeddings lies off their common "
+        f"direction (std {evidence['feature_std']:.3f}, where 1 is the most there can be)"
+    )
+    how_many = (
+        f"an effective {rank:.1f} directions, {count} of them above noise, of {possible} that "
+        f"{n} samples in {d} dimensions could show"
+    )
     if bool((z >= 0).all()):
         complete = spread < RELU_COMPLETE
     else:

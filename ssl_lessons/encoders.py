@@ -9,7 +9,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision.models import resnet18
 
 from ssl_lessons.errors import InputError
 
@@ -46,6 +45,8 @@ class ResNet18(nn.Module):
         super().__init__()
         if stem not in ("imagenet", "3x3"):
             raise InputError(f"stem must be 'imagenet' or '3x3', got {stem!r}")
+        from torchvision.models import resnet18  # slow to import, and only needed here
+
         self.backbone = resnet18(weights=None)
         self.backbone.fc = nn.Identity()
         if stem == "3x3":
@@ -113,7 +114,9 @@ def load_encoder(folder: str | Path) -> tuple[nn.Module, int]:
     """
     card_path, weights_path = Path(folder) / "encoder.json", Path(folder) / "encoder.safetensors"
     if not card_path.is_file() or not weights_path.is_file():
-        raise InputError(f"{folder} holds no encoder.json and encoder.safetensors; give a `pretrain --out` folder")
+        raise InputError(
+            f"{folder} holds no encoder.json and encoder.safetensors; give a `pretrain --out` folder"
+        )
     try:
         card = json.loads(card_path.read_text())
         encoder, image_size = build_encoder(card["name"], **card["options"]), int(card["image_size"])

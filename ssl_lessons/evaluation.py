@@ -7,10 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression, RidgeClassifierCV, RidgeCV
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn.functional import normalize as l2_normalize
 
@@ -82,13 +78,23 @@ class ProbeResult(NamedTuple):
     C: float
 
 
-def linear_probe(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, seed: int = 0) -> ProbeResult:
+def linear_probe(
+    train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, seed: int = 0
+) -> ProbeResult:
     """L2-regularised logistic regression on frozen features, C chosen inside the training labels.
 
     Features [N, D] are standardised with the training mean and deviation; C is picked by stratified
     cross-validation (five folds, fewer when a class has fewer labels, none with one label per class: C = 0.01);
     the test split is scored once.  Raises InputError for fewer than two classes.
     """
+    from sklearn.exceptions import (
+        ConvergenceWarning,
+    )  # scikit-learn is slow to import: only when a probe is used
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
+
     if min(int(train_y.min()), int(test_y.min())) < 0:
         raise InputError("a probe needs a label for every image; -1 marks an unlabelled one")
     counts = torch.bincount(train_y)
@@ -102,8 +108,11 @@ def linear_probe(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tenso
         span, _ = np.linalg.qr(train_z.T)
         train_z, test_z = train_z @ span, test_z @ span
     folds = min(5, int(counts.min()))
-    model = LogisticRegression(C=PROBE_CS[2], max_iter=300)
-    with warnings.catch_warnings():
+    model = LogisticRegression(C=PROBE_CS[2], max_iter=300, tol=1e-3)
+    with (
+        warnings.catch_warnings(),
+        threadpool_limits(1),
+    ):  # many small fits: threads would only wait for each other
         warnings.simplefilter("ignore", ConvergenceWarning)
         if folds >= 2:
             splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
@@ -153,6 +162,9 @@ def factor_probe(
     test set.  Circular: R^2 of (cos, sin) together.  Scores below 0 are reported as 0.  A factor that never varies
     raises InputError.
     """
+    from sklearn.linear_model import RidgeClassifierCV, RidgeCV
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(train_x.numpy())
     train_z, test_z = scaler.transform(train_x.numpy()), scaler.transform(test_x.numpy())
     scores = {}

@@ -19,7 +19,9 @@ class LARS(torch.optim.Optimizer):
     |g| + weight_decay |w|; SimCLR's and most later code takes the norm of the sum, as here.
     """
 
-    def __init__(self, params, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3):
+    def __init__(
+        self, params, lr: float, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3
+    ):
         super().__init__(
             params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
         )
@@ -47,7 +49,7 @@ OPTIMIZERS = {
 
 
 def build_optimizer(module: nn.Module, name: str, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """"adamw", "sgd" (momentum 0.9) or "lars" (momentum 0.9) over the module's trainable parameters.
+    """ "adamw", "sgd" (momentum 0.9) or "lars" (momentum 0.9) over the module's trainable parameters.
 
     Biases and normalisation weights (one-dimensional tensors) are not decayed.
     Raises InputError for an unknown name, lr <= 0 or weight_decay < 0.

@@ -23,6 +23,7 @@ from ssl_lessons.errors import InputError
 # is left out because it vanishes on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 GRAY = "#767676"
+LARGE = 150_000  # bytes of a PNG from which a JPEG of half the size is preferred
 
 _STYLE = {
     "figure.dpi": 100,
@@ -81,12 +82,17 @@ def image_html(fig: Figure, alt: str) -> str:
         raise InputError(
             "A figure needs alt text: show(fig, alt) with one or two sentences that say what is to be seen."
         )
-    data = png(fig)
+    data, kind = png(fig), "png"
     width = int.from_bytes(
         data[16:20], "big"
     )  # from the PNG header, so that the page does not jump while it loads
+    if len(data) > LARGE:
+        jpeg = io.BytesIO()
+        fig.savefig(jpeg, format="jpeg", pil_kwargs={"quality": 90})
+        if len(jpeg.getvalue()) < len(data) / 2:  # photographs
+            data, kind = jpeg.getvalue(), "jpeg"
     return (
-        f'<img src="data:image/png;base64,{base64.b64encode(data).decode()}" '
+        f'<img src="data:image/{kind};base64,{base64.b64encode(data).decode()}" '
         f'alt="{html.escape(" ".join(alt.split()))}" width="{width}" style="max-width: 100%; height: auto">'
     )
 
@@ -104,17 +110,22 @@ def show(fig: Figure, alt: str) -> None:
         sys.modules["matplotlib.pyplot"].close(fig)
 
 
-def display_bundle(data: Mapping[str, object]) -> bool:
-    """Send one output with several MIME types to the notebook; False where there is no notebook."""
+def display_bundle(data: Mapping[str, object], handle=None):
+    """Send one output with several MIME types to the notebook, or replace the one that `handle` stands for.
+
+    Returns its handle, or None where there is no notebook.
+    """
     try:
         from IPython import get_ipython
         from IPython.display import display
     except ImportError:
-        return False
+        return None
     if get_ipython() is None:
-        return False
-    display(dict(data), raw=True)
-    return True
+        return None
+    if handle is None:
+        return display(dict(data), raw=True, display_id=True)
+    handle.update(dict(data), raw=True)
+    return handle
 
 
 def table(
@@ -273,6 +284,21 @@ def training_panel(
         fig.legend(loc="outside lower center", ncols=min(len(runs), 5))
     fig.suptitle(title)
     return fig
+
+
+def watch(title: str, alt: str, chance: float | None = None, chance_loss: float | None = None):
+    """A callback for `pretrain(on_measure=...)`: the training panel, redrawn in place while the run goes on.
+
+    The saved notebook keeps its last state.  Outside a notebook it does nothing.
+    """
+    handle = None
+
+    def update(history) -> None:
+        nonlocal handle
+        markup = image_html(training_panel(history, title, chance, chance_loss), alt)
+        handle = display_bundle({"text/html": markup, "text/plain": f"[Figure: {alt}]"}, handle)
+
+    return update
 
 
 def _chance_line(ax, value: float, axis: str) -> None:

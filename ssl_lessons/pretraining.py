@@ -79,7 +79,9 @@ def _autocast(device: torch.device, amp: bool):
     return torch.autocast(device.type, dtype=dtype, enabled=amp), dtype
 
 
-def _check(images: Tensor, policies, labels: Tensor | None, method: Method, steps: int, batch_size: int) -> None:
+def _check(
+    images: Tensor, policies, labels: Tensor | None, method: Method, steps: int, batch_size: int
+) -> None:
     if isinstance(policies, Policy) or not len(policies):
         raise InputError("policies must be a tuple with one Policy per view, such as (policy, policy)")
     if batch_size < 2:
@@ -91,7 +93,9 @@ def _check(images: Tensor, policies, labels: Tensor | None, method: Method, step
     if method.needs_labels and labels is None:
         raise InputError(f"{type(method).__name__} learns from labels: pass labels=")
     if labels is not None and (labels.shape != (len(images),) or int(labels.min()) < 0):
-        raise InputError(f"labels must be [{len(images)}] class indices from 0, one per image and none missing (-1)")
+        raise InputError(
+            f"labels must be [{len(images)}] class indices from 0, one per image and none missing (-1)"
+        )
 
 
 def pretrain(
@@ -155,17 +159,23 @@ def pretrain(
         history, start = _restore(state, settings, method, opt, scaler)
         before = history[-1]["seconds"] if history else 0.0
     elif out is not None and checkpoints.exists(out) and not resume:
-        raise InputError(f"{out} already holds a run; continue it with resume (--resume) or choose another folder")
+        raise InputError(
+            f"{out} already holds a run; continue it with resume (--resume) or choose another folder"
+        )
 
     def save(step: int) -> None:
         if not all(bool(p.isfinite().all()) for p in method.parameters()):
-            raise Diverged(f"the weights became NaN or infinite before step {step}: lower the learning rate (now {lr})")
+            raise Diverged(
+                f"the weights became NaN or infinite before step {step}: lower the learning rate (now {lr})"
+            )
         checkpoints.save(_state(step, settings, history, method, opt, scaler), out)
         _write_history(out, settings, history)
 
     clock = time.perf_counter()
     generator = torch.Generator()
-    bar = tqdm(range(start, steps), initial=start, total=steps, disable=not progress, file=sys.stdout, ncols=100)
+    bar = tqdm(
+        range(start, steps), initial=start, total=steps, disable=not progress, file=sys.stdout, ncols=100
+    )
     for step in bar:
         for group in opt.param_groups:
             group["lr"] = lr * warmup_cosine(step, steps, warmup_steps)
@@ -180,8 +190,14 @@ def pretrain(
         except NotFiniteError:
             value = math.nan
         if not math.isfinite(value):
-            kept = f"; the checkpoint in {out} is from before" if out is not None and checkpoints.exists(out) else ""
-            raise Diverged(f"the loss became {value} at step {step + 1}: lower the learning rate (now {lr}){kept}")
+            kept = (
+                f"; the checkpoint in {out} is from before"
+                if out is not None and checkpoints.exists(out)
+                else ""
+            )
+            raise Diverged(
+                f"the loss became {value} at step {step + 1}: lower the learning rate (now {lr}){kept}"
+            )
         opt.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
         scaler.step(opt)
@@ -252,7 +268,9 @@ def _restore(state, settings, method, opt, scaler) -> tuple[list[dict], int]:
         if old.get(k) != v
     ]
     if changed:
-        raise InputError(f"cannot resume with other settings ({', '.join(changed)}); use the old ones or a new folder")
+        raise InputError(
+            f"cannot resume with other settings ({', '.join(changed)}); use the old ones or a new folder"
+        )
     method.load_state_dict(state["method"])
     opt.load_state_dict(state["optimizer"])
     scaler.load_state_dict(state["scaler"])
@@ -262,7 +280,9 @@ def _restore(state, settings, method, opt, scaler) -> tuple[list[dict], int]:
     return state["history"], state["step"]
 
 
-def steps_that_fit(seconds: float, seconds_per_step: float, images: int, batch_size: int) -> tuple[int, float]:
+def steps_that_fit(
+    seconds: float, seconds_per_step: float, images: int, batch_size: int
+) -> tuple[int, float]:
     """How many steps fit a time budget, and how many epochs that is."""
     steps = max(1, int(seconds / seconds_per_step))
     return steps, steps * batch_size / images
@@ -278,7 +298,16 @@ def time_steps(
     with torch.random.fork_rng():
         trial = copy.deepcopy(method)
         rows = pretrain(
-            trial, images, policies, steps=steps + 3, batch_size=batch_size, lr=1e-5, progress=False, **options
+            trial,
+            images,
+            policies,
+            steps=steps + 3,
+            batch_size=batch_size,
+            lr=1e-5,
+            progress=False,
+            **options,
         )
-    ends = torch.tensor([row["seconds"] for row in rows], dtype=torch.float64)[2:]  # the first ones set things up
+    ends = torch.tensor([row["seconds"] for row in rows], dtype=torch.float64)[
+        2:
+    ]  # the first ones set things up
     return float(ends.diff().median())

@@ -36,7 +36,9 @@ class Recipe:
         """The untrained method, with weights drawn from `seed`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build_method(self.method, build_encoder(self.encoder, **self.encoder_options), **self.options)
+            return build_method(
+                self.method, build_encoder(self.encoder, **self.encoder_options), **self.options
+            )
 
     def training(self) -> dict:
         """The keyword arguments of `pretrain` that the recipe fixes."""

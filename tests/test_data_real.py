@@ -239,10 +239,13 @@ def publish(monkeypatch, server, dataset, files: dict[str, bytes]) -> None:
 def stl(monkeypatch, server):
     """A tiny STL-10 in the exact on-disk format; returns what was written, uint8 [N, H, W, 3]."""
     random = np.random.RandomState(0)
-    pixels = {name: random.randint(0, 256, (n, 96, 96, 3)).astype(np.uint8)
-              for name, n in (("train", 20), ("test", 10), ("unlabeled", 7))}
-    labels = {name: (random.permutation(len(pixels[name])) % 10 + 1).astype(np.uint8)
-              for name in ("train", "test")}
+    pixels = {
+        name: random.randint(0, 256, (n, 96, 96, 3)).astype(np.uint8)
+        for name, n in (("train", 20), ("test", 10), ("unlabeled", 7))
+    }
+    labels = {
+        name: (random.permutation(len(pixels[name])) % 10 + 1).astype(np.uint8) for name in ("train", "test")
+    }
     folds = np.stack([random.permutation(20)[:4] for _ in range(10)])
     files = {f"{name}_X.bin": column_major(x) for name, x in pixels.items()}
     files |= {f"{name}_y.bin": y.tobytes() for name, y in labels.items()}
@@ -364,9 +367,15 @@ def test_cifar10_reads_back_what_was_written(server, tmp_path, monkeypatch):
 def test_genuine_stl10_images_come_back_upright(stl, server, tmp_path, monkeypatch):
     genuine = np.load(FRAGMENTS)
     x, y = genuine["test_X"], genuine["test_y"]
-    files = {"test_X.bin": column_major(x), "test_y.bin": y.tobytes(), "train_X.bin": column_major(x[:1]),
-             "train_y.bin": y[:1].tobytes(), "unlabeled_X.bin": column_major(genuine["unlabeled_X"]),
-             "fold_indices.txt": b"0\n", "class_names.txt": "\n".join(genuine["class_names"]).encode()}
+    files = {
+        "test_X.bin": column_major(x),
+        "test_y.bin": y.tobytes(),
+        "train_X.bin": column_major(x[:1]),
+        "train_y.bin": y[:1].tobytes(),
+        "unlabeled_X.bin": column_major(genuine["unlabeled_X"]),
+        "fold_indices.txt": b"0\n",
+        "class_names.txt": "\n".join(genuine["class_names"]).encode(),
+    }
     publish(monkeypatch, server, datasets.STL10, files)
     test = real.stl10("test", data_dir=tmp_path, download=True)
     assert torch.equal(test.images, planes(x))
@@ -395,8 +404,7 @@ def test_genuine_stl10_train_labels_are_read_in_file_order(stl, server, tmp_path
         f.truncate(len(labels) * 3 * 96 * 96)  # black images: only the labels matter here
     (folder / "train_y.bin").write_bytes(labels.tobytes())
     (folder / "fold_indices.txt").write_text("0 1\n" * 10)
-    monkeypatch.setattr(datasets.STL10, "train_list",
-                        [[n, None] for n in ("train_X.bin", "train_y.bin")])
+    monkeypatch.setattr(datasets.STL10, "train_list", [[n, None] for n in ("train_X.bin", "train_y.bin")])
     monkeypatch.setattr(datasets.STL10, "test_list", [])
     train = real.stl10("train", size=2, data_dir=tmp_path)
     assert train.labels.tolist() == (labels.astype(int) - 1).tolist()
@@ -516,14 +524,19 @@ def test_folder_looks_through_a_wrapper_and_past_hidden_folders(pictures):
     assert marks(data) == marks(real.folder(pictures, "train"))
 
 
-@pytest.mark.parametrize("build, message", [
-    (lambda p: None, "at least two sub-folders"),
-    (lambda p: save(p / "0.png", (0, 0, 0)), "at least two sub-folders"),
-    (lambda p: save(p / "only" / "0.png", (0, 0, 0)), "at least two sub-folders.*found 1"),
-    (lambda p: [(p / c).mkdir() for c in "ab"], "at least two sub-folders.*found 0"),
-    (lambda p: [save(p / s / c / "0.png", (0, 0, 0)) for s in ("train", "val") for c in "ab"],
-     "holds splits.*give .*train"),
-])
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (lambda p: None, "at least two sub-folders"),
+        (lambda p: save(p / "0.png", (0, 0, 0)), "at least two sub-folders"),
+        (lambda p: save(p / "only" / "0.png", (0, 0, 0)), "at least two sub-folders.*found 1"),
+        (lambda p: [(p / c).mkdir() for c in "ab"], "at least two sub-folders.*found 0"),
+        (
+            lambda p: [save(p / s / c / "0.png", (0, 0, 0)) for s in ("train", "val") for c in "ab"],
+            "holds splits.*give .*train",
+        ),
+    ],
+)
 def test_folder_without_classes_is_refused(tmp_path, build, message):
     build(tmp_path)
     with pytest.raises(InputError, match=message):

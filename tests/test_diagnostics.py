@@ -48,11 +48,12 @@ def relu_features(images, seed=0):
 
 
 def images(n=300, mean=0.5, std=0.25):
-    scene = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(0))    # coarse blobs of color
+    scene = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(0))  # coarse blobs of color
     return (nn.functional.interpolate(scene, size=16, mode="bilinear") - mean) / std
 
 
 # --- known values ----------------------------------------------------------------------------------
+
 
 def test_an_isotropic_gaussian_fills_its_space():
     z = normal(5000, 32)
@@ -83,7 +84,7 @@ def test_rank_me_equals_the_formula():
     s = torch.linalg.svd(z, full_matrices=False).S.tolist()
     p = [value / sum(s) + 1e-7 for value in s]
     assert rank_me(z) == pytest.approx(math.exp(-sum(x * math.log(x) for x in p)))
-    assert rank_me(z + 100) < rank_me(z) - 2                 # not centred, as in the paper
+    assert rank_me(z + 100) < rank_me(z) - 2  # not centred, as in the paper
 
 
 def test_singular_values_are_those_of_the_covariance():
@@ -103,8 +104,12 @@ def test_uniformity_equals_the_double_loop():
     z = normal(12, 3)
     unit = [[v / math.sqrt(sum(w * w for w in row)) for v in row] for row in z.tolist()]
     for t in (2, 3.5):
-        terms = [math.exp(-t * sum((a - b) ** 2 for a, b in zip(unit[i], unit[j], strict=True)))
-                 for i in range(12) for j in range(12) if i < j]
+        terms = [
+            math.exp(-t * sum((a - b) ** 2 for a, b in zip(unit[i], unit[j], strict=True)))
+            for i in range(12)
+            for j in range(12)
+            if i < j
+        ]
         assert uniformity(z, t) == pytest.approx(math.log(sum(terms) / len(terms)))
 
 
@@ -148,8 +153,10 @@ CASES = {
     "constant": (torch.ones(300, 64), "complete collapse"),
     "zeros": (torch.zeros(300, 64), "complete collapse"),
     "constant + tiny noise": (1 + 1e-3 * normal(300, 64), "complete collapse"),
-    "almost constant, one direction left": (normal(1, 64, seed=3) + 0.03 * rank_k(1, 300, noise=0.03),
-                                            "complete collapse"),
+    "almost constant, one direction left": (
+        normal(1, 64, seed=3) + 0.03 * rank_k(1, 300, noise=0.03),
+        "complete collapse",
+    ),
     "line": (rank_k(1), "dimensional collapse"),
     "rank 2 + noise": (rank_k(2, noise=0.01), "dimensional collapse"),
     "rank 4 of 512": (rank_k(4, 520, 512, noise=0.01), "dimensional collapse"),
@@ -168,7 +175,7 @@ def test_verdict(name):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_untrained_relu_networks_raise_no_alarm(seed):
-    for mean, std in ((0.5, 0.25), (0, 1), (-1, 1)):         # also with images that nobody normalized
+    for mean, std in ((0.5, 0.25), (0, 1), (-1, 1)):  # also with images that nobody normalized
         report = diagnose(relu_features(images(mean=mean, std=std), seed))
         assert report.verdict == "healthy", str(report)
 
@@ -199,7 +206,7 @@ def test_the_report_carries_its_evidence():
     assert report.evidence["rank_me"] == pytest.approx(rank_me(z))
     assert report.evidence["feature_std"] == pytest.approx(feature_std(z))
     assert "alignment" not in diagnose(z).evidence
-    collapsed = diagnose(torch.ones(300, 16))                # its alpha does not exist
+    collapsed = diagnose(torch.ones(300, 16))  # its alpha does not exist
     assert math.isnan(collapsed.evidence["alpha_req"])
     record = json.loads(json.dumps(collapsed.as_dict(), allow_nan=False))
     assert record["verdict"] == "complete collapse" and record["evidence"]["alpha_req"] is None
@@ -217,8 +224,13 @@ def test_the_embeddings_may_carry_a_gradient():
 
 @pytest.mark.parametrize("measure", [feature_std, singular_values, rank_me, alpha_req, uniformity, diagnose])
 def test_unusable_input(measure):
-    for z, message in ((torch.ones(1, 4), "two"), (torch.ones(4), "2-D"), (torch.ones(2, 3, 4), "2-D"),
-                       ([[1.0, 2.0], [3.0, 4.0]], "2-D"), (torch.ones(4, 0), "2-D")):
+    for z, message in (
+        (torch.ones(1, 4), "two"),
+        (torch.ones(4), "2-D"),
+        (torch.ones(2, 3, 4), "2-D"),
+        ([[1.0, 2.0], [3.0, 4.0]], "2-D"),
+        (torch.ones(4, 0), "2-D"),
+    ):
         with pytest.raises(InputError, match=message):
             measure(z)
 

@@ -150,7 +150,9 @@ def weights(change):
 DAMAGES = {
     "no card": lambda folder: (folder / "encoder.json").unlink(),
     "no weights": lambda folder: (folder / "encoder.safetensors").unlink(),
-    "card cut": lambda folder: (folder / "encoder.json").write_text((folder / "encoder.json").read_text()[:30]),
+    "card cut": lambda folder: (folder / "encoder.json").write_text(
+        (folder / "encoder.json").read_text()[:30]
+    ),
     "card empty": lambda folder: (folder / "encoder.json").write_text(""),
     "card binary": lambda folder: (folder / "encoder.json").write_bytes(bytes(range(128, 256))),
     "card a list": card(lambda c: [1, 2]),
@@ -191,7 +193,9 @@ def test_untrained_is_a_fresh_reproducible_twin():
     before = torch.get_rng_state()
     a, b, c = untrained(encoder), untrained(encoder), untrained(encoder, seed=1)
     assert torch.equal(before, torch.get_rng_state())
-    assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
     first = "layers.0.weight"
     assert not torch.equal(a.state_dict()[first], c.state_dict()[first])
     assert not torch.equal(a.state_dict()[first], encoder.state_dict()[first])

@@ -35,7 +35,9 @@ def gaussians(n, d, classes=3, gap=1.0, seed=0, means=1):
 
 
 def uint8_images(n=10, size=16, seed=0):
-    return torch.randint(0, 256, (n, 3, size, size), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return torch.randint(
+        0, 256, (n, 3, size, size), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
 
 
 # --- features --------------------------------------------------------------------------------------
@@ -122,7 +124,9 @@ def test_knn_ignores_length_and_weighs_votes():
 def test_knn_splits_large_test_sets():
     train, test = gaussians(30, 4), gaussians(2050, 4, seed=1)
     whole = knn_accuracy(*train, *test)
-    parts = [knn_accuracy(*train, test[0][s], test[1][s]) * len(test[1][s]) for s in (slice(0, 7), slice(7, None))]
+    parts = [
+        knn_accuracy(*train, test[0][s], test[1][s]) * len(test[1][s]) for s in (slice(0, 7), slice(7, None))
+    ]
     assert whole == pytest.approx(sum(parts) / 2050)
 
 
@@ -164,10 +168,14 @@ def test_probe_chooses_c_by_cross_validation(n, d):
     train_x, train_y = gaussians(n, d, gap=0.3)
     z = StandardScaler().fit_transform(train_x.numpy())
     folds = StratifiedKFold(5, shuffle=True, random_state=4)
-    search = GridSearchCV(LogisticRegression(max_iter=2000), {"C": PROBE_CS}, cv=folds).fit(z, train_y.numpy())
+    search = GridSearchCV(LogisticRegression(max_iter=2000), {"C": PROBE_CS}, cv=folds).fit(
+        z, train_y.numpy()
+    )
     chosen = linear_probe(train_x, train_y, train_x, train_y, seed=4).C
     scores = dict(zip(PROBE_CS, search.cv_results_["mean_test_score"], strict=True))
-    assert scores[chosen] == pytest.approx(max(scores.values()), abs=1.5 / n)  # one borderline image may differ
+    assert scores[chosen] == pytest.approx(
+        max(scores.values()), abs=1.5 / n
+    )  # one borderline image may differ
 
 
 def test_probe_never_sees_the_test_labels():
@@ -220,7 +228,10 @@ def test_probe_refuses_labels_it_cannot_use(labels):
 def test_label_efficiency_rows():
     train, test = gaussians(90, 12, gap=0.7), gaussians(200, 12, gap=0.7, seed=1)
     rows = label_efficiency(*train, *test, per_class=(1, 5), draws=3)
-    assert [(r["labels_per_class"], r["labels"], len(r["accuracies"])) for r in rows] == [(1, 3, 3), (5, 15, 3)]
+    assert [(r["labels_per_class"], r["labels"], len(r["accuracies"])) for r in rows] == [
+        (1, 3, 3),
+        (5, 15, 3),
+    ]
     for r in rows:
         assert r["mean"] == pytest.approx(np.mean(r["accuracies"]))
         assert r["std"] == pytest.approx(np.std(r["accuracies"], ddof=1))

@@ -145,10 +145,12 @@ CORRECT = {
     "check_lr_at": [lr_by_hand, lambda step, steps, w, peak: peak * warmup_cosine(step, steps, w)],
     "check_scaled_lr": [lambda base_lr, batch_size: base_lr / 256 * batch_size],
     "check_false_negatives": [
-        false_negatives_loops, lambda y: ((y[:, None] == y).sum(1) - 1).float().mean() / (len(y) - 1),
+        false_negatives_loops,
+        lambda y: ((y[:, None] == y).sum(1) - 1).float().mean() / (len(y) - 1),
     ],
     "check_steps_that_fit": [
-        steps_that_fit, lambda s, per, n, b: [math.floor(s / per), math.floor(s / per) / (n / b)],
+        steps_that_fit,
+        lambda s, per, n, b: [math.floor(s / per), math.floor(s / per) / (n / b)],
     ],
 }
 
@@ -173,7 +175,7 @@ def rows(x):
 
 def knn_with(score, k_used=None):
     def predict(train_x, train_y, test_x, k):
-        return train_y[score(test_x, train_x).argsort(dim=1)[:, :k_used or k]].mode(dim=1).values
+        return train_y[score(test_x, train_x).argsort(dim=1)[:, : k_used or k]].mode(dim=1).values
 
     return predict
 
@@ -276,15 +278,24 @@ WRONG = [
     ("check_knn_predict", "all k must vote", knn_with(lambda t, x: -rows(t) @ rows(x).T, k_used=1)),
     ("check_label_subset", "not stratified", anywhere),
     ("check_label_subset", "first images", subset_with(lambda m, n, g: m[:n])),
-    ("check_label_subset", "first images",
-     subset_with(lambda m, n, g: m[:n][torch.randperm(n, generator=g)])),
+    (
+        "check_label_subset",
+        "first images",
+        subset_with(lambda m, n, g: m[:n][torch.randperm(n, generator=g)]),
+    ),
     ("check_label_subset", "not random", subset_with(lambda m, n, g: m[-n:])),
-    ("check_label_subset", "duplicates",
-     subset_with(lambda m, n, g: m[torch.randint(len(m), (n,), generator=g)])),
+    (
+        "check_label_subset",
+        "duplicates",
+        subset_with(lambda m, n, g: m[torch.randint(len(m), (n,), generator=g)]),
+    ),
     ("check_label_subset", "unlabelled", with_unlabelled),
     ("check_label_subset", "pass the generator", subset_with(lambda m, n, g: m[torch.randperm(len(m))[:n]])),
-    ("check_label_subset", "never drawn",
-     subset_with(lambda m, n, g: m[torch.randperm(len(m) - 1, generator=g)[:n]])),
+    (
+        "check_label_subset",
+        "never drawn",
+        subset_with(lambda m, n, g: m[torch.randperm(len(m) - 1, generator=g)[:n]]),
+    ),
     ("check_label_subset", "integer tensor", lambda y, n, g: subset_by_sorting(y, n, g).tolist()),
     ("check_label_subset", "do not fit", lambda y, n, g: subset_by_sorting(y, n, g) + len(y)),
     (R2, "squared correlation", lambda t, p: np.corrcoef(t, p)[0, 1] ** 2),
@@ -292,8 +303,13 @@ WRONG = [
     (R2, "baseline is missing", lambda t, p: 1 - F.mse_loss(t, p)),
     (R2, "N - 1", lambda t, p: 1 - F.mse_loss(t, p) / t.var()),
     (R2, "swapped", lambda t, p: r2_numpy(p, t)),
-    ("check_info_nce", "batch axis", lambda q, p, t: F.cross_entropy(
-        F.normalize(q, dim=0) @ F.normalize(p, dim=0).T / t, torch.arange(len(q)))),
+    (
+        "check_info_nce",
+        "batch axis",
+        lambda q, p, t: F.cross_entropy(
+            F.normalize(q, dim=0) @ F.normalize(p, dim=0).T / t, torch.arange(len(q))
+        ),
+    ),
     ("check_info_nce", "wrong axis", info_nce_axis),
     ("check_info_nce", "temperature is missing", lambda q, p, t: info_nce_float32(q, p, 1)),
     ("check_info_nce", "multiplied", lambda q, p, t: info_nce_float32(q, p, 1 / t)),
@@ -306,8 +322,11 @@ WRONG = [
     ("check_nt_xent", "from the other view", clip),
     ("check_nt_xent", "from the other view", info_nce_float32),
     ("check_nt_xent", "wrong positive index", nt_xent_with(targets=lambda n: torch.arange(2 * n) ^ 1)),
-    ("check_nt_xent", "wrong positive index",
-     nt_xent_with(targets=lambda n: (torch.arange(2 * n) + 1) % (2 * n))),
+    (
+        "check_nt_xent",
+        "wrong positive index",
+        nt_xent_with(targets=lambda n: (torch.arange(2 * n) + 1) % (2 * n)),
+    ),
     ("check_nt_xent", "target of a view is itself", nt_xent_with(targets=lambda n: torch.arange(2 * n))),
     ("check_nt_xent", "not normalized", nt_xent_with(unit=lambda z: z)),
     ("check_nt_xent", "batch axis", nt_xent_with(unit=lambda z: z / z.norm(dim=0))),

@@ -79,5 +79,7 @@ def test_imports_are_seen(source, package, rooms):
 
 def test_violations_are_seen():
     assert violations("evaluation", {"methods"}) and violations("recipes", {"pretraining"})
-    assert violations("plots", {"widgets"}) and violations("views", {"plots"}) and violations("book", {"secret"})
+    assert (
+        violations("plots", {"widgets"}) and violations("views", {"plots"}) and violations("book", {"secret"})
+    )
     assert not violations("widgets", {"plots", "errors"}) and not violations("data", {"data", "errors"})

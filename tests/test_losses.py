@@ -25,6 +25,7 @@ def crowd(k=7, d=5, seed=1):
 
 # --- references: plain Python numbers, one loop per symbol of the formula --------------------------
 
+
 def cosine(a, b):
     a, b = a.tolist(), b.tolist()
     dot = sum(x * y for x, y in zip(a, b, strict=True))
@@ -65,8 +66,11 @@ def loop_queue(z1, z2, temperature=0.1):
     return loop_info_nce(z1, z2, crowd(d=z1.shape[1]).to(z1), temperature)
 
 
-BOTH = pytest.mark.parametrize("loss, loop", [(info_nce, loop_info_nce), (queue_loss, loop_queue),
-                                              (nt_xent, loop_nt_xent)], ids=["info_nce", "queue", "nt_xent"])
+BOTH = pytest.mark.parametrize(
+    "loss, loop",
+    [(info_nce, loop_info_nce), (queue_loss, loop_queue), (nt_xent, loop_nt_xent)],
+    ids=["info_nce", "queue", "nt_xent"],
+)
 
 
 @BOTH
@@ -115,6 +119,7 @@ def test_equal_embeddings_give_the_log_of_the_crowd(temperature):
 
 
 # --- what must not matter, and what must -----------------------------------------------------------
+
 
 @BOTH
 def test_length_of_the_rows_does_not_matter(loss, loop):
@@ -166,7 +171,7 @@ def test_half_precision_at_a_low_temperature(loss, loop, dtype, kind):
 
 def test_the_naive_exponential_overflows_in_float16():
     similarity = torch.tensor([1.0, 0.9], dtype=torch.float16)
-    naive = (similarity / 0.07).exp()          # e^14.3 = 1.6 million; float16 ends at 65504
+    naive = (similarity / 0.07).exp()  # e^14.3 = 1.6 million; float16 ends at 65504
     assert naive.isinf().any() and (naive[0] / naive.sum()).isnan()
     z = torch.ones(4, 3, dtype=torch.float16)
     assert nt_xent(z, z, 0.07).item() == pytest.approx(math.log(7))
@@ -177,7 +182,7 @@ def test_autocast_does_not_lower_the_precision(loss, loop):
     z1, z2 = pair(16, 32, torch.float32)
     outside = loss(z1, z2, temperature=0.07)
     with torch.autocast("cpu", torch.bfloat16):
-        assert (z1 @ z2.T).dtype == torch.bfloat16          # autocast is really on
+        assert (z1 @ z2.T).dtype == torch.bfloat16  # autocast is really on
         inside = loss(z1, z2, temperature=0.07)
     assert inside.dtype == torch.float32 and inside.item() == outside.item()
 
@@ -201,6 +206,7 @@ def test_a_zero_row_is_harmless(loss, loop):
 
 # --- famous bugs: each differs from the right loss on the same data --------------------------------
 
+
 def wrong_self_pair_kept(z1, z2, t):
     z = F.normalize(torch.cat([z1, z2]), dim=1)
     return F.cross_entropy(z @ z.T / t, torch.arange(len(z)).roll(len(z1)))
@@ -215,7 +221,7 @@ def wrong_axis(z1, z2, t):
 def wrong_one_sided(z1, z2, t):
     z = F.normalize(torch.cat([z1, z2]), dim=1)
     logits = (z @ z.T / t).masked_fill(torch.eye(len(z), dtype=torch.bool), -math.inf)
-    return F.cross_entropy(logits[:len(z1)], torch.arange(len(z)).roll(len(z1))[:len(z1)])
+    return F.cross_entropy(logits[: len(z1)], torch.arange(len(z)).roll(len(z1))[: len(z1)])
 
 
 def wrong_as_printed(z1, z2, t):
@@ -236,6 +242,7 @@ def test_famous_bugs_give_another_number(wrong, temperature):
 
 
 # --- errors ----------------------------------------------------------------------------------------
+
 
 @BOTH
 @pytest.mark.parametrize("temperature", [0, -0.1, math.nan, math.inf, "0.1", None])

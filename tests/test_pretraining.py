@@ -170,13 +170,19 @@ def test_three_kills_change_nothing(tmp_path):
     script.write_text(KILLS)
     env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [sys.executable, script, tmp_path, targets, "0.02"], env=env, capture_output=True, text=True, timeout=120
+        [sys.executable, script, tmp_path, targets, "0.02"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, f"targets {targets}\n{done.stderr[-2000:]}"
     whole, killed = (checkpoints.load(tmp_path / name) for name in ("whole", "killed"))
     assert whole["step"] == killed["step"] == 30
     assert same_weights(whole["method"], killed["method"]), f"targets {targets}"
-    rows = [json.loads((tmp_path / name / "history.json").read_text())["rows"] for name in ("whole", "killed")]
+    rows = [
+        json.loads((tmp_path / name / "history.json").read_text())["rows"] for name in ("whole", "killed")
+    ]
     assert losses(rows[0]) == losses(rows[1]) and [r["step"] for r in rows[1]] == list(range(1, 31))
     a, b = (load_encoder(tmp_path / name)[0] for name in ("whole", "killed"))
     assert same_weights(a, b)
@@ -317,7 +323,9 @@ def test_resume_with_another_experiment_is_refused(images, tmp_path, change):
 @pytest.mark.parametrize("left", [checkpoints.CURRENT, checkpoints.PREVIOUS])
 def test_a_folder_with_a_run_is_not_overwritten(images, tmp_path, left):
     run(images, out=tmp_path, checkpoint_every=2)
-    for name in {checkpoints.CURRENT, checkpoints.PREVIOUS} - {left}:  # a kill may leave only the previous one
+    for name in {checkpoints.CURRENT, checkpoints.PREVIOUS} - {
+        left
+    }:  # a kill may leave only the previous one
         (tmp_path / name).unlink()
     before = (tmp_path / left).read_bytes()
     with pytest.raises(InputError, match="resume"):
@@ -426,7 +434,11 @@ def test_history_rows(images, tmp_path):
     assert [row["step"] for row in history] == [1, 2, 3, 4, 5, 6]
     assert [row["epoch"] for row in history] == pytest.approx([s * 16 / 64 for s in range(1, 7)])
     rates = [row["lr"] for row in history]
-    assert max(rates) == rates[3] == pytest.approx(1e-3) and rates[0] < rates[1] < rates[2] and rates[5] < rates[4]
+    assert (
+        max(rates) == rates[3] == pytest.approx(1e-3)
+        and rates[0] < rates[1] < rates[2]
+        and rates[5] < rates[4]
+    )
     written = json.loads((tmp_path / "history.json").read_text())
     assert written["rows"] == history and written["settings"]["steps"] == 6
     assert not method.training

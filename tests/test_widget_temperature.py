@@ -57,7 +57,9 @@ def test_tenths_sum_to_one_fall_and_flatten_as_temperature_rises(views):
         assert share.shape == (10,) and float(share.sum()) == pytest.approx(1)
     assert shares[0.02][0] > shares[0.2][0] > shares[2.0][0] > shares[1e6][0]
     sizes = torch.tensor([len(part) for part in hard.negatives.tensor_split(10)]).double()
-    assert torch.allclose(shares[1e6], sizes / sizes.sum(), atol=1e-4), "an infinite temperature treats all alike"
+    assert torch.allclose(shares[1e6], sizes / sizes.sum(), atol=1e-4), (
+        "an infinite temperature treats all alike"
+    )
     assert tw.effective_negatives(hard, 1e6) == pytest.approx(len(hard.negatives), rel=1e-4)
     assert 1 <= tw.effective_negatives(hard, 0.02) < 5
 

@@ -24,7 +24,15 @@ def pictures(table):
 def upright(facing=0, size=48):
     """One plain picture of every kind, upright and centred, with its background alone: int [10, 3, S, S] twice."""
     rows = data.sample_factors(len(CLASSES), seed=0)
-    for name in ("x", "y", "rotation", "proportion", "light_strength", "object_texture", "background_texture"):
+    for name in (
+        "x",
+        "y",
+        "rotation",
+        "proportion",
+        "light_strength",
+        "object_texture",
+        "background_texture",
+    ):
         rows[name] = torch.zeros_like(rows[name])
     for name in ("scale", "contrast", "polarity", "object_hue", "background_hue"):
         rows[name] = rows[name][:1].expand(len(CLASSES))
@@ -88,7 +96,9 @@ def test_an_image_does_not_depend_on_its_neighbours(table, pictures):
 def test_any_size(table, pictures, size):
     some = data.render({k: v[:12] for k, v in table.items()}, size)
     assert some.shape == (12, 3, size, size) and some.dtype == torch.uint8
-    if size == 64:  # the same scene: shrunk to 32 px it looks like the picture drawn at 32 px, and like no other
+    if (
+        size == 64
+    ):  # the same scene: shrunk to 32 px it looks like the picture drawn at 32 px, and like no other
         small = torch.nn.functional.avg_pool2d(some.float(), 2)
         distance = (small[:, None] - pictures[None, :12].float()).abs().mean((2, 3, 4))
         assert torch.equal(distance.argmin(1), torch.arange(12)) and distance.diag().max() < 10
@@ -106,7 +116,9 @@ def changed(name, rows):
 
 @pytest.mark.parametrize("name", FACTORS)
 def test_every_factor_changes_the_picture(table, pictures, name):
-    moved = (data.render(table | {name: changed(name, table)}, 32).int() - pictures.int()).abs().amax((1, 2, 3))
+    moved = (
+        (data.render(table | {name: changed(name, table)}, 32).int() - pictures.int()).abs().amax((1, 2, 3))
+    )
     counted = torch.ones(N, dtype=torch.bool)
     if name in ("texture_scale", "texture_angle"):
         counted = (table["object_texture"] > 0) | (table["background_texture"] > 0)
@@ -115,7 +127,9 @@ def test_every_factor_changes_the_picture(table, pictures, name):
         turned = table["background_texture"]
         counted = (turned == TEXTURES.index("waves")) | (turned == TEXTURES.index("clouds"))
     if name in ("light_angle", "facing"):  # facing has its own test, kind by kind
-        counted = table["light_strength"] > 0.02 if name == "light_angle" else table["kind"] == CLASSES.index("cat")
+        counted = (
+            table["light_strength"] > 0.02 if name == "light_angle" else table["kind"] == CLASSES.index("cat")
+        )
     assert (moved[counted] > 5).all() and counted.sum() > 10
 
 
@@ -164,7 +178,9 @@ def test_unoriented_objects_lie_at_every_angle():
 
 
 def test_imbalance_is_the_ratio_of_the_extremes():
-    counts = torch.bincount(data.sample_factors(20_000, imbalance=8.0)["kind"], minlength=len(CLASSES)).float()
+    counts = torch.bincount(
+        data.sample_factors(20_000, imbalance=8.0)["kind"], minlength=len(CLASSES)
+    ).float()
     assert 6 < counts.max() / counts.min() < 11
     steps = counts[:-1] / counts[1:]
     assert (steps > 1).all() and steps.max() / steps.min() < 1.5  # an exponential fall

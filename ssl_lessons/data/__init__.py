@@ -3,11 +3,20 @@
 from pathlib import Path
 
 from ssl_lessons.data.image_set import SPLITS, Factor, ImageSet, label_subset
-from ssl_lessons.data.real import cifar10, digits, folder, stl10
 from ssl_lessons.data.world import captions, render, sample_factors, shapes, video
 from ssl_lessons.errors import InputError
 
 NAMES = ("shapes", "digits", "stl10", "cifar10")
+_REAL = ("cifar10", "digits", "folder", "stl10")
+
+
+def __getattr__(name: str):
+    """The readers of real images bring in torchvision, which takes seconds to import: only when one is used."""
+    if name in _REAL:
+        from ssl_lessons.data import real
+
+        return getattr(real, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load(
@@ -29,17 +38,17 @@ def load(
     """
     if name == "shapes":
         return shapes(split, size or 32, n, seed)
+    from ssl_lessons.data import real
+
     if name == "digits":
-        return digits(split, size, n, seed)
+        return real.digits(split, size, n, seed)
     if name in ("stl10", "cifar10"):
-        reader = stl10 if name == "stl10" else cifar10
+        reader = real.stl10 if name == "stl10" else real.cifar10
         return reader(split, size, n, seed, data_dir=data_dir, mirror=mirror, download=download)
     if Path(name).is_dir():
-        return folder(name, split, size, n, seed)
+        return real.folder(name, split, size, n, seed)
     raise InputError(f"{str(name)!r} is neither a data set ({', '.join(NAMES)}) nor a folder of images")
 
 
-__all__ = [
-    "NAMES", "SPLITS", "Factor", "ImageSet", "captions", "cifar10", "digits", "folder", "label_subset", "load",
-    "render", "sample_factors", "shapes", "stl10", "video",
-]  # fmt: skip
+__all__ = ["NAMES", "SPLITS", "Factor", "ImageSet", "captions", "label_subset", "load", "render", "sample_factors",
+           "shapes", "video", *_REAL]  # fmt: skip

@@ -58,8 +58,10 @@ def fetch(url: str, path, md5: str, mirror: str | None = None, progress: bool = 
             )
         os.replace(part, path)
     except OSError as error:  # the disk: what the network does wrong arrives as InputError
-        raise InputError(f"cannot write {path}: {error.strerror or error}; free some space or choose "
-                         "another folder with --data-dir") from error
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose "
+            "another folder with --data-dir"
+        ) from error
     return path
 
 
@@ -123,8 +125,9 @@ def _attempt(source: str, part: Path, path: Path, progress: bool) -> None:
         else:  # the whole file is coming, whatever was asked
             start, total = 0, _number(response.headers.get("Content-Length"))
         done = start
-        bar = tqdm(desc=path.name, total=total, initial=start, unit="B", unit_scale=True,
-                   disable=not progress)
+        bar = tqdm(
+            desc=path.name, total=total, initial=start, unit="B", unit_scale=True, disable=not progress
+        )
         with bar, open(part, "ab" if start else "wb") as f:
             while chunk := _read(response):
                 f.write(chunk)

@@ -66,9 +66,7 @@ class ImageSet:
     def __getitem__(self, index) -> ImageSet:
         """The images at a slice or an index tensor, as a set of the same kind (without folds)."""
         factors = {k: Factor(f.values[index], f.kind) for k, f in self.factors.items()}
-        return replace(
-            self, images=self.images[index], labels=self.labels[index], factors=factors, folds=()
-        )
+        return replace(self, images=self.images[index], labels=self.labels[index], factors=factors, folds=())
 
     @property
     def size(self) -> int:

@@ -118,7 +118,9 @@ def folder(
     _check(split, size, n)
     size = 64 if size is None else size
     root, classes, files = _class_folders(Path(path).expanduser())
-    files = [(f, c) for (f, c), test in zip(files, _in_test(root, files), strict=True) if test == (split == "test")]
+    files = [
+        (f, c) for (f, c), test in zip(files, _in_test(root, files), strict=True) if test == (split == "test")
+    ]
     if not files:
         raise InputError(f"the {split} split of {root} is empty: at least one class needs two images or more")
     labels = np.array([UNLABELLED if split == "unlabeled" else c for _, c in files], dtype=np.int64)

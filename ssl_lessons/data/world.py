@@ -206,7 +206,9 @@ def _texture(x: Tensor, y: Tensor, kinds: Tensor, frequency: Tensor, angle: Tens
         elif kind == 4:
             pattern = torch.sin(u + 1.5 * torch.sin(v / 2))
         else:  # a few incommensurate waves look like clouds and need no random numbers
-            pattern = (torch.sin(0.7 * u + torch.sin(0.9 * v)) + torch.sin(1.3 * v + torch.sin(1.1 * u + 1))) / 2
+            pattern = (
+                torch.sin(0.7 * u + torch.sin(0.9 * v)) + torch.sin(1.3 * v + torch.sin(1.1 * u + 1))
+            ) / 2
         out[rows] = pattern
     return out
 
@@ -326,7 +328,17 @@ def as_image_set(
     labels = factors[target] if labelled else torch.full_like(factors[target], UNLABELLED)
     table = {name: Factor(factors[name], kind) for name, (kind, _, _) in FACTORS.items()}
     if not objects:
-        unused = ("kind", "x", "y", "scale", "rotation", "facing", "proportion", "object_hue", "object_texture")
+        unused = (
+            "kind",
+            "x",
+            "y",
+            "scale",
+            "rotation",
+            "facing",
+            "proportion",
+            "object_hue",
+            "object_texture",
+        )
         table = {name: factor for name, factor in table.items() if name not in unused}
     classes = CLASSES if objects else TEXTURES
     return ImageSet(render(factors, size, objects), labels, classes, "shapes", split, table)

@@ -54,16 +54,24 @@ COSINE = Exercise(
     ],
     reference=lambda a, b: _unit(a) @ _unit(b).T,
     mistakes=(
-        ("not normalized: this is the dot product; divide every row by its length first",
-         lambda a, b: a @ b.T),
-        ("normalized over the wrong axis: each row (dim=1) must get length 1, not each column",
-         lambda a, b: _unit(a, 0) @ _unit(b, 0).T),
+        (
+            "not normalized: this is the dot product; divide every row by its length first",
+            lambda a, b: a @ b.T,
+        ),
+        (
+            "normalized over the wrong axis: each row (dim=1) must get length 1, not each column",
+            lambda a, b: _unit(a, 0) @ _unit(b, 0).T,
+        ),
         ("only one side is normalized: the rows of b keep their length", lambda a, b: _unit(a) @ b.T),
         ("only one side is normalized: the rows of a keep their length", lambda a, b: a @ _unit(b).T),
-        ("divided by the squared lengths: take the square root of the sum of squares",
-         lambda a, b: a @ b.T / (a.pow(2).sum(1, keepdim=True) * b.pow(2).sum(1))),
-        ("transposed: the rows of the result belong to a, its columns to b",
-         lambda a, b: _unit(b) @ _unit(a).T),
+        (
+            "divided by the squared lengths: take the square root of the sum of squares",
+            lambda a, b: a @ b.T / (a.pow(2).sum(1, keepdim=True) * b.pow(2).sum(1)),
+        ),
+        (
+            "transposed: the rows of the result belong to a, its columns to b",
+            lambda a, b: _unit(b) @ _unit(a).T,
+        ),
     ),
 )
 
@@ -97,16 +105,26 @@ KNN = Exercise(
     sample=_knn_cases,
     reference=lambda x, y, t, k: _vote(_unit(t) @ _unit(x).T, y, k),
     mistakes=(
-        ("these are the farthest training rows, not the nearest: a high cosine means near",
-         lambda x, y, t, k: _vote(-_unit(t) @ _unit(x).T, y, k)),
-        ("Euclidean distance of features that are not normalized: compare directions, not lengths",
-         lambda x, y, t, k: _vote(-torch.cdist(t, x), y, k)),
-        ("the features are not normalized: long training rows win the dot product",
-         lambda x, y, t, k: _vote(t @ x.T, y, k)),
-        ("only the nearest neighbour decides: all k must vote",
-         lambda x, y, t, k: _vote(_unit(t) @ _unit(x).T, y, 1)),
-        ("these are positions of training rows: look up their labels in train_y",
-         lambda x, y, t, k: (_unit(t) @ _unit(x).T).argmax(1)),
+        (
+            "these are the farthest training rows, not the nearest: a high cosine means near",
+            lambda x, y, t, k: _vote(-_unit(t) @ _unit(x).T, y, k),
+        ),
+        (
+            "Euclidean distance of features that are not normalized: compare directions, not lengths",
+            lambda x, y, t, k: _vote(-torch.cdist(t, x), y, k),
+        ),
+        (
+            "the features are not normalized: long training rows win the dot product",
+            lambda x, y, t, k: _vote(t @ x.T, y, k),
+        ),
+        (
+            "only the nearest neighbour decides: all k must vote",
+            lambda x, y, t, k: _vote(_unit(t) @ _unit(x).T, y, 1),
+        ),
+        (
+            "these are positions of training rows: look up their labels in train_y",
+            lambda x, y, t, k: (_unit(t) @ _unit(x).T).argmax(1),
+        ),
     ),
 )
 
@@ -114,20 +132,34 @@ FACTOR_SCORE = Exercise(
     sample=lambda g: [_regression(n, g) for n in (7, 20, 12)],
     reference=lambda t, p: 1 - (t - p).pow(2).sum() / (t - t.mean()).pow(2).sum(),
     mistakes=(
-        ("this is the squared correlation: it forgives a wrong offset and scale, R^2 does not",
-         lambda t, p: torch.corrcoef(torch.stack([t, p]))[0, 1] ** 2),
-        ("this is the correlation: R^2 compares squared errors",
-         lambda t, p: torch.corrcoef(torch.stack([t, p]))[0, 1]),
-        ("the baseline is missing: divide by the squared errors of always predicting the mean",
-         lambda t, p: 1 - (t - p).pow(2).sum() / t.pow(2).sum()),
-        ("the baseline is missing: this is 1 minus the mean squared error, which depends on the unit",
-         lambda t, p: 1 - (t - p).pow(2).mean()),
-        ("this is the unexplained share: subtract it from 1",
-         lambda t, p: (t - p).pow(2).sum() / (t - t.mean()).pow(2).sum()),
-        ("the two roles are swapped: the baseline is the mean of the target, not of the prediction",
-         lambda t, p: 1 - (t - p).pow(2).sum() / (p - p.mean()).pow(2).sum()),
-        ("a mean over N is divided by a variance over N - 1: use correction=0 or sums in both places",
-         lambda t, p: 1 - (t - p).pow(2).mean() / t.var()),
+        (
+            "this is the squared correlation: it forgives a wrong offset and scale, R^2 does not",
+            lambda t, p: torch.corrcoef(torch.stack([t, p]))[0, 1] ** 2,
+        ),
+        (
+            "this is the correlation: R^2 compares squared errors",
+            lambda t, p: torch.corrcoef(torch.stack([t, p]))[0, 1],
+        ),
+        (
+            "the baseline is missing: divide by the squared errors of always predicting the mean",
+            lambda t, p: 1 - (t - p).pow(2).sum() / t.pow(2).sum(),
+        ),
+        (
+            "the baseline is missing: this is 1 minus the mean squared error, which depends on the unit",
+            lambda t, p: 1 - (t - p).pow(2).mean(),
+        ),
+        (
+            "this is the unexplained share: subtract it from 1",
+            lambda t, p: (t - p).pow(2).sum() / (t - t.mean()).pow(2).sum(),
+        ),
+        (
+            "the two roles are swapped: the baseline is the mean of the target, not of the prediction",
+            lambda t, p: 1 - (t - p).pow(2).sum() / (p - p.mean()).pow(2).sum(),
+        ),
+        (
+            "a mean over N is divided by a variance over N - 1: use correction=0 or sums in both places",
+            lambda t, p: 1 - (t - p).pow(2).mean() / t.var(),
+        ),
     ),
 )
 
@@ -159,8 +191,10 @@ def _check_draws(fn, labels: Tensor, per_class: int) -> None:
         raise failed("not repeatable: one seed draws different images; pass the generator to random calls")
     never = set(torch.cat(members).tolist()) - set().union(*chosen)
     if never:
-        raise failed(f"some images are never drawn in {len(draws)} draws, such as image {min(never)}: "
-                     "every image of a class must have the same chance")
+        raise failed(
+            f"some images are never drawn in {len(draws)} draws, such as image {min(never)}: "
+            "every image of a class must have the same chance"
+        )
 
 
 def _draw(fn, labels: Tensor, per_class: int, seed: int) -> Tensor:

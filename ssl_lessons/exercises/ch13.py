@@ -68,28 +68,50 @@ INFO_NCE = Exercise(
     sample=_pairs,
     reference=lambda q, p, t: info_nce(q, p, temperature=t),
     mistakes=(
-        ("the embeddings are not normalized: divide every row by its length, so that the score is a cosine",
-         lambda q, p, t: _diagonal_loss(q @ p.T / t)),
-        ("normalized over the batch axis: each row (dim=1) must get length 1, not each column",
-         lambda q, p, t: _diagonal_loss(_unit(q, 0) @ _unit(p, 0).T / t)),
-        ("only one side is normalized: the positives keep their length",
-         lambda q, p, t: _diagonal_loss(_unit(q) @ p.T / t)),
-        ("only one side is normalized: the queries keep their length",
-         lambda q, p, t: _diagonal_loss(q @ _unit(p).T / t)),
-        ("the softmax runs over the wrong axis: each query (row) chooses among the positives (columns)",
-         lambda q, p, t: _diagonal_loss(_unit(p) @ _unit(q).T / t)),
-        ("the temperature is missing: divide the cosines by it",
-         lambda q, p, t: info_nce(q, p, temperature=1.0)),
-        ("the cosines are multiplied by the temperature: divide, so that a small one sharpens",
-         lambda q, p, t: info_nce(q, p, temperature=1 / t)),
-        ("the sum over the queries: take the mean, so that the loss does not grow with the batch",
-         lambda q, p, t: info_nce(q, p, temperature=t) * len(q)),
-        ("the positive is missing from the denominator: all N candidates belong there",
-         lambda q, p, t: _without_positive(_unit(q) @ _unit(p).T / t, torch.arange(len(q)))),
-        ("the sign is wrong: the loss is minus the log-probability",
-         lambda q, p, t: -info_nce(q, p, temperature=t)),
-        ("both directions are averaged: here only the queries look for their positives",
-         lambda q, p, t: (info_nce(q, p, temperature=t) + info_nce(p, q, temperature=t)) / 2),
+        (
+            "the embeddings are not normalized: divide every row by its length, so that the score is a cosine",
+            lambda q, p, t: _diagonal_loss(q @ p.T / t),
+        ),
+        (
+            "normalized over the batch axis: each row (dim=1) must get length 1, not each column",
+            lambda q, p, t: _diagonal_loss(_unit(q, 0) @ _unit(p, 0).T / t),
+        ),
+        (
+            "only one side is normalized: the positives keep their length",
+            lambda q, p, t: _diagonal_loss(_unit(q) @ p.T / t),
+        ),
+        (
+            "only one side is normalized: the queries keep their length",
+            lambda q, p, t: _diagonal_loss(q @ _unit(p).T / t),
+        ),
+        (
+            "the softmax runs over the wrong axis: each query (row) chooses among the positives (columns)",
+            lambda q, p, t: _diagonal_loss(_unit(p) @ _unit(q).T / t),
+        ),
+        (
+            "the temperature is missing: divide the cosines by it",
+            lambda q, p, t: info_nce(q, p, temperature=1.0),
+        ),
+        (
+            "the cosines are multiplied by the temperature: divide, so that a small one sharpens",
+            lambda q, p, t: info_nce(q, p, temperature=1 / t),
+        ),
+        (
+            "the sum over the queries: take the mean, so that the loss does not grow with the batch",
+            lambda q, p, t: info_nce(q, p, temperature=t) * len(q),
+        ),
+        (
+            "the positive is missing from the denominator: all N candidates belong there",
+            lambda q, p, t: _without_positive(_unit(q) @ _unit(p).T / t, torch.arange(len(q))),
+        ),
+        (
+            "the sign is wrong: the loss is minus the log-probability",
+            lambda q, p, t: -info_nce(q, p, temperature=t),
+        ),
+        (
+            "both directions are averaged: here only the queries look for their positives",
+            lambda q, p, t: (info_nce(q, p, temperature=t) + info_nce(p, q, temperature=t)) / 2,
+        ),
     ),
 )
 
@@ -110,36 +132,64 @@ NT_XENT = Exercise(
     sample=_pairs,
     reference=nt_xent,
     mistakes=(
-        ("the self-pair is not masked: every view meets itself with cosine 1; set the diagonal to -inf",
-         lambda a, b, t: cross_entropy(_view_logits(a, b, t, mask=False), _partner(a))),
-        ("the self-pair is masked by 0: exp(0) = 1 still counts; set the diagonal to -inf",
-         lambda a, b, t: cross_entropy(_view_logits(a, b, t).fill_diagonal_(0), _partner(a))),
-        ("one-sided: only the views in z1 are anchors; average over all 2N",
-         lambda a, b, t: cross_entropy(_view_logits(a, b, t)[: len(a)], _partner(a)[: len(a)])),
-        ("negatives only from the other view, and only the views in z1 are anchors: this is info_nce",
-         lambda a, b, t: info_nce(a, b, temperature=t)),
-        ("negatives only from the other view: those of the same view belong in the denominator too",
-         lambda a, b, t: (info_nce(a, b, temperature=t) + info_nce(b, a, temperature=t)) / 2),
-        ("wrong positive index: row i of z1 belongs with row i of z2, i + N in the stacked views, not i + 1",
-         lambda a, b, t: cross_entropy(_view_logits(a, b, t), torch.arange(2 * len(a)).roll(-1))),
-        ("wrong positive index: 2k and 2k + 1 are partners in interleaved views; here i belongs with i + N",
-         lambda a, b, t: cross_entropy(_view_logits(a, b, t), torch.arange(2 * len(a)) ^ 1)),
-        ("wrong positive index: the target of a view is itself instead of its partner",
-         lambda a, b, t: cross_entropy(_view_logits(a, b, t), torch.arange(2 * len(a)))),
-        ("wrong positive index: the target of a view is itself, and the self-pair is not masked",
-         lambda a, b, t: _diagonal_loss(_view_logits(a, b, t, mask=False))),
-        ("the embeddings are not normalized: divide every row by its length, so that the score is a cosine",
-         lambda a, b, t: cross_entropy(_view_logits(a, b, t, unit=False), _partner(a))),
-        ("normalized over the batch axis: each row (dim=1) must get length 1, not each column",
-         lambda a, b, t: cross_entropy(_view_logits(*_halves(a, b), t, unit=False), _partner(a))),
+        (
+            "the self-pair is not masked: every view meets itself with cosine 1; set the diagonal to -inf",
+            lambda a, b, t: cross_entropy(_view_logits(a, b, t, mask=False), _partner(a)),
+        ),
+        (
+            "the self-pair is masked by 0: exp(0) = 1 still counts; set the diagonal to -inf",
+            lambda a, b, t: cross_entropy(_view_logits(a, b, t).fill_diagonal_(0), _partner(a)),
+        ),
+        (
+            "one-sided: only the views in z1 are anchors; average over all 2N",
+            lambda a, b, t: cross_entropy(_view_logits(a, b, t)[: len(a)], _partner(a)[: len(a)]),
+        ),
+        (
+            "negatives only from the other view, and only the views in z1 are anchors: this is info_nce",
+            lambda a, b, t: info_nce(a, b, temperature=t),
+        ),
+        (
+            "negatives only from the other view: those of the same view belong in the denominator too",
+            lambda a, b, t: (info_nce(a, b, temperature=t) + info_nce(b, a, temperature=t)) / 2,
+        ),
+        (
+            "wrong positive index: row i of z1 belongs with row i of z2, i + N in the stacked views, not i + 1",
+            lambda a, b, t: cross_entropy(_view_logits(a, b, t), torch.arange(2 * len(a)).roll(-1)),
+        ),
+        (
+            "wrong positive index: 2k and 2k + 1 are partners in interleaved views; here i belongs with i + N",
+            lambda a, b, t: cross_entropy(_view_logits(a, b, t), torch.arange(2 * len(a)) ^ 1),
+        ),
+        (
+            "wrong positive index: the target of a view is itself instead of its partner",
+            lambda a, b, t: cross_entropy(_view_logits(a, b, t), torch.arange(2 * len(a))),
+        ),
+        (
+            "wrong positive index: the target of a view is itself, and the self-pair is not masked",
+            lambda a, b, t: _diagonal_loss(_view_logits(a, b, t, mask=False)),
+        ),
+        (
+            "the embeddings are not normalized: divide every row by its length, so that the score is a cosine",
+            lambda a, b, t: cross_entropy(_view_logits(a, b, t, unit=False), _partner(a)),
+        ),
+        (
+            "normalized over the batch axis: each row (dim=1) must get length 1, not each column",
+            lambda a, b, t: cross_entropy(_view_logits(*_halves(a, b), t, unit=False), _partner(a)),
+        ),
         ("the temperature is missing: divide the cosines by it", lambda a, b, t: nt_xent(a, b, 1.0)),
-        ("the cosines are multiplied by the temperature: divide, so that a small one sharpens",
-         lambda a, b, t: nt_xent(a, b, 1 / t)),
+        (
+            "the cosines are multiplied by the temperature: divide, so that a small one sharpens",
+            lambda a, b, t: nt_xent(a, b, 1 / t),
+        ),
         ("the sum over the views: take the mean over all 2N", lambda a, b, t: 2 * len(a) * nt_xent(a, b, t)),
-        ("the sum of the two directions: divide by all 2N views, not by N",
-         lambda a, b, t: 2 * nt_xent(a, b, t)),
-        ("the positive is missing from the denominator: it belongs there with the 2N - 2 negatives",
-         lambda a, b, t: _without_positive(_view_logits(a, b, t), _partner(a))),
+        (
+            "the sum of the two directions: divide by all 2N views, not by N",
+            lambda a, b, t: 2 * nt_xent(a, b, t),
+        ),
+        (
+            "the positive is missing from the denominator: it belongs there with the 2N - 2 negatives",
+            lambda a, b, t: _without_positive(_view_logits(a, b, t), _partner(a)),
+        ),
         ("the sign is wrong: the loss is minus the log-probability", lambda a, b, t: -nt_xent(a, b, t)),
     ),
 )
@@ -173,16 +223,24 @@ NEGATIVE_WEIGHTS = Exercise(
     reference=lambda s, t: (s / t).softmax(1),
     mistakes=(
         ("the temperature is missing: divide the similarities by it", lambda s, t: s.softmax(1)),
-        ("the similarities are multiplied by the temperature: divide, so that a small one sharpens",
-         lambda s, t: (s * t).softmax(1)),
-        ("softmax over the wrong axis: the weights of one anchor (a row) sum to 1, so use dim=1",
-         lambda s, t: (s / t).softmax(0)),
-        ("softmax over the whole matrix: each anchor (row) shares out its own 1",
-         lambda s, t: (s / t).flatten().softmax(0).view_as(s)),
+        (
+            "the similarities are multiplied by the temperature: divide, so that a small one sharpens",
+            lambda s, t: (s * t).softmax(1),
+        ),
+        (
+            "softmax over the wrong axis: the weights of one anchor (a row) sum to 1, so use dim=1",
+            lambda s, t: (s / t).softmax(0),
+        ),
+        (
+            "softmax over the whole matrix: each anchor (row) shares out its own 1",
+            lambda s, t: (s / t).flatten().softmax(0).view_as(s),
+        ),
         ("these are log-weights: take exp of them", lambda s, t: (s / t).log_softmax(1)),
         ("the weights are not divided by their sum: each row must sum to 1", lambda s, t: (s / t).exp()),
-        ("the similarities are shared out without exp: a softmax is needed",
-         lambda s, t: s / s.sum(1, keepdim=True)),
+        (
+            "the similarities are shared out without exp: a softmax is needed",
+            lambda s, t: s / s.sum(1, keepdim=True),
+        ),
     ),
     hint=_overflow("subtract the row maximum before exp, or use torch.softmax"),
 )
@@ -195,23 +253,35 @@ MI_BOUND = Exercise(
         ("the loss is added: a low loss must give a high bound", lambda loss, k: math.log(k) + loss),
         ("this is the loss itself: the bound starts from log K", lambda loss, k: loss),
         ("this is log K, the ceiling of the bound: subtract the loss", lambda loss, k: math.log(k)),
-        ("log2 counts bits: the loss is in nats, so use the natural logarithm",
-         lambda loss, k: math.log2(k) - loss),
-        ("this is in bits (log2): the answer is asked for in nats",
-         lambda loss, k: (math.log(k) - loss) / math.log(2)),
-        ("log10 is not the unit of the loss: use the natural logarithm",
-         lambda loss, k: math.log10(k) - loss),
-        ("K - 1 counts the negatives: K is the number of candidates, the positive included",
-         lambda loss, k: math.log(k - 1) - loss),
-        ("K already counts the positive among the candidates: do not add it again",
-         lambda loss, k: math.log(k + 1) - loss),
+        (
+            "log2 counts bits: the loss is in nats, so use the natural logarithm",
+            lambda loss, k: math.log2(k) - loss,
+        ),
+        (
+            "this is in bits (log2): the answer is asked for in nats",
+            lambda loss, k: (math.log(k) - loss) / math.log(2),
+        ),
+        (
+            "log10 is not the unit of the loss: use the natural logarithm",
+            lambda loss, k: math.log10(k) - loss,
+        ),
+        (
+            "K - 1 counts the negatives: K is the number of candidates, the positive included",
+            lambda loss, k: math.log(k - 1) - loss,
+        ),
+        (
+            "K already counts the positive among the candidates: do not add it again",
+            lambda loss, k: math.log(k + 1) - loss,
+        ),
     ),
 )
 
 
 def _logits(g: torch.Generator) -> list[tuple]:
-    return [(scale * torch.randn(n, k, generator=g).double(), torch.randint(k, (n,), generator=g))
-            for n, k, scale in [(4, 5, 1), (7, 3, 3), (6, 10, 1), (5, 8, 1e4)]]
+    return [
+        (scale * torch.randn(n, k, generator=g).double(), torch.randint(k, (n,), generator=g))
+        for n, k, scale in [(4, 5, 1), (7, 3, 3), (6, 10, 1), (5, 8, 1e4)]
+    ]
 
 
 CROSS_ENTROPY = Exercise(
@@ -219,16 +289,24 @@ CROSS_ENTROPY = Exercise(
     reference=cross_entropy,
     mistakes=(
         ("the sum over the rows: take the mean", lambda x, y: cross_entropy(x, y, reduction="sum")),
-        ("the mean is over the wrong count: divide by the N rows, not by all N K entries",
-         lambda x, y: cross_entropy(x, y) / x.shape[1]),
-        ("the mean is over the wrong count: divide by the N rows, not by the K classes",
-         lambda x, y: cross_entropy(x, y, reduction="sum") / x.shape[1]),
+        (
+            "the mean is over the wrong count: divide by the N rows, not by all N K entries",
+            lambda x, y: cross_entropy(x, y) / x.shape[1],
+        ),
+        (
+            "the mean is over the wrong count: divide by the N rows, not by the K classes",
+            lambda x, y: cross_entropy(x, y, reduction="sum") / x.shape[1],
+        ),
         ("no mean over the rows: return one number", lambda x, y: cross_entropy(x, y, reduction="none")),
         ("the sign is wrong: the loss is minus the log-probability", lambda x, y: -cross_entropy(x, y)),
-        ("softmax over the wrong axis: the classes of a row compete, so reduce over dim=1",
-         lambda x, y: -x.log_softmax(0)[torch.arange(len(x)), y].mean()),
-        ("the row maximum is subtracted and never added back",
-         lambda x, y: cross_entropy(x, y) - x.max(1).values.mean()),
+        (
+            "softmax over the wrong axis: the classes of a row compete, so reduce over dim=1",
+            lambda x, y: -x.log_softmax(0)[torch.arange(len(x)), y].mean(),
+        ),
+        (
+            "the row maximum is subtracted and never added back",
+            lambda x, y: cross_entropy(x, y) - x.max(1).values.mean(),
+        ),
         ("this is logsumexp alone: subtract the logit of the target", lambda x, y: x.logsumexp(1).mean()),
     ),
     hint=_overflow("subtract the row maximum and stay in logarithms: m + log sum exp(x - m)"),

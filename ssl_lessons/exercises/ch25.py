@@ -87,22 +87,36 @@ LR_AT = Exercise(
         ("no warm-up: this is the cosine from step 0 on", lambda s, n, w, peak: peak * _half_cosine(s / n)),
         ("no warm-up: the learning rate is at its peak before step warmup_steps", _ramp(lambda s, w: 1.0)),
         ("no cosine: the learning rate stays at its peak after the warm-up", _ramp_then(lambda s, n, w: 1.0)),
-        ("the decay is linear: it should follow half a cosine",
-         _ramp_then(lambda s, n, w: 1 - (s - w) / (n - w))),
-        ("starts at 0, so that step 0 learns nothing: use (step + 1) / (warmup_steps + 1)",
-         _ramp(lambda s, w: s / w)),
+        (
+            "the decay is linear: it should follow half a cosine",
+            _ramp_then(lambda s, n, w: 1 - (s - w) / (n - w)),
+        ),
+        (
+            "starts at 0, so that step 0 learns nothing: use (step + 1) / (warmup_steps + 1)",
+            _ramp(lambda s, w: s / w),
+        ),
         ("starts at 0, so that step 0 learns nothing: count step + 1", _ramp(lambda s, w: s / (w + 1))),
-        ("the warm-up reaches the peak one step early: divide by warmup_steps + 1",
-         _ramp(lambda s, w: (s + 1) / w)),
-        ("the cosine runs over all steps: it should start at its top when the warm-up ends",
-         _ramp_then(lambda s, n, w: _half_cosine(s / n))),
-        ("the cosine is stretched over all steps: after the warm-up, steps - warmup_steps remain",
-         _ramp_then(lambda s, n, w: _half_cosine((s - w) / n))),
-        ("the cosine reaches 0 one step early: divide by steps - warmup_steps",
-         _ramp_then(lambda s, n, w: _half_cosine((s - w) / (n - w - 1)))),
+        (
+            "the warm-up reaches the peak one step early: divide by warmup_steps + 1",
+            _ramp(lambda s, w: (s + 1) / w),
+        ),
+        (
+            "the cosine runs over all steps: it should start at its top when the warm-up ends",
+            _ramp_then(lambda s, n, w: _half_cosine(s / n)),
+        ),
+        (
+            "the cosine is stretched over all steps: after the warm-up, steps - warmup_steps remain",
+            _ramp_then(lambda s, n, w: _half_cosine((s - w) / n)),
+        ),
+        (
+            "the cosine reaches 0 one step early: divide by steps - warmup_steps",
+            _ramp_then(lambda s, n, w: _half_cosine((s - w) / (n - w - 1))),
+        ),
         ("this is the factor: multiply it by the peak", lambda s, n, w, peak: warmup_cosine(s, n, w)),
-        ("the cosine runs over all steps, times the warm-up: it should start when the warm-up ends",
-         lambda s, n, w, peak: peak * min(1, (s + 1) / (w + 1)) * _half_cosine(s / n)),
+        (
+            "the cosine runs over all steps, times the warm-up: it should start when the warm-up ends",
+            lambda s, n, w, peak: peak * min(1, (s + 1) / (w + 1)) * _half_cosine(s / n),
+        ),
     ),
     hint=_restarts,
 )
@@ -112,12 +126,18 @@ SCALED_LR = Exercise(
     reference=lambda base, batch: base * batch / 256,
     mistakes=(
         ("not scaled: the base learning rate is meant for a batch of 256", lambda base, batch: base),
-        ("this is the square root rule: the linear rule is proportional to the batch",
-         lambda base, batch: base * math.sqrt(batch / 256)),
-        ("this is the square root rule without its 256: the linear rule is base_lr times batch_size / 256",
-         lambda base, batch: base * math.sqrt(batch)),
-        ("divided the wrong way round: a larger batch takes larger steps",
-         lambda base, batch: base * 256 / batch),
+        (
+            "this is the square root rule: the linear rule is proportional to the batch",
+            lambda base, batch: base * math.sqrt(batch / 256),
+        ),
+        (
+            "this is the square root rule without its 256: the linear rule is base_lr times batch_size / 256",
+            lambda base, batch: base * math.sqrt(batch),
+        ),
+        (
+            "divided the wrong way round: a larger batch takes larger steps",
+            lambda base, batch: base * 256 / batch,
+        ),
         ("the 256 is missing: divide the batch size by it", lambda base, batch: base * batch),
     ),
 )
@@ -132,26 +152,46 @@ FALSE_NEGATIVES = Exercise(
     sample=lambda g: [(torch.randint(c, (n,), generator=g),) for n, c in [(12, 3), (30, 10), (7, 2)]],
     reference=lambda y: ((2 * _class_sizes(y) - 2) / (2 * len(y) - 2)).mean(),
     mistakes=(
-        ("the anchor itself and its positive are counted: neither is a negative",
-         lambda y: (_class_sizes(y) / len(y)).mean()),
-        ("the positive pair is counted as a negative: leave it out of both counts",
-         lambda y: ((2 * _class_sizes(y) - 1) / (2 * len(y) - 1)).mean()),
-        ("the positive pair is counted above the fraction line: it shares the class and is no negative",
-         lambda y: ((2 * _class_sizes(y) - 1) / (2 * len(y) - 2)).mean()),
-        ("the anchor itself and its positive are counted above the fraction line: neither is a negative",
-         lambda y: (2 * _class_sizes(y) / (2 * len(y) - 2)).mean()),
-        ("the positive pair is counted below the fraction line: there are 2N - 2 negatives",
-         lambda y: ((2 * _class_sizes(y) - 2) / (2 * len(y) - 1)).mean()),
-        ("all 2N views are counted below the fraction line: there are 2N - 2 negatives",
-         lambda y: ((2 * _class_sizes(y) - 2) / (2 * len(y))).mean()),
-        ("only one view of the other images is counted: each of them brings two views into the batch",
-         lambda y: ((_class_sizes(y) - 1) / (2 * len(y) - 2)).mean()),
-        ("this is a number of views: divide by the 2N - 2 negatives",
-         lambda y: (2 * _class_sizes(y) - 2).mean()),
-        ("this is the fraction of true negatives: count those that share the anchor's class",
-         lambda y: 1 - ((2 * _class_sizes(y) - 2) / (2 * len(y) - 2)).mean()),
-        ("this is one over the number of classes: count the classes that this batch holds",
-         lambda y: 1 / len(y.unique())),
+        (
+            "the anchor itself and its positive are counted: neither is a negative",
+            lambda y: (_class_sizes(y) / len(y)).mean(),
+        ),
+        (
+            "the positive pair is counted as a negative: leave it out of both counts",
+            lambda y: ((2 * _class_sizes(y) - 1) / (2 * len(y) - 1)).mean(),
+        ),
+        (
+            "the positive pair is counted above the fraction line: it shares the class and is no negative",
+            lambda y: ((2 * _class_sizes(y) - 1) / (2 * len(y) - 2)).mean(),
+        ),
+        (
+            "the anchor itself and its positive are counted above the fraction line: neither is a negative",
+            lambda y: (2 * _class_sizes(y) / (2 * len(y) - 2)).mean(),
+        ),
+        (
+            "the positive pair is counted below the fraction line: there are 2N - 2 negatives",
+            lambda y: ((2 * _class_sizes(y) - 2) / (2 * len(y) - 1)).mean(),
+        ),
+        (
+            "all 2N views are counted below the fraction line: there are 2N - 2 negatives",
+            lambda y: ((2 * _class_sizes(y) - 2) / (2 * len(y))).mean(),
+        ),
+        (
+            "only one view of the other images is counted: each of them brings two views into the batch",
+            lambda y: ((_class_sizes(y) - 1) / (2 * len(y) - 2)).mean(),
+        ),
+        (
+            "this is a number of views: divide by the 2N - 2 negatives",
+            lambda y: (2 * _class_sizes(y) - 2).mean(),
+        ),
+        (
+            "this is the fraction of true negatives: count those that share the anchor's class",
+            lambda y: 1 - ((2 * _class_sizes(y) - 2) / (2 * len(y) - 2)).mean(),
+        ),
+        (
+            "this is one over the number of classes: count the classes that this batch holds",
+            lambda y: 1 / len(y.unique()),
+        ),
     ),
 )
 
@@ -165,19 +205,31 @@ STEPS_THAT_FIT = Exercise(
     sample=lambda g: [(60.0, 0.0629, 8192, 256), (100.0, 0.3, 1024, 64), (25.0, 1.8, 4096, 512)],
     reference=lambda s, per_step, images, batch: _budget(s // per_step, images, batch),
     mistakes=(
-        ("the steps are not whole: an unfinished step does not count",
-         lambda s, p, n, b: _budget(s / p, n, b)),
-        ("the steps are rounded up: the last one would not finish in time",
-         lambda s, p, n, b: _budget(s // p + 1, n, b)),
-        ("the epochs forget the batch size: a step takes batch_size images",
-         lambda s, p, n, b: (s // p, s // p / n)),
-        ("the epochs are upside down: images seen divided by images there are",
-         lambda s, p, n, b: (s // p, n / (s // p * b))),
+        (
+            "the steps are not whole: an unfinished step does not count",
+            lambda s, p, n, b: _budget(s / p, n, b),
+        ),
+        (
+            "the steps are rounded up: the last one would not finish in time",
+            lambda s, p, n, b: _budget(s // p + 1, n, b),
+        ),
+        (
+            "the epochs forget the batch size: a step takes batch_size images",
+            lambda s, p, n, b: (s // p, s // p / n),
+        ),
+        (
+            "the epochs are upside down: images seen divided by images there are",
+            lambda s, p, n, b: (s // p, n / (s // p * b)),
+        ),
         ("the epochs are rounded down: give the fraction too", lambda s, p, n, b: (s // p, s // p * b // n)),
-        ("time is multiplied: divide the seconds by the seconds per step",
-         lambda s, p, n, b: _budget(s * p // 1, n, b)),
+        (
+            "time is multiplied: divide the seconds by the seconds per step",
+            lambda s, p, n, b: _budget(s * p // 1, n, b),
+        ),
         ("the order is wrong: return (steps, epochs)", lambda s, p, n, b: (s // p * b / n, s // p)),
-        ("this is the number of images seen: divide it by the images there are",
-         lambda s, p, n, b: (s // p, s // p * b)),
+        (
+            "this is the number of images seen: divide it by the images there are",
+            lambda s, p, n, b: (s // p, s // p * b),
+        ),
     ),
 )

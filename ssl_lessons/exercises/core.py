@@ -139,8 +139,11 @@ def same(a: Tensor, b: Tensor) -> bool:
 
 def describe(args: tuple) -> str:
     """The inputs in a few words: shapes of tensors, values of numbers."""
-    shown = (str(list(a.shape)) if isinstance(a, Tensor) and a.ndim else f"{a:.4g}"
-             for a in args if not isinstance(a, torch.Generator))
+    shown = (
+        str(list(a.shape)) if isinstance(a, Tensor) and a.ndim else f"{a:.4g}"
+        for a in args
+        if not isinstance(a, torch.Generator)
+    )
     return "inputs " + ", ".join(shown)
 
 
@@ -155,8 +158,10 @@ def _difference(inputs: list[tuple], answers: list[Tensor], expected: list[Tenso
             return f"the result holds NaN or infinite values ({describe(args)})"
         index = ((got - want).abs() > 1e-5 + 1e-4 * want.abs()).nonzero()[0].tolist()
         place = f" at {index}" if index else ""
-        return (f"got {got[tuple(index)].item():.5g} instead of {want[tuple(index)].item():.5g}{place}, "
-                f"the first difference ({describe(args)})")
+        return (
+            f"got {got[tuple(index)].item():.5g} instead of {want[tuple(index)].item():.5g}{place}, "
+            f"the first difference ({describe(args)})"
+        )
     raise AssertionError("only called when some answer differs")
 
 

@@ -13,8 +13,9 @@ from ssl_lessons.errors import InputError, NotFiniteError
 _EPS = 1e-12  # a row shorter than this has no direction worth the name
 
 
-def info_nce(query: Tensor, positive: Tensor, negatives: Tensor | None = None,
-             temperature: float = 0.1) -> Tensor:
+def info_nce(
+    query: Tensor, positive: Tensor, negatives: Tensor | None = None, temperature: float = 0.1
+) -> Tensor:
     """InfoNCE: the cross-entropy of finding each query's positive among the candidates.
 
         loss = -mean_i log( exp(q_i.k_i / t) / sum_j exp(q_i.k_j / t) ),  all vectors of unit length
@@ -62,10 +63,10 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
     """
     _check([z1, z2], temperature, least=2)
     with torch.autocast(z1.device.type, enabled=False):
-        z = torch.cat(_unit_rows([z1, z2]))                                  # [2N, D]
+        z = torch.cat(_unit_rows([z1, z2]))  # [2N, D]
         itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
         logits = (z @ z.T / temperature).masked_fill(itself, float("-inf"))  # [2N, 2N]
-        partner = torch.arange(len(z), device=z.device).roll(len(z1))        # i <-> i + N
+        partner = torch.arange(len(z), device=z.device).roll(len(z1))  # i <-> i + N
         return F.cross_entropy(logits, partner)
 
 
@@ -76,8 +77,10 @@ def _unit_rows(groups: list[Tensor]) -> list[Tensor]:
     norms = [z.norm(dim=1, keepdim=True) for z in groups]
     # One number tells: a NaN, an infinity or an overflow anywhere makes the sum of the lengths not finite.
     if not math.isfinite(float(sum(norm.detach().sum() for norm in norms))):
-        raise NotFiniteError("The embeddings hold NaN, infinite or enormous values: check the images for NaN, "
-                             "then try a lower learning rate, a warm-up or gradient clipping.")
+        raise NotFiniteError(
+            "The embeddings hold NaN, infinite or enormous values: check the images for NaN, "
+            "then try a lower learning rate, a warm-up or gradient clipping."
+        )
     # A zero row is divided by infinity, not by a tiny number: its gradient is then 0 instead of 1e12.
     return [z / norm.where(norm > _EPS, math.inf) for z, norm in zip(groups, norms, strict=True)]
 
@@ -89,11 +92,17 @@ def _check(groups: list[Tensor], temperature: float, least: int) -> None:
         raise InputError("Embeddings must be 2-D tensors [examples, dimensions]; flatten or squeeze them.")
     shapes = [tuple(z.shape) for z in groups]
     if shapes[0] != shapes[1]:
-        raise InputError(f"The two views must have the same shape, not {shapes[0]} and {shapes[1]}: "
-                         "row i of both must come from image i.")
+        raise InputError(
+            f"The two views must have the same shape, not {shapes[0]} and {shapes[1]}: "
+            "row i of both must come from image i."
+        )
     if shapes[-1][1] != shapes[0][1]:
-        raise InputError(f"The negatives have {shapes[-1][1]} dimensions and the queries {shapes[0][1]}; "
-                         "both must come from encoders with the same output width.")
+        raise InputError(
+            f"The negatives have {shapes[-1][1]} dimensions and the queries {shapes[0][1]}; "
+            "both must come from encoders with the same output width."
+        )
     if any(rows < least for rows, _ in shapes):
-        raise InputError(f"At least {least} example{'s' * (least > 1)} and one negative are needed to "
-                         "contrast anything; use a larger batch.")
+        raise InputError(
+            f"At least {least} example{'s' * (least > 1)} and one negative are needed to "
+            "contrast anything; use a larger batch."
+        )

@@ -28,7 +28,9 @@ class SimCLR(Method):
     ):
         super().__init__()
         self.encoder = encoder
-        self.projector = projection_head(encoder.dim, hidden_dim or encoder.dim, out_dim, batch_norm=batch_norm)
+        self.projector = projection_head(
+            encoder.dim, hidden_dim or encoder.dim, out_dim, batch_norm=batch_norm
+        )
         self.temperature = temperature
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:

@@ -51,7 +51,15 @@ class Augmentations:
         self.images, self.views, self.size, self.seed = images, views, size, seed
 
     def policy(
-        self, crop=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, grayscale=0.0, blur=0.0, solarize=0.0
+        self,
+        crop=0.0,
+        brightness=0.0,
+        contrast=0.0,
+        saturation=0.0,
+        hue=0.0,
+        grayscale=0.0,
+        blur=0.0,
+        solarize=0.0,
     ) -> Policy:
         return Policy(
             self.size, crop_scale=(1 - crop, 1.0), crop_p=float(crop > 0), jitter_p=1.0, brightness=brightness,

@@ -91,12 +91,14 @@ def explore(
     static: Sequence[Mapping],
     alt: str | Callable[..., str],
     columns: int | None = None,
+    captions: Sequence[str] | None = None,
 ) -> None:
     """Show `render` at the parameter sets `static`, then a live version with one slider per control.
 
     The static picture stays in the saved notebook, for a reader without a kernel; the live one needs
     ipywidgets (7.7 or newer) and a running kernel, and is left out where they are missing. `static` sets may
-    be partial; the other parameters keep their start values. `alt` is the alt text, or a function of the
+    be partial; the other parameters keep their start values. `captions` stand over the static pictures (default: the
+    parameters given). `alt` is the alt text, or a function of the
     parameters that returns it. An exception inside `render` is shown in the live widget as text.
     """
     if not controls:
@@ -111,10 +113,14 @@ def explore(
                 f"explore(): no control is named {unknown[0]!r}; there are {', '.join(controls)}."
             )
 
-    captions = [
+    captions = list(captions or ()) or [
         ", ".join(f"{controls[name].label} = {_text(value)}" for name, value in chosen.items())
         for chosen in static
     ]
+    if len(captions) != len(static):
+        raise InputError(
+            f"explore(): {len(static)} static pictures need as many captions, not {len(captions)}."
+        )
     figures = [render(**{**start, **chosen}) for chosen in static]
     describe = alt if callable(alt) else lambda **parameters: alt
     page_alt = (
