@@ -175,7 +175,7 @@ print("agrees with ssl_lessons.losses.nt_xent:", agree)
 # pictures whose features are most similar.
 
 # %%
-STEPS = 280
+STEPS = 260
 
 simclr = recipe.build(SEED)
 history = pretrain(
@@ -237,7 +237,7 @@ def supervised_score(draw: int) -> float:
     torch.manual_seed(draw)
     classifier = Supervised(encoders.untrained(fresh, seed=draw), n_classes=10)
     pretrain(
-        classifier, few.images, (recipe.policy,), labels=few.labels, steps=120, batch_size=50, lr=3e-3, seed=draw,
+        classifier, few.images, (recipe.policy,), labels=few.labels, steps=110, batch_size=50, lr=3e-3, seed=draw,
         progress=False,
     )  # fmt: skip
     h = evaluation.extract_features(classifier.encoder, test.images)
@@ -308,6 +308,10 @@ for name, score in puzzle_scores.items():
 assert puzzle_scores["after SimCLR"] > puzzle_scores["untrained network"] + 0.2
 
 # %% [markdown]
+# Much better than before, and still wrong more often than not. The test is unfair on purpose: the right picture shares
+# *everything* with the left one except the kind, down to position, light and pattern, and a short run has not unlearned
+# all of these. The next section shows how to see which ones it has.
+#
 # ## What goes wrong: the colour shortcut
 #
 # The exercise "find your partner" is only as good as the way you make partners. Leave the colours alone, and crop

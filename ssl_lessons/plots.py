@@ -291,12 +291,14 @@ def watch(title: str, alt: str, chance: float | None = None, chance_loss: float 
 
     The saved notebook keeps its last state.  Outside a notebook it does nothing.
     """
-    handle = None
+    # Its place is taken at once, so that the progress bar stays in one piece below it.
+    waiting = "The curves appear with the first measurement."
+    handle = display_bundle({"text/html": f"<p>{waiting}</p>", "text/plain": waiting})
 
     def update(history) -> None:
-        nonlocal handle
-        markup = image_html(training_panel(history, title, chance, chance_loss), alt)
-        handle = display_bundle({"text/html": markup, "text/plain": f"[Figure: {alt}]"}, handle)
+        if handle is not None:
+            markup = image_html(training_panel(history, title, chance, chance_loss), alt)
+            display_bundle({"text/html": markup, "text/plain": f"[Figure: {alt}]"}, handle)
 
     return update
 

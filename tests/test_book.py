@@ -322,6 +322,21 @@ def test_figures_need_alt_text_and_are_the_same_bytes_twice():
     assert 'alt="a &quot;b&quot; &lt; c"' in plots.image_html(fig(), 'a "b"\n < c')
 
 
+def test_watch_redraws_one_output_in_place(monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        plots, "display_bundle", lambda data, handle=None: shown.append((data, handle)) or "place"
+    )
+    update = plots.watch("title", "what is to be seen", chance=0.1)
+    update([{"step": 1, "loss": 2.0, "knn": 0.3, "std": 0.5, "rank": 9.0}])
+    assert [handle for _, handle in shown] == [None, "place"]
+    assert 'alt="what is to be seen"' in shown[1][0]["text/html"]
+
+
+def test_watch_does_nothing_outside_a_notebook():
+    plots.watch("title", "alt")([{"step": 1, "loss": 2.0}])
+
+
 def test_every_figure_function_draws_and_refuses_nothing_to_draw():
     rows = [{"step": 0, "loss": 3.0, "knn": 0.1, "std": 0.9, "rank": 9.0}, {"step": 1, "loss": 2.0}]
     figures = [

@@ -242,7 +242,7 @@ def test_explicit_options_override_the_recipe(tmp_path):
 
 
 def test_minutes_become_a_stored_number_of_steps(tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "_seconds_per_step", lambda *args: 2.0)
+    monkeypatch.setattr(pretraining, "time_steps", lambda *args, **options: 2.0)
     result = ssl("pretrain", *TINY[:2], *TINY[4:], "--minutes", 0.1, "--out", tmp_path)
     assert result.exit_code == 0 and "3 steps" in result.stdout, (result.stderr, result.exception)
     stored = json.loads((tmp_path / "run.json").read_text())
@@ -256,7 +256,7 @@ def test_timing_a_step_leaves_the_model_alone():
     images = data.shapes("unlabeled", 16, 8).images
     policy = recipe.policy.replace(size=16)
     keywords = {"labels": None, "device": torch.device("cpu")}
-    assert cli._seconds_per_step(model, images, (policy, policy), 4, keywords) > 0
+    assert pretraining.time_steps(model, images, (policy, policy), 4, **keywords) > 0
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
@@ -269,7 +269,8 @@ def test_supervised_trains_on_the_labels_asked_for(tmp_path):
     assert result.exit_code == 0, (result.stderr, result.exception)
     assert json.loads(result.stdout)["knn"] is not None  # measured on the labels it did not train on
     settings = json.loads((out / "history.json").read_text())["settings"]
-    assert (settings["images"], settings["batch_size"], settings["method"]) == (30, 30, "Supervised")
+    assert settings["images"].startswith("30,") and settings["batch_size"] == 30
+    assert "Supervised" in settings["method"]
 
 
 # ---- probe and diagnose --------------------------------------------------------------------------

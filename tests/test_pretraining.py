@@ -123,7 +123,7 @@ class Slow(SimCLR):
         self.done += 1
         with open(progress, "a") as file:
             file.write(".")
-        if self.done > self.limit:
+        if self.done > self.limit[0]:
             time.sleep(60)
 
 images = shapes("unlabeled", 16, 64).images
@@ -133,7 +133,7 @@ policy = Policy(16, crop_scale=(0.3, 1.0), brightness=0.4)
 def child(out, limit):
     torch.manual_seed(0)
     method = Slow(build_encoder("convnet", width=4, dim=16), out_dim=8)
-    method.limit = limit
+    method.limit = [limit]  # in a list: a plain number would count as a setting of the method
     pretrain(method, images, (policy, policy), steps=30, batch_size=16, lr=5e-3, checkpoint_every=3,
              out=out, resume=True, device=torch.device("cpu"), progress=False)
 
@@ -154,6 +154,7 @@ assert os.waitpid(start(folder / "whole"), 0)[1] == 0
 for target in targets:  # steps this life of the run may take
     pid = start(folder / "killed", limit=target + 1)
     while len(progress.read_text()) < target:
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0), 'ended before its kill'
         time.sleep(0.0005)
     time.sleep(random.Random(target).random() * delay)
     os.kill(pid, signal.SIGKILL)
