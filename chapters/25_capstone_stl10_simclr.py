@@ -152,7 +152,7 @@ plots.table(
 )
 
 # %% [markdown]
-# Why ours differs. **64-pixel crops** cost less than half of 96-pixel ones and lose little on STL-10's coarse classes.
+# Why ours differs. **64-pixel views** have less than half the pixels of 96-pixel ones, so the same hours hold twice the epochs.
 # The **3x3 stem with its max-pool** keeps detail that a 7x7 stride-2 stem throws away at this size. **Crops** of at least
 # a fifth of the area keep the object in view. **SGD at 0.06 with a warm-up** replaces a learning rate that, with no warm-up, was
 # set for a different optimiser: SimCLR's $0.3 \times B/256$ belongs to LARS (layer-wise adaptive rate scaling)
@@ -373,7 +373,7 @@ assert ten_draws["SimCLR"]["mean"] > ten_draws["untrained"]["mean"] + 0.15
 
 # %% [markdown]
 # Two protocols are often mixed up. *A probe on all 5,000 labels* and *a probe on 250 of them* are different tests, and
-# public STL-10 results nearly always report the first. When you compare with somebody, ask which labels they used. STL-10's own
+# public STL-10 results often report the first. When you compare with somebody, ask which labels they used. STL-10's own
 # protocol uses neither: it trains on each of the ten predefined folds of 1,000 and averages (`images.train.folds`).
 #
 # ### Is it healthy?
