@@ -175,7 +175,7 @@ print("agrees with ssl_lessons.losses.nt_xent:", agree)
 # pictures whose features are most similar.
 
 # %%
-STEPS = 260
+STEPS = 230
 
 simclr = recipe.build(SEED)
 history = pretrain(
@@ -208,12 +208,14 @@ history = pretrain(
 #
 # - **raw pixels**: what you get without any network;
 # - **an untrained encoder** of the same shape: what the architecture gives away for free;
-# - **the same encoder trained only on the labels you have**: what you would have done without SSL.
+# - **the same encoder trained from scratch on the labels you have**: what you would have done without SSL. It comes twice:
+#   on the labelled pictures as they are, and with the same random views that SimCLR gets, trained until it stops improving much.
+#   A baseline that is not given its best chance proves nothing.
 #
 # All are judged by the same **linear probe**: freeze the features, draw ten labelled pictures per class (100 labels),
 # fit a logistic regression, and score it on 2,000 test pictures. The regularisation is chosen by cross-validation
 # *inside* the 100 labels. Because 100 labels can be a lucky or an unlucky draw, there are five draws, and every
-# contestant gets the same five.
+# contestant gets the same ones (the networks trained from scratch, which take longest, get three of them).
 
 # %%
 DRAWS = 5
@@ -231,18 +233,17 @@ def features_of(encoder) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(evaluation.extract_features(encoder, s.images) for s in (train, test))
 
 
-def supervised_score(draw: int) -> float:
-    """Train the same encoder from scratch on one draw of 100 labels, with the same augmentation."""
+def supervised(draw: int, policy: views.Policy, steps: int) -> tuple[float, torch.nn.Module]:
+    """The same encoder trained from scratch on one draw of 100 labels: test accuracy, and the encoder."""
     few = train[data.label_subset(train.labels, 10, seed=SEED + draw)]
     torch.manual_seed(draw)
-    classifier = Supervised(encoders.untrained(fresh, seed=draw), n_classes=10)
-    pretrain(
-        classifier, few.images, (recipe.policy,), labels=few.labels, steps=110, batch_size=50, lr=3e-3, seed=draw,
-        progress=False,
-    )  # fmt: skip
-    h = evaluation.extract_features(classifier.encoder, test.images)
+    model = Supervised(encoders.untrained(fresh, seed=draw), n_classes=10)
+    options = {"steps": steps, "batch_size": 50, "lr": 3e-3, "seed": draw, "progress": False}
+    pretrain(model, few.images, (policy,), labels=few.labels, **options)
+    h = evaluation.extract_features(model.encoder, test.images)
     with torch.no_grad():
-        return float((classifier.classifier(h).argmax(1) == test.labels).float().mean())
+        right = model.classifier.cpu()(h).argmax(1) == test.labels
+    return float(right.float().mean()), model.encoder
 
 
 # %%
@@ -252,18 +253,21 @@ features = {
     "SimCLR, no labels": features_of(simclr.encoder),
 }
 scores = {name: probe_scores(*pair) for name, pair in features.items()}
-scores["supervised, 100 labels"] = [supervised_score(draw) for draw in range(DRAWS)]
+plain = [supervised(draw, views.Policy.none(32), steps=100) for draw in range(3)]
+augmented = [supervised(draw, recipe.policy, steps=300) for draw in range(3)]
+scores["supervised, plain"] = [accuracy for accuracy, _ in plain]
+scores["supervised, augmented"] = [accuracy for accuracy, _ in augmented]
 
 plots.show(
     plots.bars(
         {name: [100 * s for s in values] for name, values in scores.items()},
-        title="100 labels go furthest on features that were learned without any",
-        xlabel="test accuracy with 100 labels (%); dots: five draws",
+        title="What 100 labels buy: on frozen features, and from scratch",
+        xlabel="test accuracy with 100 labels (%); dots: draws of labels",
         chance=10,
     ),
-    alt="Bars of test accuracy with 100 labels: raw pixels, an untrained encoder, SimCLR features and an encoder "
-    "trained only on the 100 labels. "
-    + ", ".join(f"{name} {100 * sum(v) / DRAWS:.0f} percent" for name, v in scores.items())
+    alt="Bars of test accuracy with 100 labels: raw pixels, an untrained encoder, SimCLR features, and encoders "
+    "trained from scratch on the 100 labels without and with augmentation. "
+    + ", ".join(f"{name} {100 * sum(v) / len(v):.0f} percent" for name, v in scores.items())
     + ". Chance is 10 percent.",
 )
 
@@ -287,15 +291,23 @@ def row(name: str) -> dict:
 guess = dict.fromkeys(("probe, 100 labels", "kNN, 100 labels", "kNN, 2,000 labels"), 0.1)
 plots.table(
     [row(name) for name in scores] + [{"representation": "chance"} | guess],
-    caption="Test accuracy; the probe's spread is over five draws of labels",
+    caption="Test accuracy; the spread is over the draws of labels. From scratch: accuracy of the network itself",
     floatfmt=".1%",
 )
-means = {name: sum(v) / DRAWS for name, v in scores.items()}
+means = {name: sum(v) / len(v) for name, v in scores.items()}
 assert means["SimCLR, no labels"] > means["untrained encoder"] + 0.15
-assert means["SimCLR, no labels"] > means["supervised, 100 labels"]
+assert means["supervised, augmented"] > means["SimCLR, no labels"] > means["supervised, plain"]
 
 # %% [markdown]
-# Do not overlook the last column. With 2,000 labels, a vote of neighbours in *pixel* space does well too: among so many
+# Read it twice, because it is not what the advertisement says. Features that never saw a label beat pixels, the untrained
+# network, and the network trained on the 100 labels as they are. But the network trained on the same labels **with the same
+# augmentation** beats them in turn. In this small world of ten rigid drawings, most of what there is to learn is what *does
+# not matter* (colour, position, size), and it is the augmentation that says so, with labels or without. On photographs, with
+# their endless variety, few labels do not get a network that far, and pretraining wins
+# ([Chen et al. 2020](https://arxiv.org/abs/2006.10029)). What the unlabelled route has in any case: it needed no label, so
+# it did not have to know beforehand which question will be asked. Hold that thought until the factor probe below.
+#
+# Do not overlook the last column either. With 2,000 labels, a vote of neighbours in *pixel* space does well too: among so many
 # labelled pictures there is often one that nearly coincides with yours. Labels in plenty forgive a poor
 # representation. The point of a good one is the first column, where labels are scarce.
 #
@@ -318,7 +330,7 @@ assert puzzle_scores["after SimCLR"] > puzzle_scores["untrained network"] + 0.2
 # and mirror only. **Predict**: will the loss be higher or lower than before? Will the probe be better or worse?
 
 # %%
-FEWER = 120
+FEWER = 100
 
 no_color = recipe.with_(policy=recipe.policy.scaled(0).replace(grayscale_p=0))
 shortcut = no_color.build(SEED)
@@ -369,15 +381,17 @@ def factor_scores(name: str) -> dict[str, float]:
     return evaluation.factor_probe(train_x, chosen[0], test_x, chosen[1])
 
 
+features["supervised, augmented"] = features_of(augmented[0][1])
 kept = {
-    name: factor_scores(name) for name in ("untrained encoder", "SimCLR, no labels", "without colour jitter")
+    name: factor_scores(name)
+    for name in ("untrained encoder", "SimCLR, no labels", "without colour jitter", "supervised, augmented")
 }
 plots.show(
     plots.factor_bars(
         kept,
         title="With colour jitter the kind is kept and the object's hue forgotten; without it, hues stay",
     ),
-    alt="Grouped bars of how well each generating factor can be read from three encoders. "
+    alt="Grouped bars of how well each generating factor can be read from four encoders. "
     + " ".join(
         f"{name}: kind {k['kind']:.2f}, object hue {k['object_hue']:.2f}, background hue {k['background_hue']:.2f}."
         for name, k in kept.items()
@@ -388,7 +402,8 @@ plots.show(
 # This is the picture to remember. **The augmentation decides what is forgotten**: what differs between partners is
 # dropped, what they share and what sets them apart from others is kept. `polarity` (light thing on dark ground or the
 # reverse) survives in both, since no augmentation here inverts it. Nobody told the network that the kind matters; it
-# is simply what is left.
+# is simply what is left. And compare the supervised network beyond the first group: it was asked for the kind. What has it kept of
+# the rest, and which of the two would you rather have when the next question is *where* the thing is, or how large?
 
 # %% [markdown]
 # ## Play: whose neighbours are these?
@@ -532,7 +547,8 @@ exercises.check_factor_score(factor_score)
 # this short run.
 
 # %%
-simclr_mean, supervised_mean = means["SimCLR, no labels"], means["supervised, 100 labels"]
+simclr_mean, plain_mean = means["SimCLR, no labels"], means["supervised, plain"]
+augmented_mean = means["supervised, augmented"]
 book.claim(
     "C-71",
     "Colour distortion is essential: without it the network takes a colour shortcut.",
@@ -555,8 +571,16 @@ book.claim(
 book.claim(
     "C-115",
     "A pretrained encoder needs far fewer labels than training on labels alone.",
-    "reproduced" if simclr_mean > supervised_mean + 0.1 else "mixed",
-    {"SimCLR + probe, 100 labels": simclr_mean, "supervised from scratch, 100 labels": supervised_mean},
+    "reproduced"
+    if simclr_mean > augmented_mean
+    else "mixed"
+    if simclr_mean > plain_mean
+    else "not reproduced here",
+    {
+        "SimCLR + probe, 100 labels": simclr_mean,
+        "supervised, 100 labels as they are": plain_mean,
+        "supervised, 100 labels, same augmentation": augmented_mean,
+    },
     source="https://arxiv.org/abs/2006.10029",
 )
 
