@@ -340,8 +340,8 @@ plots.show(
 )
 
 # %% [markdown]
-# The supervised baseline gets its best chance: the same augmentation, and steps enough to stop improving much (one draw of labels
-# per point in the rehearsal, since it takes longest). Look where its curve lies before you read on. Ten kinds of rigid drawing
+# The supervised baseline gets its chance: the same augmentation, and steps enough to learn its labels well (one draw of labels
+# per point in the rehearsal, since it takes longest; more steps would help it still). Look where its curve lies before you read on. Ten kinds of rigid drawing
 # can be learned from few labels once the augmentation has said what does not matter, so the rehearsal is no place to be
 # impressed by pretraining. On photographs it is the other way round: that is what SimCLR v2 reports for 1 % and 10 % of
 # ImageNet's labels ([Chen et al. 2020](https://arxiv.org/abs/2006.10029)), and what your build on STL-10 has to show
