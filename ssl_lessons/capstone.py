@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from ssl_lessons.pretraining import steps_that_fit, time_steps
 from ssl_lessons.recipes import Recipe
 
 DRIVE = Path("/content/drive/MyDrive")
+CLONE = Path(__file__).parents[1]
 
 
 class Images(NamedTuple):
@@ -22,6 +24,13 @@ class Images(NamedTuple):
     unlabeled: ImageSet
     train: ImageSet
     test: ImageSet
+
+
+def data_folder() -> Path | None:
+    """Where downloads lie: $SSL_LESSONS_DATA, else data/cache of the clone (a notebook runs in its chapters/)."""
+    if "SSL_LESSONS_DATA" in os.environ or not (CLONE / "pyproject.toml").is_file():
+        return None  # the readers' own default
+    return CLONE / "data" / "cache"
 
 
 def stl10_is_here(data_dir: str | Path | None = None) -> bool:
@@ -43,6 +52,7 @@ def choose_images(
     rehearsal: keep the embedded world small enough for two CPU cores and a minute.
     Raises InputError for a name that is neither a data set nor a folder.
     """
+    data_dir = data_dir or data_folder()
     if wanted == "auto":
         wanted = "stl10" if not rehearsal and stl10_is_here(data_dir) else "shapes"
     if wanted == "shapes":
