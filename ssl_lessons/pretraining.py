@@ -8,6 +8,7 @@ import math
 import sys
 import time
 import zlib
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -180,12 +181,15 @@ def pretrain(
         for group in opt.param_groups:
             group["lr"] = lr * warmup_cosine(step, steps, warmup_steps)
         index = batch_indices(len(images), batch_size, step, seed)
+        if method.refresh_every and step % method.refresh_every == 0:
+            method.refresh(partial(extract_features, images=images, device=device))
         generator.manual_seed(seed_for(seed, "views", step))
         views = make_views(images[index.to(images.device)].to(device), policies, generator)
         views = [v.contiguous(memory_format=torch.channels_last) for v in views]
         try:
             with autocast:
-                loss = method(views, None if labels is None else labels[index].to(device))
+                batch = [views, None if labels is None else labels[index].to(device)]
+                loss = method(*batch, index.to(device)) if method.needs_index else method(*batch)
             value = loss.item()
         except NotFiniteError:
             value = math.nan
@@ -202,7 +206,7 @@ def pretrain(
         scaler.scale(loss).backward()
         scaler.step(opt)
         scaler.update()
-        method.after_step()
+        method.after_step((step + 1) / steps)
 
         row = {
             "step": step + 1,

@@ -35,7 +35,7 @@ def test_gradients_reach_every_parameter(name):
     loss.backward()
     for parameter_name, p in method.named_parameters():
         assert p.grad is not None and p.grad.abs().max() > 0, parameter_name
-    assert method.after_step() is None
+    assert method.after_step(0.5) is None
 
 
 @pytest.mark.parametrize("name", METHODS)

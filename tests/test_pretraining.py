@@ -119,7 +119,7 @@ class Slow(SimCLR):
 
     done, limit = 0, 10**9
 
-    def after_step(self):
+    def after_step(self, progress):
         self.done += 1
         with open(progress, "a") as file:
             file.write(".")
@@ -197,7 +197,7 @@ def stop_after(steps):
     class Stopping(SimCLR):
         done = 0
 
-        def after_step(self):
+        def after_step(self, progress):
             self.done += 1
             if self.done == steps:
                 raise Interrupted
@@ -227,7 +227,7 @@ def test_resume_with_random_numbers_in_the_method(images, tmp_path):
         def forward(self, views, labels=None):
             return super().forward([v + 0.1 * torch.randn_like(v) for v in views])
 
-        def after_step(self):
+        def after_step(self, progress):
             self.done = getattr(self, "done", 0) + 1
             if self.done in self.stop:
                 raise Interrupted

@@ -1,16 +1,11 @@
 """InfoNCE and NT-Xent: pick the positive out of a crowd, scored by cosine similarity / temperature."""
 
-import math
-from functools import reduce
-from numbers import Real
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_lessons.errors import InputError, NotFiniteError
-
-_EPS = 1e-12  # a row shorter than this has no direction worth the name
+from ssl_lessons.errors import InputError
+from ssl_lessons.losses.common import check_matrices, check_pair, check_positive, unit_rows
 
 
 def info_nce(
@@ -36,7 +31,7 @@ def info_nce(
     groups = [query, positive] if negatives is None else [query, positive, negatives]
     _check(groups, temperature, least=2 if negatives is None else 1)
     with torch.autocast(query.device.type, enabled=False):
-        units = _unit_rows(groups)
+        units = unit_rows(*groups)
         if negatives is None:
             logits = units[0] @ units[1].T
             target = torch.arange(len(query), device=query.device)
@@ -63,46 +58,22 @@ def nt_xent(z1: Tensor, z2: Tensor, temperature: float = 0.2) -> Tensor:
     """
     _check([z1, z2], temperature, least=2)
     with torch.autocast(z1.device.type, enabled=False):
-        z = torch.cat(_unit_rows([z1, z2]))  # [2N, D]
+        z = torch.cat(unit_rows(z1, z2))  # [2N, D]
         itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
         logits = (z @ z.T / temperature).masked_fill(itself, float("-inf"))  # [2N, 2N]
         partner = torch.arange(len(z), device=z.device).roll(len(z1))  # i <-> i + N
         return F.cross_entropy(logits, partner)
 
 
-def _unit_rows(groups: list[Tensor]) -> list[Tensor]:
-    """Every row divided by its length, in float32 or better; raises InputError unless all are finite."""
-    dtype = reduce(torch.promote_types, [z.dtype for z in groups], torch.float32)
-    groups = [z.to(dtype) for z in groups]
-    norms = [z.norm(dim=1, keepdim=True) for z in groups]
-    # One number tells: a NaN, an infinity or an overflow anywhere makes the sum of the lengths not finite.
-    if not math.isfinite(float(sum(norm.detach().sum() for norm in norms))):
-        raise NotFiniteError(
-            "The embeddings hold NaN, infinite or enormous values: check the images for NaN, "
-            "then try a lower learning rate, a warm-up or gradient clipping."
-        )
-    # A zero row is divided by infinity, not by a tiny number: its gradient is then 0 instead of 1e12.
-    return [z / norm.where(norm > _EPS, math.inf) for z, norm in zip(groups, norms, strict=True)]
-
-
 def _check(groups: list[Tensor], temperature: float, least: int) -> None:
-    if not isinstance(temperature, Real) or not math.isfinite(temperature) or temperature <= 0:
-        raise InputError(f"The temperature must be a positive number such as 0.1, not {temperature!r}.")
-    if any(not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] == 0 for z in groups):
-        raise InputError("Embeddings must be 2-D tensors [examples, dimensions]; flatten or squeeze them.")
-    shapes = [tuple(z.shape) for z in groups]
-    if shapes[0] != shapes[1]:
-        raise InputError(
-            f"The two views must have the same shape, not {shapes[0]} and {shapes[1]}: "
-            "row i of both must come from image i."
-        )
-    if shapes[-1][1] != shapes[0][1]:
-        raise InputError(
-            f"The negatives have {shapes[-1][1]} dimensions and the queries {shapes[0][1]}; "
-            "both must come from encoders with the same output width."
-        )
-    if any(rows < least for rows, _ in shapes):
-        raise InputError(
-            f"At least {least} example{'s' * (least > 1)} and one negative are needed to "
-            "contrast anything; use a larger batch."
-        )
+    check_positive(temperature=temperature)
+    check_pair(*groups[:2], least=least)
+    for negatives in groups[2:]:
+        check_matrices(negatives)
+        if negatives.shape[1] != groups[0].shape[1]:
+            raise InputError(
+                f"The negatives have {negatives.shape[1]} dimensions and the queries {groups[0].shape[1]}; "
+                "both must come from encoders with the same output width."
+            )
+        if not len(negatives):
+            raise InputError("At least one negative is needed to contrast anything.")

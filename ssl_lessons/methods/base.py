@@ -2,21 +2,76 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
+
+from ssl_lessons.views import Policy
 
 
 class Method(nn.Module):
     """An encoder, its heads, and a loss.
 
-    Subclasses set `encoder`, define `forward(views, labels=None) -> scalar loss` for a list of views
-    [N, 3, S, S], and may define `after_step()` for what follows the optimiser (a momentum encoder, a queue).
+    Subclasses set `encoder` (images [N, 3, S, S] -> features h [N, dim]) and define `forward`; the rest has
+    defaults.  Whatever must survive a kill and a resume is a parameter or a buffer; attributes that are plain
+    numbers or strings are settings and never change.
+
+    needs_labels: `forward` uses the labels [N].  needs_index: `forward` gets a third argument, the places [N] of the
+    images in the training set.  refresh_every: `refresh` is called before steps 0, refresh_every, 2 refresh_every,
+    ...; 0 = never.
     """
 
     needs_labels = False
+    needs_index = False
+    refresh_every = 0
     encoder: nn.Module
+    projector: nn.Module
+
+    def views(self, policy: Policy) -> tuple[Policy, ...]:
+        """How the views that `forward` expects are made from one policy: by default two views alike."""
+        return (policy, policy)
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        """The scalar loss of a batch: `views` is a list of [N, 3, S, S], one per policy."""
         raise NotImplementedError
 
-    def after_step(self) -> None:
-        pass
+    def after_step(self, progress: float) -> None:
+        """What follows the optimiser (a momentum encoder, a queue); progress runs from 0 to 1 over the training."""
+
+    def refresh(self, extract: Callable[[nn.Module], Tensor]) -> None:
+        """Work over the whole training set between two steps: new clusters, new labels.
+
+        extract(encoder) gives the frozen features [n, dim] of all training images, in order.
+        """
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The embeddings z [N, out_dim] that the loss compares, of images x [N, 3, S, S]."""
+        return self.projector(self.encoder(x))
+
+    def assign(self, x: Tensor) -> Tensor | None:
+        """Probabilities [N, K] of the method's clusters or prototypes for images x, or None if it has none."""
+        return None
+
+    def chance_loss(self, batch_size: int) -> float | None:
+        """The loss when all embeddings are equal, log(2N - 1) for NT-Xent; None if it says nothing."""
+        return None
+
+    def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """(student, teacher) modules of a method with a momentum encoder, else nothing."""
+        return []
+
+
+def momentum_copy(module: nn.Module) -> nn.Module:
+    """A copy that no gradient reaches, to be moved by `momentum_update`."""
+    return copy.deepcopy(module).requires_grad_(False)
+
+
+@torch.no_grad()
+def momentum_update(student: nn.Module, teacher: nn.Module, momentum: float) -> None:
+    """theta_t <- m theta_t + (1 - m) theta_s (He et al. 2020, eq. 2); buffers (BatchNorm statistics) are copied."""
+    for s, t in zip(student.parameters(), teacher.parameters(), strict=True):
+        t.lerp_(s, 1 - momentum)
+    for s, t in zip(student.buffers(), teacher.buffers(), strict=True):
+        t.copy_(s)

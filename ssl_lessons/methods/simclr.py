@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -38,3 +40,6 @@ class SimCLR(Method):
             raise InputError(f"SimCLR compares two views of every image, got {len(views)}")
         z1, z2 = self.projector(self.encoder(torch.cat(views))).chunk(2)
         return nt_xent(z1, z2, self.temperature)
+
+    def chance_loss(self, batch_size: int) -> float:
+        return math.log(2 * batch_size - 1)

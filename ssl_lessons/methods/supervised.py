@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ssl_lessons.methods.base import Method
+from ssl_lessons.views import Policy
 
 
 class Supervised(Method):
@@ -17,6 +20,15 @@ class Supervised(Method):
         super().__init__()
         self.encoder = encoder
         self.classifier = nn.Linear(encoder.dim, n_classes)
+
+    def views(self, policy: Policy) -> tuple[Policy, ...]:
+        return (policy,)
+
+    def embed(self, x: Tensor) -> Tensor:
+        return self.classifier(self.encoder(x))
+
+    def chance_loss(self, batch_size: int) -> float:
+        return math.log(self.classifier.out_features)
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
         return cross_entropy(self.classifier(self.encoder(views[0])).float(), labels)
