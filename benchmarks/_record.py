@@ -1,6 +1,7 @@
 """Write a benchmark's rows to data/results/NAME.json with everything needed to repeat them."""
 
 import datetime
+import fcntl
 import json
 import os
 import platform
@@ -25,7 +26,28 @@ def machine() -> str:
 
 def record(name: str, rows: list[dict], packages: tuple[str, ...] = ("torch", "torchvision")) -> Path:
     """Save `rows` as data/results/NAME.json and return the path."""
-    command = " ".join(["uv run python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    arguments = [f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+    return _write(name, rows, " ".join(["uv run python", *arguments]), packages)
+
+
+def merge(
+    name: str, rows: list[dict], key: tuple[str, ...], packages: tuple[str, ...] = ("torch", "torchvision")
+) -> Path:
+    """Save `rows` in data/results/NAME.json, in place of the rows there that agree with one of them in all of `key`.
+
+    A long benchmark is thus run in parts, also side by side.
+    """
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    with open(RESULTS / f".{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        kept = json.loads(path.read_text())["rows"] if path.exists() else []
+        new = {tuple(row.get(k) for k in key) for row in rows}
+        kept = [row for row in kept if tuple(row.get(k) for k in key) not in new]
+        return _write(name, kept + rows, f"uv run python benchmarks/{Path(sys.argv[0]).name}", packages)
+
+
+def _write(name: str, rows: list[dict], command: str, packages: tuple[str, ...]) -> Path:
     content = {
         "command": command,
         "date": datetime.date.today().isoformat(),

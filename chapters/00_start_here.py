@@ -210,7 +210,7 @@ history = pretrain(
 # - **an untrained encoder** of the same shape: what the architecture gives away for free;
 # - **the same encoder trained from scratch on the labels you have**: what you would have done without SSL. It comes twice:
 #   on the labelled pictures as they are, and with the same random views that SimCLR gets and three times the steps (more
-#   would help it a little still). A baseline that is not given its chance proves nothing.
+#   would help it further still). A baseline that is not given its chance proves nothing.
 #
 # All are judged by the same **linear probe**: freeze the features, draw ten labelled pictures per class (100 labels),
 # fit a logistic regression, and score it on 2,000 test pictures. The regularisation is chosen by cross-validation

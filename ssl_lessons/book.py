@@ -11,6 +11,7 @@ import json
 import os
 import random
 import re
+import statistics
 import subprocess
 import sys
 import threading
@@ -66,6 +67,34 @@ def recorded(name: str) -> tuple[list[dict], str]:
     versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
     origin = f"Recorded {record['date']} with `{record['command']}` on {record['machine']} ({versions})."
     return record["rows"], origin
+
+
+def results_table(methods: Sequence[str], caption: str) -> None:
+    """The running results table of the loss families: chance, the baselines, then `methods`, from their record.
+
+    One row per method: median of three seeds and, in brackets, the lowest and the highest.  probe: a linear probe on
+    100 labels; kNN: 2,000 labelled neighbours; RankMe of the features h; processor seconds: summed over the cores.
+    Raises InputError for a method that has no recorded run.
+    """
+    rows, origin = recorded("families")
+    table = [{"method": "chance", "probe": "10.0%", "knn": "10.0%"}]
+    for name in ("pixels", "untrained", *methods):
+        runs = [row for row in rows if row["method"] == name and row["arm"] == "minute"]
+        if not runs:
+            raise InputError(f"{name!r} has no recorded run; run benchmarks/families.py --methods {name}")
+        line = {"method": name, "encoder": runs[0].get("encoder"), "steps": runs[0]["steps"] or None}
+        for key, form in (("probe", ".1%"), ("knn", ".1%"), ("rank_h", ".0f"), ("processor_seconds", ".0f")):
+            values = sorted(row[key] for row in runs if key in row)
+            line[key] = f"{statistics.median(values):{form}}" if values else None
+            if key == "probe":
+                line[key] += f" ({values[0]:{form}} to {values[-1]:{form}})"
+        table.append(line)
+    headings = {
+        "method": "method", "encoder": "encoder", "steps": "steps", "probe": "probe, 100 labels", "knn": "kNN",
+        "rank_h": "RankMe of h", "processor_seconds": "processor seconds",
+    }  # fmt: skip
+    plots.table(table, caption, headings)
+    print(origin)
 
 
 # ---- called by chapters ------------------------------------------------------------------------------------

@@ -395,7 +395,7 @@ def pretrain(
     out: Annotated[Path | None, typer.Option(help="Folder to write to. Required.")] = None,
     data: Data = None,
     method: Annotated[
-        str | None, typer.Option(help="simclr, or supervised (the baseline). Default: simclr.")
+        str | None, typer.Option(help="How to learn; an unknown name lists them all. Default: simclr.")
     ] = None,
     recipe: Annotated[
         str | None,
@@ -484,20 +484,16 @@ def _pretrain(
 
     from ssl_lessons import pretraining
     from ssl_lessons.checkpoints import write_atomically
-    from ssl_lessons.methods import METHODS, build_method
 
     chosen = _device(device)
     place = place | {"data_dir": place["data_dir"] or plan["data_dir"]}
     train, labels, labelled = _training_images(plan, place)
     policy = _policy(plan["policy"])
-    policies = (policy,) if METHODS[plan["method"]].needs_labels else (policy, policy)
     if plan["batch_size"] > len(train) and "batch_size" not in asked:
         print(f"{len(train):,} images do not fill a batch of {plan['batch_size']}: the batch is all of them.")
         plan["batch_size"] = len(train)
-    options = dict(plan["method_options"])
-    if _takes(plan["method"], "n_classes"):
-        options["n_classes"] = len(train.classes)
-    model = _build(plan, options, build_method)
+    model = _build(plan, n_images=len(train), n_classes=len(train.classes))
+    policies = model.views(policy)
 
     keywords = {"labels": labels, "device": chosen}
     if plan["steps"] is None:
@@ -593,35 +589,26 @@ def _read_run(folder: Path) -> dict:
         raise InputError(f"{path} is damaged; delete it and give the options again") from None
 
 
-def _takes(method: str, option: str) -> bool:
-    import inspect
-
-    from ssl_lessons.methods import METHODS
-
-    return option in inspect.signature(METHODS[method]).parameters
-
-
 def _plan(asked: dict, place: dict) -> dict:
     """Every choice of a new run, ready for JSON.  `steps` stays None until the images are counted."""
     from dataclasses import asdict
 
     from ssl_lessons.encoders import ENCODERS
-    from ssl_lessons.methods import METHODS
+    from ssl_lessons.methods import METHODS, takes
     from ssl_lessons.optimizers import OPTIMIZERS
     from ssl_lessons.recipes import get_recipe
 
     name = asked.get("recipe", "quick")
-    recipe = get_recipe(name)
-    method, encoder = asked.get("method", recipe.method), asked.get("encoder", recipe.encoder)
+    recipe = get_recipe(name, asked.get("method"))
+    method, encoder = recipe.method, asked.get("encoder", recipe.encoder)
     optimizer = asked.get("optimizer", recipe.optimizer)
     for kind, value, known in (
-        ("method", method, METHODS),
         ("encoder", encoder, ENCODERS),
         ("optimizer", optimizer, OPTIMIZERS),
     ):
         if value not in known:
             raise InputError(f"unknown {kind} {value!r}; choose from {', '.join(known)}")
-    if "temperature" in asked and not _takes(method, "temperature"):
+    if "temperature" in asked and not takes(method, "temperature"):
         raise InputError(f"--method {method} has no temperature; leave out --temperature")
     if "labels_per_class" in asked and not METHODS[method].needs_labels:
         raise InputError(f"--method {method} uses no labels; leave out --labels-per-class")
@@ -631,7 +618,7 @@ def _plan(asked: dict, place: dict) -> dict:
             f"the recipe's learning rate {recipe.lr:g} is meant for {recipe.optimizer}: with --optimizer "
             f"{optimizer} give --lr too (usual at batch 256: {usual})"
         )
-    options = {k: v for k, v in recipe.options.items() if _takes(method, k)}
+    options = dict(recipe.options)
     if "temperature" in asked:
         options["temperature"] = asked["temperature"]
     policy = recipe.policy.scaled(asked.get("policy_strength", 1.0))
@@ -670,16 +657,14 @@ def _policy(fields: dict):
     return Policy(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
 
-def _build(plan: dict, options: dict, build_method):
-    import torch
+def _build(plan: dict, **facts):
+    """The untrained method of a plan; facts: what is known about the data."""
+    from ssl_lessons.recipes import get_recipe
 
-    from ssl_lessons.encoders import build_encoder
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan["seed"])
-        return build_method(
-            plan["method"], build_encoder(plan["encoder"], **plan["encoder_options"]), **options
-        )
+    recipe = get_recipe(plan["recipe"], plan["method"]).with_(
+        encoder=plan["encoder"], encoder_options=plan["encoder_options"], options=plan["method_options"]
+    )
+    return recipe.build(plan["seed"], **facts)
 
 
 def _device(name: str | None):

@@ -437,3 +437,30 @@ def test_badge_and_set_up_cell_use_the_address_of_the_repository(source):
     first_code = next(cell.source for cell in cells if cell.cell_type == "code")
     assert f"git+{book.repository()}" in first_code
     assert re.search(rf"book\.setup\(['\"]{source.stem[:2]}['\"]", first_code)
+
+
+# ---- the running table -------------------------------------------------------------------------------------
+
+
+def test_results_table_shows_chance_baselines_and_the_spread_of_seeds(monkeypatch, capsys):
+    def row(method, seed, probe, **more):
+        return {
+            "method": method,
+            "arm": "minute",
+            "seed": seed,
+            "steps": 7,
+            "probe": probe,
+            "knn": 0.5,
+            "rank_h": 9.0,
+        } | more
+
+    rows = [row("pixels", 0, 0.21, steps=0), row("untrained", 0, 0.24, steps=0)]
+    rows += [row("byol", seed, p, processor_seconds=60.0) for seed, p in enumerate((0.62, 0.4, 0.51))]
+    rows += [row("byol", 0, 0.99, arm="live")]
+    monkeypatch.setattr(book, "recorded", lambda name: (rows, f"Recorded in {name}."))
+    book.results_table(["byol"], "One table")
+    shown = capsys.readouterr().out
+    assert "chance" in shown and "21.0%" in shown and "51.0% (40.0% to 62.0%)" in shown and "99" not in shown
+    assert "Recorded in families." in shown
+    with pytest.raises(InputError, match="--methods swav"):
+        book.results_table(["swav"], "One table")

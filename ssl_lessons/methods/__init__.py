@@ -1,5 +1,7 @@
 """One screen per method; everything two methods share lives below."""
 
+import inspect
+
 from torch import nn
 
 from ssl_lessons.errors import InputError
@@ -8,6 +10,11 @@ from ssl_lessons.methods.simclr import SimCLR
 from ssl_lessons.methods.supervised import Supervised
 
 METHODS = {"simclr": SimCLR, "supervised": Supervised}
+
+
+def takes(name: str, option: str) -> bool:
+    """Whether the constructor of a method has that option."""
+    return option in inspect.signature(METHODS[name]).parameters
 
 
 def build_method(name: str, encoder: nn.Module, **options) -> Method:
@@ -23,4 +30,4 @@ def build_method(name: str, encoder: nn.Module, **options) -> Method:
         raise InputError(f"method {name!r} does not take these options: {error}") from None
 
 
-__all__ = ["METHODS", "Method", "SimCLR", "Supervised", "build_method"]
+__all__ = ["METHODS", "Method", "SimCLR", "Supervised", "build_method", "takes"]

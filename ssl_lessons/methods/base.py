@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 
 import torch
@@ -75,3 +76,8 @@ def momentum_update(student: nn.Module, teacher: nn.Module, momentum: float) -> 
         t.lerp_(s, 1 - momentum)
     for s, t in zip(student.buffers(), teacher.buffers(), strict=True):
         t.copy_(s)
+
+
+def cosine_momentum(base: float, progress: float) -> float:
+    """From `base` to 1 along half a cosine: 1 - (1 - base)(cos(pi progress) + 1)/2 (Grill et al. 2020, section 3.2)."""
+    return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2
