@@ -17,24 +17,41 @@ def test_the_overrides_name_methods_and_fields_that_exist():
         get_recipe("quick", name)  # an unknown field would raise
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_with_the_quick_recipe(name):
+class Killed(BaseException):
+    pass
+
+
+def train(name, **options):
+    """Four steps of a method's quick recipe on 48 images: the method and its losses."""
     recipe = get_recipe("quick", name)
     method = recipe.build(0, **FACTS)
     images = torch.randint(0, 256, (48, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
-    before = [p.detach().clone() for p in method.encoder.parameters()]
-    settings = recipe.training() | {"batch_size": 16}
-    history = pretrain(
-        method,
-        images,
-        method.views(recipe.policy),
-        steps=3,
-        labels=torch.arange(48) % 3,
-        progress=False,
-        **settings,
-    )
-    assert len(history) == 3
-    assert any(not torch.equal(a, b) for a, b in zip(before, method.encoder.parameters(), strict=True))
+    settings = recipe.training() | {"batch_size": 16, "labels": torch.arange(48) % 3, "progress": False}
+    history = pretrain(method, images, method.views(recipe.policy), steps=4, **settings | options)
+    return method, [row["loss"] for row in history]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_with_the_quick_recipe_and_survives_a_kill(name, tmp_path, monkeypatch):
+    method, losses = train(name)
+    fresh = get_recipe("quick", name).build(0, **FACTS)
+    pairs = zip(fresh.encoder.parameters(), method.encoder.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs), "training changes the encoder"
+
+    after_step = METHODS[name].after_step
+
+    def kill(self, progress):
+        if progress > 0.5:
+            raise Killed
+        after_step(self, progress)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(METHODS[name], "after_step", kill)
+        train(name, out=tmp_path, checkpoint_every=2)
+    again, continued = train(name, out=tmp_path, resume=True)
+    assert continued == losses
+    a, b = method.state_dict(), again.state_dict()
+    assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_generator_alone():
