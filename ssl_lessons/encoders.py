@@ -1,8 +1,9 @@
-"""Backbones and heads: a small conv net, ResNet-18 with three stems, projection heads, safetensors in and out."""
+"""Backbones and heads: a small conv net, ResNet-18 with three stems, a tiny ViT, projection heads, safetensors."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -59,17 +60,151 @@ class ResNet18(nn.Module):
         return self.backbone(x)
 
 
+def patchify(x: Tensor, patch: int) -> Tensor:
+    """Images [N, 3, S, S] as rows of patches [N, T, 3 patch^2], T = (S / patch)^2, left to right, top to bottom.
+
+    Raises InputError unless the sides are multiples of `patch`.
+    """
+    if x.ndim != 4 or patch < 1 or x.shape[2] % patch or x.shape[3] % patch:
+        raise InputError(
+            f"patches of {patch} px need images [N, C, H, W] with sides that are multiples of {patch}, "
+            f"not {list(x.shape)}"
+        )
+    n, c, h, w = x.shape
+    x = x.reshape(n, c, h // patch, patch, w // patch, patch)
+    return x.permute(0, 2, 4, 1, 3, 5).reshape(n, (h // patch) * (w // patch), c * patch * patch)
+
+
+def unpatchify(patches: Tensor, patch: int) -> Tensor:
+    """The square images [N, 3, S, S] behind patches [N, T, 3 patch^2]: the inverse of `patchify`."""
+    n, t, width = patches.shape
+    side = math.isqrt(t)
+    if side * side != t or width != 3 * patch * patch:
+        raise InputError(
+            f"{list(patches.shape)} is not [N, T, {3 * patch * patch}] patches of a square image with T a square number"
+        )
+    x = patches.reshape(n, side, side, 3, patch, patch).permute(0, 3, 1, 4, 2, 5)
+    return x.reshape(n, 3, side * patch, side * patch)
+
+
+def sincos_positions(side: int, dim: int) -> Tensor:
+    """Fixed positions [side^2, dim]: sines and cosines of the row in one half, of the column in the other.
+
+    Frequencies fall geometrically from 1 to 1/10000 (Vaswani et al. 2017, section 3.5; in two dimensions as in
+    MoCo v3 and MAE).  dim must be a multiple of 4.
+    """
+    if dim % 4:
+        raise InputError(f"sine-cosine positions need a dim that is a multiple of 4, got {dim}")
+    frequency = 10_000 ** (-torch.arange(dim // 4) / (dim // 4))
+    angle = torch.arange(side)[:, None] * frequency
+    line = torch.cat([angle.sin(), angle.cos()], dim=1)  # [side, dim / 2]
+    rows, columns = line[:, None].expand(-1, side, -1), line[None].expand(side, -1, -1)
+    return torch.cat([rows, columns], dim=2).reshape(side * side, dim)
+
+
+def transformer_blocks(dim: int, depth: int, heads: int) -> nn.ModuleList:
+    """Pre-norm transformer blocks with GELU and an MLP four times as wide, without dropout: [N, T, dim] -> same."""
+    return nn.ModuleList(
+        nn.TransformerEncoderLayer(
+            dim, heads, 4 * dim, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        for _ in range(depth)
+    )
+
+
+class ViT(nn.Module):
+    """A tiny vision transformer (Dosovitskiy et al. 2021) without class token: [N, 3, size, size] -> [N, dim].
+
+    The image is cut into T = (size / patch)^2 patches; each becomes a token, a linear map of its pixels plus a fixed
+    sine-cosine position.  The feature of an image is the mean of its T normalised output tokens.
+
+    freeze_patches: keep the patch map at its random start (Chen et al. 2021, MoCo v3, section 4.1).
+    """
+
+    def __init__(
+        self,
+        size: int = 32,
+        patch: int = 4,
+        dim: int = 96,
+        depth: int = 4,
+        heads: int = 3,
+        freeze_patches: bool = False,
+    ):
+        super().__init__()
+        if patch < 1 or size % patch:
+            raise InputError(f"the image side {size} must be a multiple of the patch side {patch}")
+        if heads < 1 or dim % heads:
+            raise InputError(f"the width {dim} must be a multiple of the number of heads {heads}")
+        self.size, self.patch, self.dim, self.side = size, patch, dim, size // patch
+        self.n_tokens = self.side**2
+        self.embed = nn.Linear(3 * patch * patch, dim)
+        nn.init.xavier_uniform_(self.embed.weight)
+        nn.init.zeros_(self.embed.bias)
+        self.embed.requires_grad_(not freeze_patches)
+        self.register_buffer("positions", sincos_positions(self.side, dim), persistent=False)
+        self.blocks = transformer_blocks(dim, depth, heads)
+        self.norm = nn.LayerNorm(dim)
+
+    def tokens(self, x: Tensor, mask: Tensor | None = None, mask_token: Tensor | None = None) -> Tensor:
+        """Patch embeddings plus positions [N, T, dim] of images [N, 3, size, size].
+
+        mask: bool [N, T]; where it is True, `mask_token` [dim] takes the place of the embedding (the position stays).
+        """
+        if x.ndim != 4 or x.shape[2:] != (self.size, self.size):
+            raise InputError(
+                f"this ViT was built for images [N, 3, {self.size}, {self.size}], not {list(x.shape)}: "
+                f"resize them, or build it with size="
+            )
+        embedded = self.embed(patchify(x, self.patch))
+        if mask is not None:
+            embedded = torch.where(mask[:, :, None], mask_token.to(embedded.dtype), embedded)
+        return embedded + self.positions
+
+    def encode(self, tokens: Tensor, layers: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
+        """Blocks and final norm: tokens [N, K, dim] -> [N, K, dim]; with layers, also every block's own output."""
+        outputs = []
+        for block in self.blocks:
+            tokens = block(tokens)
+            outputs.append(tokens)
+        return (self.norm(tokens), outputs) if layers else self.norm(tokens)
+
+    def patches(
+        self,
+        x: Tensor,
+        keep: Tensor | None = None,
+        mask: Tensor | None = None,
+        mask_token: Tensor | None = None,
+    ) -> Tensor:
+        """Output tokens of images [N, 3, size, size]: [N, T, dim], or [N, K, dim] of the kept ones.
+
+        keep: long [N, K], which tokens the blocks see (the others are dropped: MAE, MSN, I-JEPA).
+        mask, mask_token: as in `tokens` (all T tokens are seen: BEiT, SimMIM, iBOT, data2vec).
+        """
+        tokens = self.tokens(x, mask, mask_token)
+        return self.encode(tokens if keep is None else take(tokens, keep))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.patches(x).mean(dim=1)
+
+
+def take(tokens: Tensor, index: Tensor) -> Tensor:
+    """Tokens [N, T, D] at the places index [N, K]: [N, K, D]."""
+    return tokens.gather(1, index[:, :, None].expand(-1, -1, tokens.shape[2]))
+
+
 ENCODERS = {
     "convnet": ConvNet,
     "resnet18": ResNet18,
     "resnet18_3x3": lambda max_pool=True: ResNet18(stem="3x3", max_pool=max_pool),
+    "vit": ViT,
 }
 
 
 def build_encoder(name: str = "convnet", **options) -> nn.Module:
     """An untrained encoder by name, with `.dim` (feature width), `.name` and `.options` (to rebuild it).
 
-    convnet(width=32, dim=256) · resnet18() · resnet18_3x3(max_pool=True).
+    convnet(width=32, dim=256) · resnet18() · resnet18_3x3(max_pool=True) ·
+    vit(size=32, patch=4, dim=96, depth=4, heads=3, freeze_patches=False).
     Raises InputError for an unknown name or option.
     """
     if name not in ENCODERS:

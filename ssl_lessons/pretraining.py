@@ -8,6 +8,8 @@ import math
 import sys
 import time
 import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,13 +19,22 @@ from tqdm import tqdm
 
 from ssl_lessons import checkpoints
 from ssl_lessons.data import ImageSet
-from ssl_lessons.diagnostics import feature_std, rank_me
+from ssl_lessons.diagnostics import (
+    CollapseReport,
+    assignment_information,
+    cluster_usage_entropy,
+    diagnose,
+    feature_std,
+    norm_statistics,
+    rank_me,
+    teacher_distance,
+)
 from ssl_lessons.encoders import save_encoder
 from ssl_lessons.errors import InputError, NotFiniteError
 from ssl_lessons.evaluation import extract_features, knn_accuracy
 from ssl_lessons.methods import Method
 from ssl_lessons.optimizers import build_optimizer, warmup_cosine
-from ssl_lessons.views import Policy, make_views
+from ssl_lessons.views import Policy, make_views, normalize
 
 
 class Diverged(RuntimeError):
@@ -41,21 +52,71 @@ def seed_for(*parts) -> int:
 
 
 class Monitor:
-    """Online kNN accuracy, spread and RankMe of the encoder, measured on held-out labelled images.
+    """Measures a method on held-out labelled images every `every` steps: is it learning, is it collapsing?
 
     `bank` holds the images that vote and `query` the ones that are classified; take both from the train split.
+    The embeddings of the first `sample` query images are diagnosed together with the history of the run; the last
+    report is kept in `report`.
     """
 
-    def __init__(self, bank: ImageSet, query: ImageSet, every: int):
-        self.bank, self.query, self.every = bank, query, every
+    def __init__(self, bank: ImageSet, query: ImageSet, every: int, sample: int = 256):
+        self.bank, self.query, self.every, self.sample = bank, query, every, sample
+        self.report: CollapseReport | None = None
 
-    def __call__(self, encoder: torch.nn.Module) -> dict[str, float]:
-        bank, query = (extract_features(encoder, s.images) for s in (self.bank, self.query))
-        return {
+    def __call__(
+        self, method: Method, history: Sequence[Mapping] = (), batch_size: int | None = None
+    ) -> dict[str, float | str]:
+        """One measurement of a method, as entries for the history row.
+
+        knn, std, rank: kNN accuracy, feature std and RankMe of the features h.  spread_z, rank_z: spread and RankMe
+        of the embeddings z.  norm_h, norm_z: mean lengths.  usage, information: of the cluster assignments, if the
+        method makes any.  teacher_distance: of its momentum pairs, if it has any.  chance_loss: at `batch_size`, if
+        that says something.  verdict: of `diagnose`, in view of `history`, the rows so far.  Where weights or
+        embeddings are no longer finite, the verdict is all there is.  Random states and modes stay as they were.
+        """
+        with _undisturbed(method) as device:
+            bank, query = (extract_features(method.encoder, s.images) for s in (self.bank, self.query))
+            images = normalize(self.query.images[: self.sample].to(device))
+            z = method.embed(images).float().cpu()
+            assignments = method.assign(images)
+        if not all(bool(x.isfinite().all()) for x in (bank, query, z)):
+            self.report = diagnose(z * math.nan)
+            return {"verdict": self.report.verdict}
+        row = {
             "knn": knn_accuracy(bank, self.bank.labels, query, self.query.labels),
-            "std": float(feature_std(query)),
-            "rank": float(rank_me(query)),
+            "std": feature_std(query),
+            "rank": rank_me(query),
+            "norm_h": norm_statistics(query)["mean"],
         }
+        if assignments is not None:
+            assignments = assignments.float().cpu()
+            row["usage"] = cluster_usage_entropy(assignments)
+            row["information"] = assignment_information(assignments)
+        if pairs := method.momentum_pairs():
+            row["teacher_distance"] = teacher_distance(pairs)
+        if batch_size is not None and (chance := method.chance_loss(batch_size)) is not None:
+            row["chance_loss"] = chance
+        *before, now = history or [{}]
+        # The row of this step belongs to the history that is judged: its loss with these measures.
+        rows = [*before, {**now, **row}] if history else None
+        self.report = diagnose(z, history=rows)
+        found = self.report.evidence
+        row |= {"spread_z": found["spread"], "rank_z": found["rank_me"], "norm_z": found["mean_norm"]}
+        return row | {"verdict": self.report.verdict}
+
+
+@contextmanager
+def _undisturbed(method: Method):
+    """Evaluation mode without gradients; modes and random states are put back.  Gives the method's device."""
+    device = next(method.parameters()).device
+    modes = [(module, module.training) for module in method.modules()]
+    method.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield device
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def default_monitor(train: ImageSet, steps: int, images: int = 1000) -> Monitor:
@@ -119,6 +180,7 @@ def pretrain(
     resume: bool = False,
     checkpoint_every: int = 200,
     on_measure=None,
+    on_alarm=None,
     progress: bool = True,
 ) -> list[dict]:
     """Train `method` for exactly `steps` optimiser steps and return its history.
@@ -126,9 +188,11 @@ def pretrain(
     images: uint8 [N, 3, H, W], kept on the device when they fit.  policies: one per view.  warmup: fraction of the
     steps.  amp: mixed precision (default: on a GPU only; bfloat16 where the hardware has it, else float16 with loss
     scaling).  out: a folder for checkpoint.pt, history.json and the finished encoder; resume continues from its
-    checkpoint.  monitor: online measures; on_measure(history) is called after each.
+    checkpoint.  monitor: measures after the first step, every `monitor.every` steps and after the last;
+    on_measure(history) is called after each.  on_alarm(report) is called the first time a measurement gets an
+    unhealthy verdict, once per verdict; without it, the verdict and what to try first are printed beside the bar.
 
-    Returns one row per step (step, epoch, loss, lr, seconds), with knn, std, rank on the measured ones.
+    Returns one row per step (step, epoch, loss, lr, seconds); the measured ones also hold what `Monitor` returns.
 
     Batches and augmentations of step t depend on (seed, t) alone, so a run resumed after a kill ends with the very
     weights of an uninterrupted one on the CPU.  Raises InputError for unusable input and Diverged when the loss is
@@ -194,14 +258,7 @@ def pretrain(
         except NotFiniteError:
             value = math.nan
         if not math.isfinite(value):
-            kept = (
-                f"; the checkpoint in {out} is from before"
-                if out is not None and checkpoints.exists(out)
-                else ""
-            )
-            raise Diverged(
-                f"the loss became {value} at step {step + 1}: lower the learning rate (now {lr}){kept}"
-            )
+            raise Diverged(_diverged(f"the loss became {value}", step, lr, out))
         opt.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
         scaler.step(opt)
@@ -215,11 +272,16 @@ def pretrain(
             "lr": opt.param_groups[0]["lr"],
             "seconds": before + time.perf_counter() - clock,
         }
-        if monitor is not None and ((step + 1) % monitor.every == 0 or step + 1 == steps):
-            row |= monitor(method.encoder)
-            bar.set_postfix_str(f"loss {value:.2f} kNN {row['knn']:.0%} rank {row['rank']:.0f}")
+        measured = monitor is not None and ((step + 1) % monitor.every == 0 or step + 1 in (1, steps))
+        if measured:
+            row |= monitor(method, [*history, row], batch_size)
+            if row["verdict"] == "not finite":
+                raise Diverged(_diverged("the weights or embeddings became NaN or infinite", step, lr, out))
+            bar.set_postfix_str(_postfix(row))
+            if row["verdict"] != "healthy" and all(r.get("verdict") != row["verdict"] for r in history):
+                _alarm(monitor.report, step + 1, bar, on_alarm)
         history.append(row)
-        if "knn" in row and on_measure is not None:
+        if measured and on_measure is not None:
             on_measure(history)
         if out is not None and ((step + 1) % checkpoint_every == 0 or step + 1 == steps):
             save(step + 1)
@@ -228,6 +290,27 @@ def pretrain(
         _write_history(out, settings, history)  # also when nothing was left to do
         save_encoder(method.encoder, out, policies[0].size)
     return history
+
+
+def _diverged(what: str, step: int, lr: float, out: Path | None) -> str:
+    kept = f"; the checkpoint in {out} is from before" if out is not None and checkpoints.exists(out) else ""
+    return f"{what} at step {step + 1}: lower the learning rate (now {lr}){kept}"
+
+
+def _postfix(row: Mapping) -> str:
+    """What the progress bar says after a measurement."""
+    numbers = f"loss {row['loss']:.2f} kNN {row['knn']:.0%} rank {row['rank']:.0f}"
+    return numbers if row["verdict"] == "healthy" else f"{numbers} {row['verdict'].upper()}"
+
+
+def _alarm(report: CollapseReport, step: int, bar: tqdm, on_alarm) -> None:
+    if on_alarm is not None:
+        on_alarm(report)
+    elif not bar.disable:
+        bar.write(
+            f"Step {step}: {report.verdict}. {report.explanation} Try first: {report.try_first}.",
+            file=sys.stdout,
+        )
 
 
 def _write_history(out: Path, settings: dict, history: list[dict]) -> None:

@@ -102,7 +102,16 @@ RECIPES = {
 
 # What the quick recipe changes for a method other than SimCLR; `policy` holds changes of the policy.  Chosen with
 # short runs and a probe on held-out images of the train split (seed 0); the test split was never looked at.
-QUICK: dict[str, dict] = {}
+_VIT = {"encoder": "vit", "encoder_options": {}}
+QUICK: dict[str, dict] = {
+    "ibot": _VIT,
+    "msn": {},
+    "mae": _VIT,
+    "simmim": _VIT,
+    "beit": _VIT,
+    "data2vec": _VIT,
+    "ijepa": _VIT,
+}
 
 
 def get_recipe(name: str, method: str | None = None) -> Recipe:

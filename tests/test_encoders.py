@@ -9,8 +9,12 @@ from ssl_lessons.encoders import (
     build_encoder,
     count_parameters,
     load_encoder,
+    patchify,
     projection_head,
     save_encoder,
+    sincos_positions,
+    take,
+    unpatchify,
     untrained,
 )  # fmt: skip
 from ssl_lessons.errors import InputError
@@ -200,3 +204,141 @@ def test_untrained_is_a_fresh_reproducible_twin():
     assert not torch.equal(a.state_dict()[first], c.state_dict()[first])
     assert not torch.equal(a.state_dict()[first], encoder.state_dict()[first])
     assert a.state_dict()["layers.1.running_mean"].abs().max() == 0 and a.options == encoder.options
+
+
+# --- the tiny ViT ----------------------------------------------------------------------------------
+
+
+def vit(**options):
+    torch.manual_seed(0)
+    return build_encoder("vit", **({"size": 16, "patch": 4, "dim": 24, "depth": 2, "heads": 3} | options))
+
+
+def test_patches_are_cut_in_reading_order():
+    x = batch(2, 12)
+    rows = patchify(x, 4)
+    assert rows.shape == (2, 9, 48)
+    for t in range(9):
+        r, c = divmod(t, 3)
+        assert torch.equal(rows[1, t], x[1, :, 4 * r : 4 * r + 4, 4 * c : 4 * c + 4].flatten())
+    assert torch.equal(unpatchify(rows, 4), x)
+    assert torch.equal(patchify(x.to(memory_format=torch.channels_last), 4), rows)
+
+
+@pytest.mark.parametrize("x, patch", [(batch(2, 10), 4), (batch(2, 8)[0], 4), (batch(2, 8), 0)])
+def test_images_that_do_not_divide_are_refused(x, patch):
+    with pytest.raises(InputError, match="patches of"):
+        patchify(x, patch)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 48), (2, 9, 27), (2, 9, 16)])
+def test_rows_that_are_no_square_image_are_refused(shape):
+    with pytest.raises(InputError):
+        unpatchify(torch.zeros(shape), 4)
+
+
+def test_positions_are_separable_and_all_different():
+    p = sincos_positions(5, 16)
+    grid = p.reshape(5, 5, 16)
+    assert p.shape == (25, 16) and torch.pdist(p).min() > 0.1
+    assert torch.equal(grid[2, :, :8], grid[2, :1, :8].expand(5, 8))  # one half knows the row only
+    assert torch.equal(grid[:, 3, 8:], grid[:1, 3, 8:].expand(5, 8))  # the other the column only
+    assert torch.allclose(grid[3, 0, 0], torch.tensor(3.0).sin())
+    similarity = (p @ p.T).reshape(5, 5, 5, 5)  # depends on the offset between two places alone
+    assert torch.allclose(similarity[0, 0, 2, 1], similarity[2, 3, 4, 4]) and similarity[0, 0, 0, 0] == 8
+    with pytest.raises(InputError, match="multiple of 4"):
+        sincos_positions(4, 10)
+
+
+def test_vit_shapes_and_mean_feature():
+    encoder = vit()
+    x = batch(3, 16)
+    assert encoder.dim == 24 and encoder.n_tokens == 16 and encoder.side == 4
+    assert encoder.tokens(x).shape == encoder.patches(x).shape == (3, 16, 24)
+    assert torch.allclose(encoder(x), encoder.patches(x).mean(1)) and encoder(x).shape == (3, 24)
+    normed, outputs = encoder.encode(encoder.tokens(x), layers=True)
+    assert len(outputs) == 2 and torch.equal(encoder.norm(outputs[-1]), normed)
+    assert torch.equal(outputs[0], encoder.blocks[0](encoder.tokens(x)))
+
+
+def test_dropped_tokens_have_no_influence():
+    """What MAE relies on: with `keep`, the output depends on the kept patches alone."""
+    encoder, x = vit().eval(), batch(2, 16)
+    keep = torch.tensor([[0, 5, 7], [3, 2, 15]])
+    changed = patchify(x, 4)
+    hidden = torch.ones(2, 16, dtype=torch.bool).scatter_(1, keep, False)
+    changed[hidden] = 100.0
+    with torch.no_grad():
+        a, b = encoder.patches(x, keep), encoder.patches(unpatchify(changed, 4), keep)
+        assert a.shape == (2, 3, 24) and torch.equal(a, b)
+        assert not torch.allclose(encoder.patches(x), encoder.patches(unpatchify(changed, 4)))
+        order = torch.tensor(
+            [[7, 0, 5], [15, 3, 2]]
+        )  # positions travel with the tokens: order does not matter
+        assert torch.allclose(encoder.patches(x, order)[:, 1:2], a[:, :2][[0, 1], [0, 0]][:, None], atol=1e-5)
+
+
+def test_mask_tokens_hide_the_pixels_but_not_the_position():
+    encoder, x = vit().eval(), batch(2, 16)
+    mask = torch.zeros(2, 16, dtype=torch.bool)
+    mask[:, 4:9] = True
+    token = torch.randn(24)
+    changed = patchify(x, 4)
+    changed[mask] += 50
+    with torch.no_grad():
+        a = encoder.patches(x, mask=mask, mask_token=token)
+        assert a.shape == (2, 16, 24)
+        assert torch.equal(a, encoder.patches(unpatchify(changed, 4), mask=mask, mask_token=token))
+        embedded = encoder.tokens(x, mask, token)
+        offset = encoder.positions[4] - encoder.positions[5]
+        assert torch.allclose(embedded[0, 4] - embedded[0, 5], offset, atol=1e-5)
+        assert torch.equal(embedded[~mask], encoder.tokens(x)[~mask])
+
+
+def test_take():
+    tokens, index = torch.randn(2, 5, 3), torch.tensor([[4, 0], [1, 1]])
+    expected = torch.stack([tokens[0, [4, 0]], tokens[1, [1, 1]]])
+    assert torch.equal(take(tokens, index), expected)
+
+
+def test_the_fast_path_of_evaluation_gives_the_same_numbers():
+    """In eval mode without gradients PyTorch fuses each block into one kernel."""
+    encoder, x = vit(), batch(4, 16)
+    slow = encoder.train()(x).detach()
+    encoder.eval()
+    assert torch.allclose(encoder(x), slow, atol=1e-5)
+    with torch.no_grad():
+        assert torch.allclose(encoder(x), slow, atol=1e-5)
+    with torch.inference_mode():
+        assert torch.allclose(encoder(x), slow, atol=1e-5)
+
+
+def test_gradients_reach_every_weight_of_the_vit():
+    encoder = vit()
+    encoder(batch(4, 16)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in encoder.parameters())
+    frozen = vit(freeze_patches=True)
+    frozen(batch(4, 16)).square().sum().backward()
+    assert frozen.embed.weight.grad is None and frozen.blocks[0].linear1.weight.grad is not None
+
+
+@pytest.mark.parametrize("size", [8, 17, 32])
+def test_images_of_another_size_are_refused(size):
+    with pytest.raises(InputError, match="16, 16"):
+        vit()(batch(2, size))
+
+
+@pytest.mark.parametrize(
+    "options", [{"patch": 5}, {"patch": 0}, {"heads": 5}, {"heads": 0}, {"dim": 6, "heads": 1}]
+)
+def test_vit_options_are_checked(options):
+    with pytest.raises(InputError):
+        vit(**options)
+
+
+def test_vit_round_trip(tmp_path):
+    encoder = vit()
+    save_encoder(encoder, tmp_path, 16)
+    loaded, size = load_encoder(tmp_path)
+    assert size == 16 and torch.equal(loaded(batch(2, 16)), encoder(batch(2, 16)))
+    assert untrained(encoder).positions.shape == (16, 24)

@@ -10,7 +10,7 @@ import ssl_lessons
 ROOT = Path(ssl_lessons.__file__).parent
 FLOORS = (
     {"errors"},
-    {"data", "views", "encoders", "losses", "diagnostics", "optimizers", "checkpoints"},
+    {"data", "views", "masks", "encoders", "losses", "diagnostics", "optimizers", "checkpoints"},
     {"methods", "evaluation"},
     {"pretraining", "recipes"},
     {"plots", "widgets", "exercises", "capstone"},

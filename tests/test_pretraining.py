@@ -119,7 +119,7 @@ class Slow(SimCLR):
 
     done, limit = 0, 10**9
 
-    def after_step(self, progress):
+    def after_step(self, _):
         self.done += 1
         with open(progress, "a") as file:
             file.write(".")
@@ -459,7 +459,7 @@ def test_monitor_rows(images, train_set, tmp_path):
     monitor = Monitor(train_set[:30], train_set[30:], every=4)
     method, history = run(images, monitor=monitor, on_measure=lambda h: seen.append(len(h)), out=tmp_path)
     measured = [row for row in history if "knn" in row]
-    assert [row["step"] for row in measured] == [4, 6] == seen  # every 4, and the last
+    assert [row["step"] for row in measured] == [1, 4, 6] == seen  # the first, every 4, and the last
     for row in measured:
         assert 0 <= row["knn"] <= 1 and 0 <= row["std"] <= 1 and 1 <= row["rank"] <= 16
     assert {k: measured[-1][k] for k in ("knn", "std", "rank")} == pytest.approx(monitor(method.encoder))

@@ -8,7 +8,7 @@ from ssl_lessons.methods import METHODS
 from ssl_lessons.pretraining import pretrain
 from ssl_lessons.recipes import QUICK, RECIPES, get_recipe
 
-FACTS = {"n_images": 48, "n_classes": 3}
+FACTS = {"n_images": 96, "n_classes": 3}
 
 
 def test_the_overrides_name_methods_and_fields_that_exist():
@@ -17,16 +17,20 @@ def test_the_overrides_name_methods_and_fields_that_exist():
         get_recipe("quick", name)  # an unknown field would raise
 
 
+SMALL = {"w_mse": {"sub_batch": 16}}  # what a batch of 16 needs
+
+
 class Killed(BaseException):
     pass
 
 
 def train(name, **options):
-    """Four steps of a method's quick recipe on 48 images: the method and its losses."""
+    """Four steps of a method's quick recipe on 96 images: the method and its losses."""
     recipe = get_recipe("quick", name)
+    recipe = recipe.with_(options=recipe.options | SMALL.get(name, {}))
     method = recipe.build(0, **FACTS)
-    images = torch.randint(0, 256, (48, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
-    settings = recipe.training() | {"batch_size": 16, "labels": torch.arange(48) % 3, "progress": False}
+    images = torch.randint(0, 256, (96, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
+    settings = recipe.training() | {"batch_size": 16, "labels": torch.arange(96) % 3, "progress": False}
     history = pretrain(method, images, method.views(recipe.policy), steps=4, **settings | options)
     return method, [row["loss"] for row in history]
 

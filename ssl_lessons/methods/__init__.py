@@ -5,11 +5,57 @@ import inspect
 from torch import nn
 
 from ssl_lessons.errors import InputError
+from ssl_lessons.methods.barlow_twins import BarlowTwins
 from ssl_lessons.methods.base import Method
+from ssl_lessons.methods.beit import BEiT
+from ssl_lessons.methods.byol import BYOL
+from ssl_lessons.methods.data2vec import Data2Vec
+from ssl_lessons.methods.dcl import DCL
+from ssl_lessons.methods.deepcluster import DeepCluster
+from ssl_lessons.methods.dino import DINO
+from ssl_lessons.methods.directclr import DirectCLR
+from ssl_lessons.methods.ibot import IBOT
+from ssl_lessons.methods.ijepa import IJEPA
+from ssl_lessons.methods.instdisc import InstDisc
+from ssl_lessons.methods.mae import MAE
+from ssl_lessons.methods.mochi import MoCHi
+from ssl_lessons.methods.moco import MoCoV1, MoCoV2
+from ssl_lessons.methods.moco_v3 import MoCoV3
+from ssl_lessons.methods.msf import MSF
+from ssl_lessons.methods.msn import MSN
+from ssl_lessons.methods.nnclr import NNCLR
+from ssl_lessons.methods.online_deepcluster import OnlineDeepCluster
+from ssl_lessons.methods.pcl import PCL
+from ssl_lessons.methods.pirl import PIRL
+from ssl_lessons.methods.sela import SeLa
 from ssl_lessons.methods.simclr import SimCLR
+from ssl_lessons.methods.simclr_v2 import SimCLRv2
+from ssl_lessons.methods.simmim import SimMIM
+from ssl_lessons.methods.simsiam import SimSiam
+from ssl_lessons.methods.spectral import Spectral
+from ssl_lessons.methods.supcon import SupCon
 from ssl_lessons.methods.supervised import Supervised
+from ssl_lessons.methods.swav import SwAV
+from ssl_lessons.methods.vicreg import VICReg
+from ssl_lessons.methods.w_mse import WMSE
 
-METHODS = {"simclr": SimCLR, "supervised": Supervised}
+METHODS = {
+    # Which one is it? (chapters 13 and 14)
+    "simclr": SimCLR, "simclr_v2": SimCLRv2, "dcl": DCL, "spectral": Spectral, "directclr": DirectCLR,
+    "supcon": SupCon, "nnclr": NNCLR, "instdisc": InstDisc, "pirl": PIRL, "moco_v1": MoCoV1, "moco_v2": MoCoV2,
+    "moco_v3": MoCoV3, "mochi": MoCHi,
+    # What does the teacher say? (15)
+    "byol": BYOL, "simsiam": SimSiam, "dino": DINO, "ibot": IBOT, "msf": MSF,
+    # Keep the dimensions apart (16)
+    "barlow_twins": BarlowTwins, "vicreg": VICReg, "w_mse": WMSE,
+    # Which cluster? (17)
+    "deepcluster": DeepCluster, "online_deepcluster": OnlineDeepCluster, "sela": SeLa, "swav": SwAV, "pcl": PCL,
+    "msn": MSN,
+    # What is hidden? (18)
+    "mae": MAE, "simmim": SimMIM, "beit": BEiT, "data2vec": Data2Vec, "ijepa": IJEPA,
+    # the baseline
+    "supervised": Supervised,
+}  # fmt: skip
 
 
 def takes(name: str, option: str) -> bool:
@@ -30,4 +76,4 @@ def build_method(name: str, encoder: nn.Module, **options) -> Method:
         raise InputError(f"method {name!r} does not take these options: {error}") from None
 
 
-__all__ = ["METHODS", "Method", "SimCLR", "Supervised", "build_method", "takes"]
+__all__ = ["METHODS", "Method", "build_method", "takes"] + [cls.__name__ for cls in METHODS.values()]

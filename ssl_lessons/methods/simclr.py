@@ -16,8 +16,8 @@ from ssl_lessons.methods.base import Method
 class SimCLR(Method):
     """Two views of an image must find each other among all views of the batch.
 
-    hidden_dim: width of the projector's hidden layer (default: the encoder's).  out_dim: width of z.
-    batch_norm: BatchNorm after the projector's hidden layer.
+    hidden_dim: width of the projector's hidden layers (default: the encoder's).  out_dim: width of z.
+    layers: linear maps in the projector.  batch_norm: BatchNorm after its hidden layers.
     """
 
     def __init__(
@@ -26,20 +26,22 @@ class SimCLR(Method):
         temperature: float = 0.2,
         hidden_dim: int | None = None,
         out_dim: int = 128,
+        layers: int = 2,
         batch_norm: bool = True,
     ):
         super().__init__()
         self.encoder = encoder
-        self.projector = projection_head(
-            encoder.dim, hidden_dim or encoder.dim, out_dim, batch_norm=batch_norm
-        )
+        self.projector = projection_head(encoder.dim, hidden_dim or encoder.dim, out_dim, layers, batch_norm)
         self.temperature = temperature
 
-    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
+    def pair(self, views: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """z1, z2 [N, out_dim] of two views, in one pass: BatchNorm sees all 2N images."""
         if len(views) != 2:
-            raise InputError(f"SimCLR compares two views of every image, got {len(views)}")
-        z1, z2 = self.projector(self.encoder(torch.cat(views))).chunk(2)
-        return nt_xent(z1, z2, self.temperature)
+            raise InputError(f"{type(self).__name__} compares two views of every image, got {len(views)}")
+        return self.projector(self.encoder(torch.cat(views))).chunk(2)
+
+    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        return nt_xent(*self.pair(views), self.temperature)
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(2 * batch_size - 1)

@@ -1,0 +1,37 @@
+"""Is an encoder collapsing? Numbers that need no labels, and `diagnose`, which puts them into words."""
+
+from ssl_lessons.diagnostics.measures import (
+    alignment,
+    alpha_req,
+    assignment_information,
+    cluster_usage_entropy,
+    feature_correlation,
+    feature_std,
+    lidar,
+    norm_statistics,
+    rank_me,
+    singular_values,
+    spread,
+    teacher_distance,
+    uniformity,
+)
+from ssl_lessons.diagnostics.report import VERDICTS, CollapseReport, diagnose
+
+__all__ = [
+    "VERDICTS",
+    "CollapseReport",
+    "alignment",
+    "alpha_req",
+    "assignment_information",
+    "cluster_usage_entropy",
+    "diagnose",
+    "feature_correlation",
+    "feature_std",
+    "lidar",
+    "norm_statistics",
+    "rank_me",
+    "singular_values",
+    "spread",
+    "teacher_distance",
+    "uniformity",
+]

@@ -1,0 +1,45 @@
+"""Barlow Twins (Zbontar et al. 2021, https://arxiv.org/abs/2103.03230)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lessons.encoders import projection_head
+from ssl_lessons.errors import InputError
+from ssl_lessons.losses.correlation import barlow_twins
+from ssl_lessons.methods.base import Method
+
+
+class BarlowTwins(Method):
+    """The cross-correlation matrix of two views should be the identity: its diagonal makes the views agree,
+    the rest keeps the dimensions from repeating each other.
+
+    lambd: weight of the off-diagonal terms (paper: 5e-3 at 8192 dimensions).  hidden_dim, out_dim, layers: the
+    projector (paper: 8192, 8192, 3).  scale: factor on the loss, which is a sum over dimensions; SGD feels it, Adam
+    does not (the authors' LARS makes its steps independent of it, too).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        lambd: float = 5e-3,
+        hidden_dim: int = 512,
+        out_dim: int = 512,
+        layers: int = 2,
+        scale: float = 0.05,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projection_head(encoder.dim, hidden_dim, out_dim, layers)
+        self.lambd, self.out_dim, self.scale = lambd, out_dim, scale
+
+    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        if len(views) != 2:
+            raise InputError(f"Barlow Twins compares two views of every image, got {len(views)}")
+        z1, z2 = self.projector(self.encoder(torch.cat(views))).chunk(2)
+        return self.scale * barlow_twins(z1, z2, self.lambd)
+
+    def chance_loss(self, batch_size: int) -> float:
+        """Nothing varies: every C_ii = 0."""
+        return self.scale * self.out_dim

@@ -1,0 +1,71 @@
+"""BEiT (Bao et al. 2022, https://arxiv.org/abs/2106.08254)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lessons.encoders import patchify
+from ssl_lessons.losses.masked import beit_loss
+from ssl_lessons.masks import block_mask
+from ssl_lessons.methods.masked import MaskedMethod, mask_token
+
+
+class BEiT(MaskedMethod):
+    """Name the code of every hidden patch: a classification among `codes` visual words.
+
+    The paper's words come from a discrete VAE trained on 250 million images (8,192 words, 40 % hidden in blocks).  Here
+    k-means on patches, fitted before the first step, makes them; a subclass with another `describe` quantises other
+    things (BEiT v2: the features of a teacher).
+    """
+
+    refresh_every = 10**9  # before step 0 only
+
+    def __init__(self, encoder: nn.Module, codes: int = 128, mask_ratio: float = 0.4):
+        super().__init__(encoder)
+        self.mask_ratio = mask_ratio
+        self.mask_token = mask_token(encoder.dim)
+        self.classify = nn.Linear(encoder.dim, codes)
+        width = self.describe(torch.zeros(1, 3, encoder.size, encoder.size)).shape[2]
+        self.register_buffer("codebook", torch.zeros(codes, width))
+
+    def describe(self, x: Tensor) -> Tensor:
+        """What is quantised: [N, T, D], here the pixels of every patch."""
+        return patchify(x, self.encoder.patch)
+
+    def tokenize(self, x: Tensor) -> Tensor:
+        """The nearest codeword of every patch: integers [N, T]."""
+        return torch.cdist(self.describe(x), self.codebook.expand(len(x), -1, -1)).argmin(dim=2)
+
+    def refresh(self, extract: Callable[[nn.Module], Tensor]) -> None:
+        """Lloyd's k-means on four random patches of every training image."""
+        rows = extract(_Sample(self.describe, 4)).reshape(-1, self.codebook.shape[1]).to(self.codebook)
+        centers = rows[torch.randperm(len(rows))[: len(self.codebook)]]
+        for _ in range(10):
+            nearest = torch.cdist(rows, centers).argmin(dim=1)
+            counts = torch.bincount(nearest, minlength=len(centers))[:, None]
+            sums = torch.zeros_like(centers).index_add_(0, nearest, rows)
+            centers = torch.where(counts > 0, sums / counts.clamp(min=1), centers)
+        self.codebook[: len(centers)] = centers
+
+    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        x = views[0]
+        mask = block_mask(len(x), self.encoder.n_tokens, self.mask_ratio).to(x.device)
+        tokens = self.encoder.patches(x, mask=mask, mask_token=self.mask_token)
+        with torch.no_grad():
+            codes = self.tokenize(x)
+        return beit_loss(self.classify(tokens), codes, mask)
+
+
+class _Sample(nn.Module):
+    """`count` random rows of describe(x) per image, side by side: what `extract` collects over the training set."""
+
+    def __init__(self, describe: Callable[[Tensor], Tensor], count: int):
+        super().__init__()
+        self.describe, self.count = describe, count
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.describe(x)
+        return rows[:, torch.randint(rows.shape[1], (self.count,))].flatten(1)

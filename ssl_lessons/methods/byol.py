@@ -1,0 +1,65 @@
+"""BYOL (Grill et al. 2020, https://arxiv.org/abs/2006.07733)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lessons.encoders import projection_head
+from ssl_lessons.errors import InputError
+from ssl_lessons.losses.distillation import byol_loss
+from ssl_lessons.methods.base import Method, cosine_momentum, momentum_copy, momentum_update
+
+
+class BYOL(Method):
+    """A predictor on top of the student guesses what the teacher, its moving average, makes of the other view.
+
+    hidden_dim: of projector and predictor; the paper's are 4096 -> 256.  momentum: the teacher's at the start (the
+    paper: 0.996, in 300,000 steps); rising: from there to 1 along half a cosine, as in the paper.  momentum=0,
+    rising=False: no moving average, the teacher is the student as the last step left it.  predictor_lr: factor on
+    the predictor's gradient, under SGD its own learning rate.  Broken on purpose: predictor=False;
+    stop_gradient=False, where the target is the student itself and the gradient flows into it.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        hidden_dim: int = 512,
+        out_dim: int = 128,
+        momentum: float = 0.99,
+        rising: bool = True,
+        predictor: bool = True,
+        predictor_lr: float = 1.0,
+        stop_gradient: bool = True,
+        batch_norm: bool = True,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projection_head(encoder.dim, hidden_dim, out_dim, batch_norm=batch_norm)
+        self.predictor = nn.Identity()
+        if predictor:
+            self.predictor = projection_head(out_dim, hidden_dim, out_dim, batch_norm=batch_norm)
+        for p in self.predictor.parameters():
+            p.register_hook(lambda gradient: predictor_lr * gradient)
+        self.teacher = momentum_copy(nn.Sequential(encoder, self.projector))
+        self.momentum, self.rising = momentum, rising
+        self.predictor_lr, self.stop_gradient = predictor_lr, stop_gradient
+
+    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        if len(views) != 2:
+            raise InputError(f"BYOL compares two views of every image, got {len(views)}")
+        z1, z2 = (self.embed(v) for v in views)
+        target1, target2 = z1, z2
+        if self.stop_gradient:
+            with torch.no_grad():
+                target1, target2 = (self.teacher(v) for v in views)
+        # Both directions are summed, as in the paper: SGD sees twice the gradient of their mean.
+        return byol_loss(self.predictor(z1), target2) + byol_loss(self.predictor(z2), target1)
+
+    def after_step(self, progress: float) -> None:
+        momentum = cosine_momentum(self.momentum, progress) if self.rising else self.momentum
+        for student, teacher in self.momentum_pairs():
+            momentum_update(student, teacher, momentum)
+
+    def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        return [(self.encoder, self.teacher[0]), (self.projector, self.teacher[1])]

@@ -1,0 +1,52 @@
+"""data2vec (Baevski et al. 2022, https://arxiv.org/abs/2202.03555)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lessons.losses.masked import data2vec_loss, data2vec_targets
+from ssl_lessons.masks import block_mask
+from ssl_lessons.methods.base import momentum_copy, momentum_update
+from ssl_lessons.methods.masked import MaskedMethod, mask_token
+
+
+class Data2Vec(MaskedMethod):
+    """A student sees the masked image and predicts what a momentum teacher, which sees all of it, makes of the hidden
+    patches: the mean of its last layers.
+
+    mask_ratio: share hidden in blocks (paper: .6); top_k: layers averaged (paper: 6 of 12 for images); momentum: of the
+    teacher (paper: .9998); beta: where smooth L1 turns from square to linear (paper: 2).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        mask_ratio: float = 0.6,
+        top_k: int = 3,
+        momentum: float = 0.99,
+        beta: float = 2.0,
+    ):
+        super().__init__(encoder)
+        self.mask_ratio, self.top_k, self.momentum, self.beta = mask_ratio, top_k, momentum, beta
+        self.teacher = momentum_copy(encoder)
+        self.mask_token = mask_token(encoder.dim)
+        self.predictor = nn.Linear(encoder.dim, encoder.dim)
+
+    def targets(self, x: Tensor) -> Tensor:
+        """The teacher's averaged layers of the whole image, [N, T, dim]."""
+        with torch.no_grad():
+            _, layers = self.teacher.encode(self.teacher.tokens(x), layers=True)
+            return data2vec_targets(layers, self.top_k)
+
+    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        x = views[0]
+        mask = block_mask(len(x), self.encoder.n_tokens, self.mask_ratio).to(x.device)
+        prediction = self.predictor(self.encoder.patches(x, mask=mask, mask_token=self.mask_token))
+        return data2vec_loss(prediction, self.targets(x), mask, self.beta)
+
+    def after_step(self, progress: float) -> None:
+        momentum_update(self.encoder, self.teacher, self.momentum)
+
+    def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        return [(self.encoder, self.teacher)]

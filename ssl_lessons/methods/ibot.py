@@ -1,0 +1,75 @@
+"""iBOT (Zhou et al. 2022, https://arxiv.org/abs/2111.07832)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lessons.errors import InputError
+from ssl_lessons.losses.distillation import dino_loss, ibot_loss, update_center
+from ssl_lessons.methods.dino import DINO
+from ssl_lessons.views import Policy
+
+
+class IBOT(DINO):
+    """DINO on whole images, and the same game patch by patch: the student names the patches it cannot see.
+
+    The teacher sees every patch, the student sees a `mask_token` in place of the hidden ones; both use the same head
+    for images and patches.  Wants a ViT without class token: an image is the mean of its patches, where the paper
+    has [CLS].  mask_ratio: half of the images of a batch, drawn anew for each view, hide that share of their patches,
+    at random places (the paper: blocks, a share between 0.1 and 0.5).  mask_weight: of the patch term.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        prototypes: int = 256,
+        hidden_dim: int = 256,
+        bottleneck: int = 64,
+        momentum: float = 0.97,
+        student_temperature: float = 0.1,
+        teacher_temperature: float = 0.04,
+        centering: bool = True,
+        center_momentum: float = 0.9,
+        mask_ratio: float = 0.3,
+        mask_weight: float = 1.0,
+    ):
+        if not hasattr(encoder, "patches"):
+            raise InputError("iBOT masks patches and needs a ViT: build_encoder('vit')")
+        super().__init__(
+            encoder, prototypes, hidden_dim, bottleneck, momentum, student_temperature, teacher_temperature,
+            centering, center_momentum,
+        )  # fmt: skip
+        self.mask_token = nn.Parameter(torch.zeros(encoder.dim))
+        self.register_buffer("patch_center", torch.zeros(prototypes))
+        self.mask_ratio, self.mask_weight = mask_ratio, mask_weight
+
+    def views(self, policy: Policy) -> tuple[Policy, ...]:
+        return (policy, policy)
+
+    def draw_mask(self, n: int, device: torch.device) -> Tensor:
+        """bool [n, T]: mask_ratio of the patches of a random half of the images."""
+        hidden = round(self.mask_ratio * self.encoder.n_tokens)
+        order = torch.rand(n, self.encoder.n_tokens, device=device).argsort(dim=1)
+        return (order < hidden) & (torch.rand(n, 1, device=device) < 0.5)
+
+    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        if len(views) != 2:
+            raise InputError(f"iBOT compares two views of every image, got {len(views)}")
+        temperatures = self.student_temperature, self.teacher_temperature
+        masks = [self.draw_mask(len(v), v.device) for v in views]
+        pairs = zip(views, masks, strict=True)
+        tokens = [self.encoder.patches(v, mask=mask, mask_token=self.mask_token) for v, mask in pairs]
+        with torch.no_grad():
+            teacher_tokens = [self.teacher[0].patches(v) for v in views]
+            teacher = [self.teacher[1](t.mean(dim=1)) for t in teacher_tokens]
+            teacher_patches = self.teacher[1](torch.cat(teacher_tokens))
+        student = [self.projector(t.mean(dim=1)) for t in tokens]
+        patches = self.projector(torch.cat(tokens))
+        whole = dino_loss(student, teacher, self.center, *temperatures)
+        hidden = ibot_loss(patches, teacher_patches, torch.cat(masks), self.patch_center, *temperatures)
+        if self.centering and self.training:
+            m = self.center_momentum
+            self.center.copy_(update_center(self.center, torch.cat(teacher), m))
+            self.patch_center.copy_(update_center(self.patch_center, teacher_patches.flatten(0, 1), m))
+        return whole + self.mask_weight * hidden

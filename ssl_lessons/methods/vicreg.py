@@ -1,0 +1,49 @@
+"""VICReg (Bardes et al. 2022, https://arxiv.org/abs/2105.04906)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lessons.encoders import projection_head
+from ssl_lessons.errors import InputError
+from ssl_lessons.losses.correlation import vicreg
+from ssl_lessons.methods.base import Method
+
+
+class VICReg(Method):
+    """Views agree (invariance), every dimension keeps its spread (variance), none repeats another (covariance).
+
+    The three weights: as in the paper by default, 25, 25 and 1.  variance_weight=0 lets everything collapse to a
+    point, covariance_weight=0 to a line.  hidden_dim, out_dim, layers: the projector, which the paper calls expander
+    (8192, 8192, 3).  train_projector=False keeps the projector as it was drawn (Mialon et al. 2022).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        invariance_weight: float = 25.0,
+        variance_weight: float = 25.0,
+        covariance_weight: float = 1.0,
+        hidden_dim: int = 512,
+        out_dim: int = 512,
+        layers: int = 2,
+        train_projector: bool = True,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projection_head(encoder.dim, hidden_dim, out_dim, layers)
+        self.projector.requires_grad_(train_projector)
+        self.invariance_weight = invariance_weight
+        self.variance_weight = variance_weight
+        self.covariance_weight = covariance_weight
+
+    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        if len(views) != 2:
+            raise InputError(f"VICReg compares two views of every image, got {len(views)}")
+        z1, z2 = self.projector(self.encoder(torch.cat(views))).chunk(2)
+        return vicreg(z1, z2, self.invariance_weight, self.variance_weight, self.covariance_weight)
+
+    def chance_loss(self, batch_size: int) -> float:
+        """Nothing varies: only the hinge of the variance term is left, 1 - sqrt(1e-4) per dimension."""
+        return 0.99 * self.variance_weight

@@ -1,0 +1,39 @@
+"""W-MSE (Ermolov et al. 2021, https://arxiv.org/abs/2007.06346)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssl_lessons.encoders import projection_head
+from ssl_lessons.errors import InputError
+from ssl_lessons.losses.correlation import w_mse
+from ssl_lessons.methods.base import Method
+
+
+class WMSE(Method):
+    """Whiten the embeddings of each view over the batch, then pull partners together: whitened points cannot collapse.
+
+    hidden_dim, out_dim: the projector (paper: 1024 and 64 for small images).  sub_batch: whiten groups of that many
+    images (paper: 128 at 64 dimensions; at least twice out_dim); 0 = the whole batch.  eps: share of the identity
+    mixed into the covariance, for numerical safety (the authors' default is 0).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        hidden_dim: int = 512,
+        out_dim: int = 64,
+        sub_batch: int = 128,
+        eps: float = 1e-4,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projection_head(encoder.dim, hidden_dim, out_dim)
+        self.sub_batch, self.eps = sub_batch, eps
+
+    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        if len(views) != 2:
+            raise InputError(f"W-MSE compares two views of every image, got {len(views)}")
+        z1, z2 = self.projector(self.encoder(torch.cat(views))).chunk(2)
+        return w_mse(z1, z2, self.sub_batch or None, self.eps)

@@ -1,0 +1,236 @@
+"""The masked methods: who sees what, what the target is, and that every weight learns."""
+
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d, layer_norm
+
+from ssl_lessons import data
+from ssl_lessons.encoders import build_encoder, patchify, take, unpatchify
+from ssl_lessons.errors import InputError
+from ssl_lessons.evaluation import extract_features
+from ssl_lessons.losses.masked import mae_loss
+from ssl_lessons.masks import random_mask
+from ssl_lessons.methods.beit import BEiT
+from ssl_lessons.methods.data2vec import Data2Vec
+from ssl_lessons.methods.ijepa import IJEPA
+from ssl_lessons.methods.mae import MAE
+from ssl_lessons.methods.simmim import SimMIM
+from ssl_lessons.pretraining import pretrain
+from ssl_lessons.views import Policy, normalize
+
+METHODS = {"mae": MAE, "simmim": SimMIM, "beit": BEiT, "data2vec": Data2Vec, "ijepa": IJEPA}
+OPTIONS = {
+    "mae": {"decoder_dim": 16},
+    "simmim": {},
+    "beit": {"codes": 8},
+    "data2vec": {"top_k": 2},
+    "ijepa": {"predictor_dim": 16, "predictor_depth": 1, "targets": 2},
+}
+IMAGES = avg_pool2d(data.shapes("unlabeled", 32, 40, 0).images.float(), 2).byte()  # 16 px
+
+
+def build(name, **options):
+    torch.manual_seed(0)
+    encoder = build_encoder("vit", size=16, patch=2, dim=24, depth=2, heads=2)
+    method = METHODS[name](encoder, **OPTIONS[name] | options)
+    if name == "beit":
+        method.refresh(lambda module: extract_features(module, IMAGES, device="cpu"))
+    return method
+
+
+def batch(n=8):
+    return normalize(IMAGES[:n])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradients_reach_every_parameter(name):
+    method = build(name)
+    loss = method([batch()])
+    assert loss.shape == () and loss > 0
+    loss.backward()
+    for parameter_name, p in method.named_parameters():
+        if p.requires_grad:
+            assert p.grad is not None and p.grad.abs().max() > 0, parameter_name
+        else:
+            assert parameter_name.startswith("teacher.")
+    assert method.embed(batch()).shape == (8, 24) and method.chance_loss(8) is None
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_few_steps_lower_the_loss(name):
+    method, x = build(name), batch(16)
+    opt = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], 3e-3)
+    losses = []
+    for _ in range(40):
+        losses.append(method([x]))
+        opt.zero_grad()
+        losses[-1].backward()
+        opt.step()
+        method.after_step(0.5)
+    assert sum(losses[-5:]) / 5 < 0.9 * sum(losses[:5]) / 5
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_gentle_view(name):
+    policy = Policy.simclr(16)
+    (view,) = build(name).views(policy)
+    assert view.crop_scale == (0.5, 1.0) and view.jitter_p == view.grayscale_p == view.blur_p == 0
+    assert view.flip_p == policy.flip_p and view.size == 16
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_conv_nets_are_refused(name):
+    with pytest.raises(InputError, match="vit"):
+        METHODS[name](build_encoder("convnet", width=4, dim=16))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_cut_in_two_ends_with_the_same_weights(name, tmp_path):
+    def run(steps_done, **options):
+        method = build_fresh(name)
+        pretrain(
+            method, IMAGES, method.views(Policy(16)), steps=4, batch_size=8, checkpoint_every=2, progress=False,
+            device=torch.device("cpu"), **options,
+        )  # fmt: skip
+        return method
+
+    whole = run(4)
+    first = build_fresh(name)
+    calls = []
+
+    class Stop(Exception):
+        pass
+
+    original = first.after_step
+
+    def stop(progress):
+        original(progress)
+        calls.append(progress)
+        if len(calls) == 3:
+            raise Stop
+
+    first.after_step = stop
+    with pytest.raises(Stop):
+        pretrain(
+            first, IMAGES, first.views(Policy(16)), steps=4, batch_size=8, checkpoint_every=2, progress=False,
+            device=torch.device("cpu"), out=tmp_path,
+        )  # fmt: skip
+    resumed = run(2, out=tmp_path, resume=True)
+    for (key, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b), key
+
+
+def build_fresh(name):
+    torch.manual_seed(0)
+    return METHODS[name](build_encoder("vit", size=16, patch=2, dim=24, depth=2, heads=2), **OPTIONS[name])
+
+
+# --- who sees what ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mae", "simmim"])
+def test_hidden_pixels_do_not_leak_into_the_reconstruction(name):
+    method, x = build(name).eval(), batch()
+    mask = random_mask(8, 64, 0.6, generator=torch.Generator().manual_seed(0))
+    other = patchify(x, 2)
+    other[mask] = 9.0
+    with torch.no_grad():
+        a, b = method.reconstruct(x, mask), method.reconstruct(unpatchify(other, 2), mask)
+        assert a.shape == (8, 64, 12) and torch.equal(a, b)
+        other[~mask] = 9.0  # the visible ones do matter
+        assert not torch.allclose(a, method.reconstruct(unpatchify(other, 2), mask))
+
+
+def test_mae_puts_every_token_back_in_its_place():
+    """With a decoder of no blocks, the output of a visible patch depends on that patch's token alone."""
+    method, x = build("mae", decoder_depth=0).eval(), batch(2)
+    mask = random_mask(2, 64, 0.75, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        out = method.reconstruct(x, mask)
+        for i in range(2):
+            places = (~mask[i]).nonzero()[:, 0]
+            seen = method.encoder.patches(x[i : i + 1], places[None])[0]
+            expected = method.paint(method.narrow(seen) + method.positions[places])
+            assert torch.allclose(out[i, places], expected, atol=1e-5)
+            blank = method.paint(method.mask_token + method.positions[mask[i]])
+            assert torch.allclose(out[i, mask[i]], blank, atol=1e-5)
+
+
+@pytest.mark.parametrize("masked_only", [True, False])
+def test_mae_loss_counts_the_hidden_patches(masked_only):
+    method, x = build("mae", masked_only=masked_only).eval(), batch()
+    torch.manual_seed(5)
+    loss = method([x])
+    torch.manual_seed(5)
+    mask = random_mask(8, 64, 0.75)
+    counted = mask if masked_only else torch.ones_like(mask)
+    expected = mae_loss(method.reconstruct(x, mask), patchify(x, 2), counted)
+    assert torch.allclose(loss, expected)
+
+
+def test_beit_codes_are_the_nearest_centers_and_all_in_use():
+    method = build("beit")
+    x = normalize(IMAGES)
+    codes = method.tokenize(x)
+    patches = method.describe(x)
+    for i, t in ((0, 0), (3, 7), (39, 63)):
+        distances = [(patches[i, t] - c).square().sum() for c in method.codebook]
+        assert codes[i, t] == torch.stack(distances).argmin()
+    assert len(codes.unique()) == 8
+    assert (patches - method.codebook[codes]).square().mean() < 0.3 * patches.var()
+
+
+def test_data2vec_targets_come_from_the_whole_image_and_carry_no_gradient():
+    method, x = build("data2vec"), batch()
+    target = method.targets(x)
+    assert target.shape == (8, 64, 24) and not target.requires_grad
+    _, layers = method.teacher.encode(method.teacher.tokens(x), layers=True)
+    expected = sum(layer_norm(layer, (24,)) for layer in layers) / 2
+    assert torch.allclose(target, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["data2vec", "ijepa"])
+def test_the_teacher_follows_the_student(name):
+    method = build(name, momentum=0.9)
+    student, teacher = method.momentum_pairs()[0]
+    before = teacher.norm.bias.clone()
+    with torch.no_grad():
+        student.norm.bias.add_(1.0)
+    method.after_step(0.0)
+    assert torch.allclose(teacher.norm.bias, before + 0.1)
+    assert not any(p.requires_grad for p in teacher.parameters())
+
+
+def test_ijepa_predicts_each_block_from_the_context_alone():
+    method, x = build("ijepa").eval(), batch(2)
+    places = torch.tensor([[0, 1, 9, 20], [5, 6, 7, 30]])
+    blocks = torch.tensor([[[40, 41], [50, 51]], [[42, 43], [60, 61]]])
+    with torch.no_grad():
+        context = method.encoder.patches(x, places)
+        both = method.predict(context, places, blocks)
+        alone = method.predict(context, places, blocks[:, 1:])
+        assert both.shape == (2, 2, 2, 24) and torch.allclose(both[:, 1:], alone, atol=1e-5)
+        moved = method.predict(context, places, blocks + 1)
+        assert not torch.allclose(both, moved)  # the position says what is asked
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_ijepa_stop_gradient(stop):
+    """The target's gradient reaches the encoder only when it is let through."""
+    method, x = build("ijepa", stop_gradient=stop), batch()
+    torch.manual_seed(2)
+    method([x]).backward()
+    learned = method.encoder.norm.weight.grad.clone()
+    twin = build("ijepa")
+    torch.manual_seed(2)
+    twin([x]).backward()  # teacher = encoder at the start: the loss is the same, the gradient need not be
+    same = torch.allclose(learned, twin.encoder.norm.weight.grad)
+    assert same == stop
+    assert all(p.grad is None for p in method.teacher.parameters())
+
+
+def test_ijepa_target_is_normalised():
+    method, x = build("ijepa").eval(), batch()
+    index = torch.arange(5).expand(8, -1)
+    target = take(layer_norm(method.teacher.patches(x), (24,)), index)
+    assert target.mean(-1).abs().max() < 1e-5 and (target.var(-1, unbiased=False) - 1).abs().max() < 1e-2
