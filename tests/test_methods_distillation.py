@@ -1,7 +1,5 @@
 """BYOL, SimSiam, DINO, iBOT, MSF: the published loss, a teacher without gradient, and what breaks them."""
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -146,7 +144,8 @@ def test_dino_is_its_formula(n_small):
     method = settled("dino", n_small=n_small)
     batch = views() + views(n_small, size=8, seed=3) if n_small else views()
     assert method.center.abs().max() > 0
-    student, teacher = [method.embed(v) for v in batch], [method.teacher(v) for v in batch[:2]]
+    student = [method.projector(method.encoder(v)) for v in batch]
+    teacher = [method.teacher(v) for v in batch[:2]]
     assert torch.allclose(method(batch), dino_loss(student, teacher, method.center, 0.1, 0.04))
 
 
@@ -224,6 +223,12 @@ def test_prototype_head_gives_cosines():
 def test_assign_gives_the_teachers_probabilities():
     method, x = settled("dino"), views()[0]
     p = method.assign(x)
+    bottleneck = method.embed(x)
+    assert bottleneck.shape == (8, 64) and torch.allclose(
+        method.projector(method.encoder(x)),
+        F.cosine_similarity(bottleneck[:, None], method.projector.prototypes[None], dim=2),
+        atol=1e-5,
+    )
     assert p.shape == (8, 256) and torch.allclose(p.sum(dim=1), torch.ones(8)) and not p.requires_grad
     assert torch.allclose(p, ((method.teacher(x) - method.center) / 0.04).softmax(dim=1))
     assert make("byol").assign(x) is None

@@ -59,8 +59,14 @@ METHODS = {
 
 
 def takes(name: str, option: str) -> bool:
-    """Whether the constructor of a method has that option."""
-    return option in inspect.signature(METHODS[name]).parameters
+    """Whether the constructor of a method has that option, itself or by passing it on to its parent's."""
+    for cls in METHODS[name].__mro__:
+        parameters = inspect.signature(cls.__init__).parameters
+        if option in parameters:
+            return True
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            return False
+    return False
 
 
 def build_method(name: str, encoder: nn.Module, **options) -> Method:

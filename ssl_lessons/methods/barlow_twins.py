@@ -32,6 +32,8 @@ class BarlowTwins(Method):
         super().__init__()
         self.encoder = encoder
         self.projector = projection_head(encoder.dim, hidden_dim, out_dim, layers)
+        # The loss sees neither mean nor scale of a dimension: without this, they would drift.
+        self.projector.append(nn.BatchNorm1d(out_dim, affine=False))
         self.lambd, self.out_dim, self.scale = lambd, out_dim, scale
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:

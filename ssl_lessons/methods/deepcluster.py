@@ -19,8 +19,8 @@ class DeepCluster(Method):
     """Cluster the features, predict the clusters from augmented views with a fresh classifier, and begin again.
 
     clusters: how many (paper: 10,000 for 1,000 classes).  refresh_every: steps between two clusterings (paper: one
-    epoch).  pca_dim: the features are whitened to so many dimensions and normalised before k-means (paper: 256).
-    balance=False lets every image weigh the same, so that a large cluster dominates the loss.
+    epoch).  pca_dim: the features are whitened to so many dimensions and normalised before k-means (paper: 256; 0 takes
+    them as they are).  balance=False lets every image weigh the same, so that a large cluster dominates the loss.
     """
 
     needs_index = True
@@ -52,7 +52,9 @@ class DeepCluster(Method):
 
     @torch.no_grad()
     def refresh(self, extract: Callable[[nn.Module], Tensor]) -> None:
-        features = whiten(extract(nn.Sequential(self.encoder, self.projector)), self.pca_dim)
+        features = extract(nn.Sequential(self.encoder, self.projector))
+        if self.pca_dim:
+            features = whiten(features, self.pca_dim)
         labels, _ = kmeans(features, self.classifier.out_features)
         self.pseudo_labels.copy_(labels)
         self.sizes.copy_(torch.bincount(labels, minlength=len(self.sizes)))

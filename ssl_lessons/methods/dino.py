@@ -36,7 +36,7 @@ class DINO(Method):
 
     Nothing names the prototypes; centring keeps one of them from taking all images, sharpening (a teacher
     temperature below the student's) keeps them from all being equally likely.  The paper: K = 65,536, hidden 2048,
-    bottleneck 256, momentum 0.996 -> 1, teacher temperature 0.04 -> 0.07, 8 to 10 small crops.  n_small: small crops
+    bottleneck 256, no BatchNorm in the head, momentum 0.996 -> 1, teacher temperature 0.04 -> 0.07, 8 to 10 small crops.  n_small: small crops
     of half the size, seen by the student only.  Broken on purpose: centering=False, teacher_temperature = 1 or more.
     """
 
@@ -52,7 +52,7 @@ class DINO(Method):
         centering: bool = True,
         center_momentum: float = 0.9,
         n_small: int = 0,
-        batch_norm: bool = False,
+        batch_norm: bool = True,
     ):
         super().__init__()
         self.encoder = encoder
@@ -73,11 +73,15 @@ class DINO(Method):
             raise InputError(f"DINO compares two large views and any small ones, got {len(views)} view")
         with torch.no_grad():
             teacher = [self.teacher(v) for v in views[:2]]
-        student = [self.embed(v) for v in views]
+        student = [self.projector(self.encoder(v)) for v in views]
         loss = dino_loss(student, teacher, self.center, self.student_temperature, self.teacher_temperature)
         if self.centering and self.training:
             self.center.copy_(update_center(self.center, torch.cat(teacher), self.center_momentum))
         return loss
+
+    def embed(self, x: Tensor) -> Tensor:
+        """The bottleneck: what the prototypes are compared with."""
+        return self.projector.mlp(self.encoder(x))
 
     def after_step(self, progress: float) -> None:
         for student, teacher in self.momentum_pairs():

@@ -33,12 +33,13 @@ class IBOT(DINO):
         center_momentum: float = 0.9,
         mask_ratio: float = 0.3,
         mask_weight: float = 1.0,
+        batch_norm: bool = True,
     ):
         if not hasattr(encoder, "patches"):
             raise InputError("iBOT masks patches and needs a ViT: build_encoder('vit')")
         super().__init__(
             encoder, prototypes, hidden_dim, bottleneck, momentum, student_temperature, teacher_temperature,
-            centering, center_momentum,
+            centering, center_momentum, batch_norm=batch_norm,
         )  # fmt: skip
         self.mask_token = nn.Parameter(torch.zeros(encoder.dim))
         self.register_buffer("patch_center", torch.zeros(prototypes))

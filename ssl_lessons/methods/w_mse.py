@@ -30,6 +30,8 @@ class WMSE(Method):
         super().__init__()
         self.encoder = encoder
         self.projector = projection_head(encoder.dim, hidden_dim, out_dim)
+        # Whitening sees neither mean nor scale of a dimension: without this, they would drift.
+        self.projector.append(nn.BatchNorm1d(out_dim, affine=False))
         self.sub_batch, self.eps = sub_batch, eps
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:

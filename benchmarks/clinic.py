@@ -1,0 +1,241 @@
+"""The collapse clinic: runs broken on purpose and healthy ones, each named by `diagnose` from its monitor alone.
+
+    uv run python benchmarks/clinic.py                             # what is missing in the record, seeds 0, 1, 2
+    uv run python benchmarks/clinic.py --cases swav_no_sinkhorn --seeds 0
+    uv run python benchmarks/clinic.py --table                     # only the confusion matrix of the record
+
+Every run is short (the quick recipe, 60 to 200 steps).  The lines that `diagnose` draws were set on seed 0; seeds 1 and
+2 only confirm them.  A run that is in the record is not repeated unless it is named.
+"""
+
+import argparse
+import inspect
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import torch
+from _record import RESULTS, merge
+from _world import splits
+
+from ssl_lessons import evaluation
+from ssl_lessons.diagnostics import singular_values
+from ssl_lessons.encoders import build_encoder, projection_head
+from ssl_lessons.losses.common import unit_rows
+from ssl_lessons.methods import METHODS, Method
+from ssl_lessons.pretraining import Diverged, Monitor, pretrain
+from ssl_lessons.recipes import get_recipe
+from ssl_lessons.views import normalize
+
+HEALTHY_STEPS, MEASUREMENTS = 80, 8
+KEY = ("case", "seed")
+NUMBERS = (
+    "loss", "chance_loss", "knn", "std", "rank", "spread_z", "rank_z", "norm_h", "norm_z", "usage", "information",
+    "teacher_distance",
+)  # fmt: skip
+NO_COLOR = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0, "grayscale_p": 0.0}
+STRONG = {
+    "crop_scale": (0.02, 0.1),
+    "brightness": 1.0,
+    "contrast": 1.0,
+    "saturation": 1.0,
+    "hue": 0.5,
+    "grayscale_p": 0.5,
+}
+
+
+# ---- what no method offers as a switch -----------------------------------------------------------------------
+
+
+def no_negatives(method):
+    """SimCLR whose loss only pulls partners together."""
+
+    def forward(views, labels=None):
+        z1, z2 = unit_rows(*method.pair(views))
+        return (z1 - z2).square().sum(dim=1).mean()
+
+    method.forward = forward
+
+
+def wrong_pairs(method):
+    """The second view belongs to another image: the batch was shuffled once too often."""
+    healthy = method.forward
+
+    def forward(views, labels=None):
+        return healthy([views[0], views[1].roll(1, dims=0)])
+
+    method.forward = forward
+
+
+def detached(method):
+    """The encoder and projector never get a gradient."""
+    method.pair, healthy = lambda views: [z.detach() for z in healthy(views)], method.pair
+    anchor = next(method.parameters())
+    forward = method.forward
+    method.forward = lambda views, labels=None: forward(views) + 0 * anchor.sum()
+
+
+BREAKS = {"no_negatives": no_negatives, "wrong_pairs": wrong_pairs, "detached": detached}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A patient: what was done to a healthy method, and the name it ought to get."""
+
+    name: str
+    method: str
+    what: str
+    expected: str = "healthy"
+    options: dict = field(default_factory=dict)  # of the method
+    training: dict = field(default_factory=dict)  # of pretrain
+    policy: dict = field(default_factory=dict)
+    steps: int = 120
+    broken_by: str = ""  # a function of BREAKS
+
+
+COMPLETE, CLUSTER, DIMENSIONAL = "complete collapse", "cluster collapse", "dimensional collapse"
+BROKEN = [
+    Case("simsiam_no_predictor", "simsiam", "SimSiam without predictor", COMPLETE, {"predictor": False}),
+    Case("simsiam_no_stop_gradient", "simsiam", "SimSiam without stop-gradient", COMPLETE, {"stop_gradient": False}),
+    Case("byol_no_predictor_no_ema", "byol", "BYOL without predictor and moving average", COMPLETE,
+         {"predictor": False, "momentum": 0.0, "final_momentum": 0.0}),
+    Case("byol_no_predictor", "byol", "EMA teacher, but no predictor", COMPLETE, {"predictor": False}),
+    Case("simclr_no_negatives", "simclr", "SimCLR without negatives (alignment only)", COMPLETE,
+         broken_by="no_negatives"),
+    Case("vicreg_no_variance", "vicreg", "VICReg without the variance term", COMPLETE, {"variance_weight": 0.0}),
+    Case("vicreg_no_covariance", "vicreg", "VICReg without the covariance term", DIMENSIONAL,
+         {"covariance_weight": 0.0}),
+    Case("barlow_lambda_0", "barlow_twins", "Barlow Twins with lambda 0", DIMENSIONAL, {"lambd": 0.0}),
+    Case("strong_augmentation", "simclr", "extreme augmentation, linear projector", DIMENSIONAL, {"layers": 1},
+         policy=STRONG),
+    Case("dino_no_centering", "dino", "DINO without centring", CLUSTER, {"centering": False}),
+    Case("dino_no_sharpening", "dino", "DINO without sharpening (teacher temperature 1)", CLUSTER,
+         {"teacher_temperature": 1.0}),
+    Case("swav_no_sinkhorn", "swav", "SwAV without Sinkhorn", CLUSTER, {"sinkhorn": False}),
+    Case("msn_no_entropy", "msn", "MSN without the mean-entropy term", CLUSTER, {"entropy_weight": 0.0}),
+    Case("temperature_high", "simclr", "temperature 20", "loss at chance", {"temperature": 20.0}),
+    Case("temperature_low", "simclr", "temperature 0.002", "divergence", {"temperature": 0.002}),
+    Case("wrong_pairs", "simclr", "the second view is of another image", "loss at chance", broken_by="wrong_pairs"),
+    Case("detached", "simclr", "no gradient reaches the encoder", "loss at chance", broken_by="detached"),
+    Case("lr_high", "simclr", "learning rate 250 times too high", "divergence", training={"lr": 1.0}),
+    Case("no_color_jitter", "simclr", "no colour jitter", "shortcut", policy=NO_COLOR, steps=200),
+    Case("teacher_frozen", "byol", "teacher momentum 1", "teacher-student drift",
+         {"momentum": 1.0, "final_momentum": 1.0}),
+]  # fmt: skip
+
+
+def healthy_cases() -> list[Case]:
+    """Every method as it comes, on its quick settings."""
+    names = [name for name in METHODS if name != "supervised"]
+    return [Case(name, name, f"{name}, healthy", steps=HEALTHY_STEPS) for name in names]
+
+
+def cases() -> dict[str, Case]:
+    return {case.name: case for case in [*BROKEN, *healthy_cases()]}
+
+
+def run(case: Case, seed: int, sets) -> tuple[dict, list[dict], Method]:
+    """Train a case: its row for the record, its whole history, and the method."""
+    unlabeled, labelled, _ = sets
+    recipe = get_recipe("quick", case.method)
+    recipe = recipe.with_(options=recipe.options | case.options, policy=recipe.policy.replace(**case.policy))
+    chosen = labelled if METHODS[case.method].needs_labels else unlabeled
+    method = recipe.build(seed, n_images=len(chosen), n_classes=len(chosen.classes))
+    if case.broken_by:
+        BREAKS[case.broken_by](method)
+    alarms = []
+    monitor = Monitor(labelled[:500], labelled[500:1000], every=max(1, case.steps // MEASUREMENTS))
+    rows = []
+    clock = time.perf_counter()
+    try:
+        history = pretrain(
+            method, chosen.images, method.views(recipe.policy), steps=case.steps, seed=seed, progress=False,
+            labels=chosen.labels if method.needs_labels else None, monitor=monitor,
+            on_measure=rows.append, on_alarm=alarms.append, **recipe.training() | case.training,
+        )  # fmt: skip
+    except Diverged:
+        history = rows[-1] if rows else []
+    verdict = monitor.report.verdict
+    last = history[-1] if history else {}
+    measured = [r for r in history if "knn" in r]
+    row = {
+        "case": case.name, "kind": "broken" if case.expected != "healthy" else "healthy", "method": case.method,
+        "what": case.what, "seed": seed, "steps": len(history), "expected": case.expected, "verdict": verdict,
+        "alarms": [report.verdict for report in alarms],
+        "alarm_step": next((r["step"] for r in measured if r["verdict"] == verdict), None),
+        "loss_first": history[0]["loss"] if history else None, "knn_first": measured[0]["knn"] if measured else None,
+        "seconds": round(time.perf_counter() - clock, 1),
+    } | {name: last.get(name) for name in NUMBERS}  # fmt: skip
+    for name in ("effective_rank", "feature_correlation", "directions_possible"):
+        row[name] = monitor.report.evidence.get(name)
+    row["spectrum_h"], row["spectrum_z"] = spectra(method, labelled.images[:500])
+    return row, history, method
+
+
+@torch.no_grad()
+def spectra(method, images, keep: int = 64) -> list[list[float]]:
+    """Singular values of h and z over the largest, the first `keep`, rounded."""
+    method.eval()
+    found = []
+    for x in (evaluation.extract_features(method.encoder, images), method.embed(normalize(images))):
+        if not bool(x.isfinite().all()):
+            found.append([])
+            continue
+        values = singular_values(x)
+        found.append([float(f"{v:.2e}") for v in (values / values[0].clamp_min(1e-300))[:keep].tolist()])
+    return found
+
+
+def table(rows: list[dict]) -> str:
+    """The confusion matrix: expected name against the verdict, and the runs that got another name."""
+    from ssl_lessons.diagnostics import VERDICTS
+
+    names = [v for v in VERDICTS if any(v in (r["expected"], r["verdict"]) for r in rows)]
+    count = Counter((r["expected"], r["verdict"]) for r in rows)
+    width = max(map(len, names))
+    lines = [" " * width + "  " + "  ".join(names)]
+    for e in names:
+        lines.append(f"{e:>{width}}  " + "  ".join(f"{count[e, v] or '.':>{len(v)}}" for v in names))
+    for kind in ("broken", "healthy"):
+        of_kind = [r for r in rows if r["kind"] == kind]
+        right = sum(r["verdict"] == r["expected"] for r in of_kind)
+        lines.append(f"{kind}: {right} of {len(of_kind)} runs got the right name")
+    wrong = [f"  {r['case']} seed {r['seed']}: {r['verdict']}" for r in rows if r["verdict"] != r["expected"]]
+    return "\n".join([*lines, *wrong])
+
+
+def recorded() -> list[dict]:
+    path = RESULTS / "clinic.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def main(names: list[str], seeds: list[int], seconds: float) -> None:
+    known = cases()
+    done = {(r["case"], r["seed"]) for r in recorded()}
+    stop = time.perf_counter() + seconds
+    for seed in seeds:
+        sets = splits(seed)
+        for name in names or known:
+            if (not names and (name, seed) in done) or time.perf_counter() > stop:
+                continue
+            row, _, _ = run(known[name], seed, sets)
+            merge("clinic", [row], KEY)
+            mark = "" if row["verdict"] == row["expected"] else f"  <-- expected {row['expected']}"
+            print(f"{name} seed {seed}: {row['verdict']}{mark}  ({row['seconds']} s)", flush=True)
+    print(table(recorded()))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=inspect.cleandoc(__doc__), formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--cases", nargs="*", default=[], help="run these, recorded or not")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seconds", type=float, default=1e9, help="start no further run after that many")
+    parser.add_argument("--table", action="store_true", help="print the confusion matrix of the record")
+    given = parser.parse_args()
+    if given.table:
+        print(table(recorded()))
+    else:
+        main(given.cases, given.seeds, given.seconds)
