@@ -23,7 +23,7 @@ from ssl_lessons import data, evaluation
 from ssl_lessons.encoders import projection_head
 from ssl_lessons.losses import info_nce
 from ssl_lessons.losses.clustering import kmeans, nat, nat_assignment
-from ssl_lessons.methods import METHODS, SimCLR, Supervised
+from ssl_lessons.methods import SimCLR, Supervised
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.online_deepcluster import OnlineDeepCluster
 from ssl_lessons.pretraining import pretrain

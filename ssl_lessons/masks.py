@@ -42,7 +42,9 @@ def block_mask(n: int, n_tokens: int, ratio: float, generator: Generator | None 
     """
     side = _side(n_tokens)
     hidden = _count(ratio, n_tokens)
-    rectangles = math.ceil(40 * ratio)  # far more than are needed
+    rectangles = (
+        40  # far more than are needed; the same number for every ratio, so that masks of one seed are nested
+    )
     u = torch.rand(n, rectangles, 4, generator=generator)
     area = n_tokens * (1 / 12 + u[..., 0] / 4)
     aspect = torch.exp((2 * u[..., 1] - 1) * math.log(1 / 0.3))

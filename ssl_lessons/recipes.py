@@ -104,8 +104,9 @@ RECIPES = {
 # short runs and a probe on held-out images of the train split (seed 0); the test split was never looked at.
 _VIT = {"encoder": "vit", "encoder_options": {}}
 QUICK: dict[str, dict] = {
+    "instdisc": {"optimizer": "sgd", "lr": 0.06, "weight_decay": 5e-4},
+    "pirl": {"optimizer": "sgd", "lr": 0.06, "weight_decay": 5e-4},
     "ibot": _VIT,
-    "msn": {},
     "mae": _VIT,
     "simmim": _VIT,
     "beit": _VIT,

@@ -56,14 +56,13 @@ def loop_sinkhorn(scores, epsilon, iterations, prior=None):
     n, k = len(scores), len(scores[0])
     prior = [1 / k] * k if prior is None else prior
     q = [[math.exp(s / epsilon) for s in row] for row in scores]
-    for step in range(iterations + 1):
-        if step:
-            for j in range(k):
-                column = sum(q[i][j] for i in range(n))
-                for i in range(n):
-                    q[i][j] *= prior[j] / column
+    for _ in range(iterations):
+        for j in range(k):
+            column = sum(q[i][j] for i in range(n))
+            for i in range(n):
+                q[i][j] *= prior[j] / column
         q = [[x / sum(row) for x in row] for row in q]
-    return q
+    return [[x / sum(row) for x in row] for row in q]
 
 
 @pytest.mark.parametrize("epsilon", [0.05, 0.5])

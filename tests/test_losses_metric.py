@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.contrastive import info_nce
 from ssl_lessons.losses.metric import (
-    contrastive,
+    contrastive_pairs,
     lifted_structure,
     n_pair,
     nca,
@@ -122,7 +122,7 @@ def negatives_of(positive):
 
 
 ALL = {
-    "contrastive": (lambda a, b: contrastive(a, b, same_for(len(a))), loop_contrastive),
+    "contrastive": (lambda a, b: contrastive_pairs(a, b, same_for(len(a))), loop_contrastive),
     "triplet": (lambda a, b: triplet(a, b, negatives_of(b)), loop_triplet),
     "lifted": (lambda a, b: lifted_structure(a, labels_for(len(a))), loop_lifted),
     "n_pair": (lambda a, b: n_pair(a, b, l2=0.01), loop_n_pair),
@@ -184,9 +184,9 @@ def test_equal_rows_have_a_finite_gradient(name):
 def test_contrastive_is_zero_for_near_pairs_and_far_strangers():
     z1 = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
     z2 = torch.tensor([[0.0, 0.0], [3.0, 4.0]])
-    assert contrastive(z1, z2, torch.tensor([True, False]), margin=5.0).item() == 0
+    assert contrastive_pairs(z1, z2, torch.tensor([True, False]), margin=5.0).item() == 0
     # distance 5, margin 6: half of the square of the missing 1, over two pairs
-    assert contrastive(z1, z2, torch.tensor([True, False]), margin=6.0).item() == pytest.approx(0.25)
+    assert contrastive_pairs(z1, z2, torch.tensor([True, False]), margin=6.0).item() == pytest.approx(0.25)
 
 
 def test_triplet_with_the_anchor_in_place_of_the_negative_rewards_collapse():
@@ -372,10 +372,10 @@ def test_without_the_half_the_family_has_another_temperature():
 def test_bad_input():
     z, y = rows(), labels_for(7)
     for call, words in [
-        (lambda: contrastive(z, z[:-1], same_for(7)), "same shape"),
-        (lambda: contrastive(z, z, same_for(6)), "truth values"),
-        (lambda: contrastive(z, z, y), "truth values"),
-        (lambda: contrastive(z, z, same_for(7), margin=0), "margin"),
+        (lambda: contrastive_pairs(z, z[:-1], same_for(7)), "same shape"),
+        (lambda: contrastive_pairs(z, z, same_for(6)), "truth values"),
+        (lambda: contrastive_pairs(z, z, y), "truth values"),
+        (lambda: contrastive_pairs(z, z, same_for(7), margin=0), "margin"),
         (lambda: triplet(z, z, z[:-1]), "same shape"),
         (lambda: triplet(z, z, z, margin=-1), "margin"),
         (lambda: semi_hard_triplets(z, y[:-1]), "labels"),

@@ -109,7 +109,8 @@ def test_unknown_names_and_options_are_refused(name, options):
     "name, option, there",
     [
         ("simclr", "temperature", True), ("simclr", "temprature", False), ("mochi", "temperature", True),
-        ("mochi", "mixed", True), ("mochi", "n_images", False), ("instdisc", "n_images", True), ("mae", "temperature", False),
+        ("mochi", "mixed", True), ("mochi", "n_images", False), ("instdisc", "n_images", True),
+        ("mae", "temperature", False),
     ],
 )  # fmt: skip
 def test_options_are_found_also_where_they_are_passed_on(name, option, there):

@@ -14,9 +14,11 @@ import torch
 
 from ssl_lessons import checkpoints
 from ssl_lessons.data import ImageSet, shapes
+from ssl_lessons.diagnostics import VERDICTS, teacher_distance
 from ssl_lessons.encoders import build_encoder, load_encoder
 from ssl_lessons.errors import InputError
 from ssl_lessons.methods import Method, SimCLR, Supervised
+from ssl_lessons.methods.base import momentum_copy
 from ssl_lessons.pretraining import (
     Diverged,
     Monitor,
@@ -462,8 +464,91 @@ def test_monitor_rows(images, train_set, tmp_path):
     assert [row["step"] for row in measured] == [1, 4, 6] == seen  # the first, every 4, and the last
     for row in measured:
         assert 0 <= row["knn"] <= 1 and 0 <= row["std"] <= 1 and 1 <= row["rank"] <= 16
-    assert {k: measured[-1][k] for k in ("knn", "std", "rank")} == pytest.approx(monitor(method.encoder))
+        assert 0 < row["spread_z"] <= 1 and 1 <= row["rank_z"] <= 8 and min(row["norm_h"], row["norm_z"]) > 0
+        assert row["chance_loss"] == math.log(31) and row["verdict"] in VERDICTS
+        assert not {"usage", "teacher_distance"} & row.keys()  # SimCLR has neither clusters nor a teacher
+    again = monitor(method, history, 16)
+    assert {k: measured[-1][k] for k in again} == pytest.approx(again)
     assert json.loads((tmp_path / "history.json").read_text())["rows"] == history
+
+
+class Clustered(SimCLR):
+    """SimCLR with a momentum teacher that has fallen behind, and cluster assignments all alike."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.teacher = momentum_copy(self.encoder)
+
+    def assign(self, x):
+        return torch.eye(4)[0].expand(len(x), 4)
+
+    def momentum_pairs(self):
+        return [(self.encoder, self.teacher)]
+
+
+def test_the_monitor_measures_clusters_and_teachers(images, train_set):
+    monitor = Monitor(train_set[:30], train_set[30:], every=10)
+    method, history = run(images, spoiled(Clustered), monitor=monitor, steps=20)
+    assert history[-1]["usage"] == history[-1]["information"] == 0
+    assert history[-1]["verdict"] == "cluster collapse" == monitor.report.verdict
+    assert history[-1]["teacher_distance"] == teacher_distance(method.momentum_pairs()) > 0
+
+
+def test_an_alarm_is_raised_once_per_verdict(images, train_set, capsys):
+    alarms = []
+    monitor = Monitor(train_set[:30], train_set[30:], every=1)
+    _, history = run(images, spoiled(Clustered), monitor=monitor, steps=24, on_alarm=alarms.append)
+    assert [report.verdict for report in alarms] == ["cluster collapse"] and alarms[0].try_first
+    assert [r["verdict"] for r in history] == ["healthy"] * 19 + ["cluster collapse"] * 5
+    assert capsys.readouterr().out == ""
+    run(images, spoiled(Clustered), monitor=monitor, steps=24, progress=True)
+    shown = capsys.readouterr().out
+    assert shown.count("Try first: " + alarms[0].try_first) == 1 and "CLUSTER COLLAPSE" in shown
+
+
+def test_a_resumed_run_does_not_repeat_its_alarm(images, train_set, tmp_path):
+    class Stopping(Clustered):
+        done = 0
+
+        def after_step(self, _):
+            self.done += 1
+            if self.done == 23:
+                raise Interrupted
+
+    Stopping.__name__ = "Clustered"
+    alarms = []
+    settings = {
+        "out": tmp_path,
+        "checkpoint_every": 2,
+        "on_alarm": lambda r: alarms.append(r.verdict),
+        "steps": 25,
+    }
+    settings["monitor"] = Monitor(train_set[:30], train_set[30:], every=1)
+    with pytest.raises(Interrupted):
+        run(images, spoiled(Stopping), **settings)
+    _, continued = run(images, spoiled(Clustered), **settings, resume=True)
+    assert alarms == ["cluster collapse"]
+    whole, history = run(images, spoiled(Clustered), **settings | {"out": None})
+    names = ("loss", "knn", "spread_z", "teacher_distance", "verdict")
+    assert [[r[n] for n in names] for r in continued] == [[r[n] for n in names] for r in history]
+
+
+class Dreamy(SimCLR):
+    """Draws random numbers whenever it is looked at."""
+
+    def embed(self, x):
+        assert not self.training and not torch.is_grad_enabled()
+        return super().embed(x) + 0.1 * torch.randn(len(x), 8)
+
+    def forward(self, views, labels=None):
+        assert self.training
+        return super().forward([v + 0.1 * torch.randn_like(v) for v in views])
+
+
+def test_watching_a_method_that_draws_random_numbers_does_not_change_the_run(images, train_set):
+    watched, history = run(images, spoiled(Dreamy), monitor=Monitor(train_set[:30], train_set[30:], every=1))
+    alone, plain = run(images, spoiled(Dreamy))
+    assert same_weights(watched, alone) and losses(history) == losses(plain)
 
 
 def test_watching_does_not_change_the_run(images, train_set):

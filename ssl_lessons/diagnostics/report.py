@@ -38,6 +38,7 @@ SMALL_SAMPLE = 64  # below this many samples the numbers say more about the samp
 ONE_CLUSTER = 0.1  # share of the possible entropy (usage) or information left in the assignments
 
 # Lines drawn on the history of a run.
+YOUNG = 20  # steps before which a run is not judged: BatchNorm's running statistics still lag behind its weights
 FALLEN = 0.1  # spread below this share of its own maximum so far, and below SMALL: collapse in progress
 SMALL = 0.1
 EXPLODED = 30.0  # growth of the mean length of h or z over the run
@@ -168,7 +169,7 @@ def diagnose(
     noise floor (`directions`) and by variance (`participation_ratio`).  Features without a negative entry (after a
     ReLU) are held to a milder line, as their mean is no symptom.  With fewer than three directions possible there is
     no dimensional collapse.  The history is judged against itself and against chance, never by the size of the loss,
-    which differs by orders of magnitude between methods.
+    which differs by orders of magnitude between methods.  A run of fewer than 20 steps is only checked for NaN.
 
     A healthy verdict says that the embeddings tell images apart, not that they know anything useful: a random
     Gaussian matrix is in perfect health.
@@ -205,6 +206,9 @@ def diagnose(
         }
     evidence |= trace.evidence(evidence)
     for verdict, finding in _FINDINGS.items():
+        if 0 < evidence.get("steps", 0) < YOUNG and verdict != "not finite":
+            words = f"Too early to tell after {evidence['steps']:.0f} steps."
+            return _report("healthy", evidence, words)
         if words := finding(evidence, trace):
             return _report(verdict, evidence, words + _caveat(evidence))
     return _report("healthy", evidence, _healthy(evidence) + _caveat(evidence))

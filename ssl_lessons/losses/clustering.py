@@ -70,11 +70,11 @@ def sinkhorn_knopp(
         (scores,) = full_precision(scores)
         n, k = scores.shape
         wanted = scores.new_full((k,), -math.log(k)) if prior is None else _check_prior(prior, scores).log()
-        log_q = (scores / epsilon).log_softmax(dim=1)
+        log_q = scores / epsilon
         for _ in range(int(iterations)):
             log_q = log_q.log_softmax(dim=0) + wanted + math.log(n)  # columns: N prior_k
             log_q = log_q.log_softmax(dim=1)  # rows: 1
-        return log_q.exp()
+        return log_q.softmax(dim=1)  # changes nothing after an iteration
 
 
 @torch.no_grad()

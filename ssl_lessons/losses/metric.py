@@ -20,7 +20,7 @@ from ssl_lessons.losses.common import (
 )
 
 
-def contrastive(z1: Tensor, z2: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
+def contrastive_pairs(z1: Tensor, z2: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
     """The contrastive loss of Hadsell, Chopra & LeCun 2006 (eq. 2 to 4): pull pairs together or apart.
 
         loss = mean_i  d_i^2 / 2  if same,  max(0, margin - d_i)^2 / 2  if not,   d_i = |z1_i - z2_i|

@@ -28,8 +28,7 @@ class BEiT(MaskedMethod):
         self.mask_ratio = mask_ratio
         self.mask_token = mask_token(encoder.dim)
         self.classify = nn.Linear(encoder.dim, codes)
-        width = self.describe(torch.zeros(1, 3, encoder.size, encoder.size)).shape[2]
-        self.register_buffer("codebook", torch.zeros(codes, width))
+        self.register_buffer("codebook", torch.zeros(codes, 3 * encoder.patch**2))
 
     def describe(self, x: Tensor) -> Tensor:
         """What is quantised: [N, T, D], here the pixels of every patch."""
@@ -50,9 +49,12 @@ class BEiT(MaskedMethod):
             centers = torch.where(counts > 0, sums / counts.clamp(min=1), centers)
         self.codebook[: len(centers)] = centers
 
+    def draw_mask(self, n: int) -> Tensor:
+        return block_mask(n, self.encoder.n_tokens, self.mask_ratio)
+
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
         x = views[0]
-        mask = block_mask(len(x), self.encoder.n_tokens, self.mask_ratio).to(x.device)
+        mask = self.draw_mask(len(x)).to(x.device)
         tokens = self.encoder.patches(x, mask=mask, mask_token=self.mask_token)
         with torch.no_grad():
             codes = self.tokenize(x)

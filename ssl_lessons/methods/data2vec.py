@@ -39,9 +39,12 @@ class Data2Vec(MaskedMethod):
             _, layers = self.teacher.encode(self.teacher.tokens(x), layers=True)
             return data2vec_targets(layers, self.top_k)
 
+    def draw_mask(self, n: int) -> Tensor:
+        return block_mask(n, self.encoder.n_tokens, self.mask_ratio)
+
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
         x = views[0]
-        mask = block_mask(len(x), self.encoder.n_tokens, self.mask_ratio).to(x.device)
+        mask = self.draw_mask(len(x)).to(x.device)
         prediction = self.predictor(self.encoder.patches(x, mask=mask, mask_token=self.mask_token))
         return data2vec_loss(prediction, self.targets(x), mask, self.beta)
 

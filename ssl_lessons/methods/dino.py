@@ -36,8 +36,9 @@ class DINO(Method):
 
     Nothing names the prototypes; centring keeps one of them from taking all images, sharpening (a teacher
     temperature below the student's) keeps them from all being equally likely.  The paper: K = 65,536, hidden 2048,
-    bottleneck 256, no BatchNorm in the head, momentum 0.996 -> 1, teacher temperature 0.04 -> 0.07, 8 to 10 small crops.  n_small: small crops
-    of half the size, seen by the student only.  Broken on purpose: centering=False, teacher_temperature = 1 or more.
+    bottleneck 256, no BatchNorm in the head, momentum 0.996 -> 1, teacher temperature 0.04 -> 0.07, 8 to 10 small
+    crops.  n_small: small crops of half the size, seen by the student only.  Broken on purpose: centering=False,
+    teacher_temperature = 1 or more.
     """
 
     def __init__(

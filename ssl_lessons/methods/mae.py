@@ -47,9 +47,12 @@ class MAE(MaskedMethod):
             tokens = block(tokens)
         return self.paint(tokens)
 
+    def draw_mask(self, n: int) -> Tensor:
+        return random_mask(n, self.encoder.n_tokens, self.mask_ratio)
+
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
         x = views[0]
-        mask = random_mask(len(x), self.encoder.n_tokens, self.mask_ratio).to(x.device)
+        mask = self.draw_mask(len(x)).to(x.device)
         counted = mask if self.masked_only else torch.ones_like(mask)
         target = patchify(x, self.encoder.patch)
         return mae_loss(self.reconstruct(x, mask), target, counted, self.norm_targets)

@@ -37,7 +37,10 @@ class OnlineDeepCluster(Method):
     ):
         super().__init__()
         self.encoder = encoder
-        self.projector = projection_head(encoder.dim, hidden_dim or encoder.dim, out_dim)
+        self.projector = nn.Sequential(
+            projection_head(encoder.dim, hidden_dim or encoder.dim, out_dim),
+            nn.BatchNorm1d(out_dim, affine=False),  # k-means sees centred features
+        )
         self.classifier = nn.Linear(out_dim, clusters)
         self.momentum, self.refresh_every, self.smallest = momentum, refresh_every, smallest
         self.register_buffer("memory", torch.zeros(n_images, out_dim))
@@ -50,7 +53,9 @@ class OnlineDeepCluster(Method):
         """First, fill the memories by k-means; later, only move the centroids, without extracting anything."""
         if not self.filled:
             features = extract(nn.Sequential(self.encoder, self.projector)).to(self.memory)
-            self.memory.copy_(normalize(features - features.mean(dim=0), dim=1))
+            # The BatchNorm has no statistics yet: do what it will do in the first step.
+            features = (features - features.mean(dim=0)) / features.std(dim=0).clamp_min(1e-6)
+            self.memory.copy_(normalize(features, dim=1))
             labels, _ = kmeans(self.memory, len(self.centroids))
             self.pseudo_labels.copy_(labels)
             self.filled.fill_(True)

@@ -27,7 +27,10 @@ class SimMIM(MaskedMethod):
         """Predicted patches [N, T, 3 patch^2] of images x [N, 3, S, S] under a mask, bool [N, T], True = hidden."""
         return self.paint(self.encoder.patches(x, mask=mask, mask_token=self.mask_token))
 
+    def draw_mask(self, n: int) -> Tensor:
+        return random_mask(n, self.encoder.n_tokens, self.mask_ratio, self.cell)
+
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
         x = views[0]
-        mask = random_mask(len(x), self.encoder.n_tokens, self.mask_ratio, self.cell).to(x.device)
+        mask = self.draw_mask(len(x)).to(x.device)
         return simmim_loss(self.reconstruct(x, mask), patchify(x, self.encoder.patch), mask)

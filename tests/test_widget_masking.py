@@ -1,0 +1,96 @@
+"""The masking widget: the fill without learning, the masks, its picture over the whole slider range."""
+
+import pytest
+import torch
+
+from ssl_lessons import plots, widgets
+from ssl_lessons.encoders import patchify
+from ssl_lessons.errors import InputError
+from ssl_lessons.masks import random_mask
+from ssl_lessons.widgets import masking
+
+
+def pictures(n=3, size=16):
+    rows = torch.linspace(-1, 1, size)
+    tilt = torch.randn(n, 3, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    return tilt[:, :, 0] * rows[:, None] + tilt[:, :, 1] * rows
+
+
+def widget(paint=lambda x, mask: torch.zeros_like(patchify(x, 4))):
+    return masking.Masking(pictures(), 4, paint)
+
+
+def test_pixels_of_a_mask():
+    mask = torch.zeros(1, 16, dtype=torch.bool)
+    mask[0, 6] = True  # row 1, column 2 of 4 x 4 patches
+    pixels = masking.hidden_pixels(mask, 4)
+    assert pixels.shape == (1, 1, 16, 16) and pixels.sum() == 16 and pixels[0, 0, 4:8, 8:12].all()
+
+
+def test_the_fill_is_exact_on_what_is_smooth_and_keeps_what_is_visible():
+    """A tilted plane is the smoothest surface through its own rim."""
+    x = pictures(2)
+    hidden = torch.zeros(2, 1, 16, 16, dtype=torch.bool)
+    hidden[:, :, 5:11, 4:12] = True
+    filled = masking.smooth_fill(x, hidden, rounds=400)
+    assert torch.allclose(filled, x, atol=1e-3)
+    rough = x + torch.randn_like(x)
+    kept = ~hidden.expand_as(x)
+    assert torch.equal(masking.smooth_fill(rough, hidden)[kept], rough[kept])
+
+
+def test_the_fill_solves_the_discrete_equation():
+    x = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    hidden = masking.hidden_pixels(random_mask(1, 16, 0.5, generator=torch.Generator().manual_seed(2)), 2)
+    filled = masking.smooth_fill(x, hidden, rounds=2000)
+    for r, c in hidden[0, 0].nonzero().tolist():
+        around = [filled[0, :, min(max(r + dr, 0), 7), min(max(c + dc, 0), 7)]
+                  for dr, dc in ((1, 0), (-1, 0), (0, 1), (0, -1))]  # fmt: skip
+        assert torch.allclose(filled[0, :, r, c], sum(around) / 4, atol=1e-4)
+
+
+def test_nothing_visible_is_refused():
+    with pytest.raises(InputError, match="visible"):
+        masking.smooth_fill(pictures(1), torch.ones(1, 1, 16, 16, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("shape", masking.DRAWN)
+def test_masks_of_one_shape_are_nested(shape):
+    before = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
+    for hidden in range(1, 16):
+        _, pixels = widget().fills(hidden, shape, 0)
+        assert pixels.sum() == 16 * hidden and (pixels | ~before).all()
+        before = pixels
+
+
+def test_the_network_paints_hidden_pixels_only():
+    seen = []
+
+    def paint(x, mask):
+        seen.append(mask)
+        return torch.full_like(patchify(x, 4), 7.0)
+
+    versions, pixels = widget(paint).fills(12, "random", 1)
+    everywhere = pixels.expand(1, 3, 16, 16)
+    assert seen[0].sum() == 12 and (versions["network"][everywhere] == 7).all()
+    assert torch.equal(versions["network"][~everywhere], pictures()[1:2][~everywhere])
+    assert masking.error(versions["network"], versions["picture"], pixels) > 10
+
+
+def test_render_over_the_whole_range_of_every_control():
+    chosen = widget()
+    seen = {}
+    for parameters in widgets.sweep(chosen.controls(), n=5):
+        fig = chosen.render(**parameters)
+        words = chosen.describe(**parameters)
+        titles = [ax.get_title() or ax.get_title(loc="left") for ax in fig.axes]
+        assert len(titles) == 4 and f"{parameters['hidden']} of 16" in words
+        assert titles[2].split()[-1] in words and titles[3].split()[-1] in words
+        seen[tuple(parameters.values())] = plots.png(fig)
+    assert len(set(seen.values())) == len(seen) >= 7, "every setting draws its own picture"
+
+
+@pytest.mark.parametrize("hidden", [0, 16])
+def test_all_or_nothing_is_refused(hidden):
+    with pytest.raises(InputError, match="between 1 and 15"):
+        widget().fills(hidden, "random", 0)

@@ -1,0 +1,76 @@
+"""The widget on the age of keys: its numbers against a loop, its picture over the whole range of every control."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+from ssl_lessons import plots, widgets
+from ssl_lessons.errors import InputError
+from ssl_lessons.widgets import staleness as sw
+
+
+@pytest.fixture
+def film():
+    """21 pictures of a network that drifts; the keys with momentum 0.9 drift at a tenth of the speed."""
+    generator = torch.Generator().manual_seed(0)
+    start, drift = torch.randn(2, 12, 6, generator=generator)
+    t = torch.arange(21)[:, None, None] / 10
+    return sw.Film(4, start + t * drift, {0.0: start + t * drift, 0.9: start + 0.1 * t * drift})
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("age", [0, 8, 24])
+def test_comparison_against_a_loop(film, momentum, age):
+    seen = sw.compare(film, momentum, age, "middle")
+    now, found = 12, 0
+    own, others = [], []
+    for i, q in enumerate(film.queries[now]):
+        cosines = [cosine_similarity(q, k, dim=0).item() for k in film.keys[momentum][now - age // 4]]
+        found += max(cosines) == cosines[i]
+        own.append(cosines.pop(i))
+        others += cosines
+    assert seen.own.tolist() == pytest.approx(own, abs=1e-6)
+    assert seen.others.tolist() == pytest.approx(others, abs=1e-6)
+    assert seen.found == pytest.approx(found / 12)
+
+
+def test_fresh_keys_of_the_same_network_fit_and_old_ones_less(film):
+    assert sw.compare(film, 0.0, 0).own.min() > 1 - 1e-9 and sw.compare(film, 0.0, 0).found == 1
+    own = [sw.compare(film, 0.0, age).own.mean() for age in (0, 12, 24)]
+    assert own[0] > own[1] > own[2]
+
+
+def test_render_over_the_whole_range_of_every_control(film):
+    seen = {}
+    for parameters in widgets.sweep(sw.controls(film), n=5):
+        fig = sw.render_keys(**parameters, film=film)
+        words = sw.describe_keys(**parameters, film=film)
+        found = sw.compare(film, **parameters).found
+        assert (
+            f"{100 * found:.0f} percent of the queries" in words
+            and f"{found:.0%}" in fig.axes[1].get_title("left") + fig.axes[1].get_title()
+        )
+        assert len(fig.axes[1].lines) == 3  # two momenta and the marker
+        assert all(ax.get_xlabel() and ax.get_ylabel() for ax in fig.axes)
+        seen[tuple(parameters.values())] = plots.png(fig)
+    assert len(set(seen.values())) == len(seen) >= 7, "every setting draws its own picture"
+
+
+def test_static_page(film, monkeypatch):
+    pages = []
+    monkeypatch.setattr(plots, "show", lambda fig, alt: pages.append(alt))
+    widgets.explore(partial(sw.render_keys, film=film), sw.controls(film),
+                    static=[{"age": 0}, {"age": 24}], alt=partial(sw.describe_keys, film=film))  # fmt: skip
+    assert "Keys 0 steps old" in pages[0] and "Keys 24 steps old" in pages[0]
+
+
+def test_bad_input_is_refused_with_a_sentence(film):
+    with pytest.raises(InputError, match="No key encoder with momentum 0.5"):
+        sw.compare(film, 0.5, 0)
+    with pytest.raises(InputError, match="moment must be one of"):
+        sw.compare(film, 0.0, 0, "noon")
+    for age in (-4, 60):
+        with pytest.raises(InputError, match="age must be between 0 and 48"):
+            sw.compare(film, 0.0, age, "middle")
