@@ -8,6 +8,7 @@ families.  An arm in the record is not run again; one killed on the way goes on 
 """
 
 import argparse
+import inspect
 import json
 import tempfile
 import time
@@ -20,26 +21,24 @@ from torch import nn
 from torch.nn import functional as F
 
 from ssl_lessons import diagnostics, evaluation
-from ssl_lessons.encoders import build_encoder, patchify, take, unpatchify
+from ssl_lessons.encoders import build_encoder, patchify, take
 from ssl_lessons.losses.masked import data2vec_loss
 from ssl_lessons.masks import block_mask, random_mask, uniform_mask, visible
 from ssl_lessons.methods import SimCLR, Supervised
 from ssl_lessons.methods.base import momentum_copy
 from ssl_lessons.methods.beit import BEiT
 from ssl_lessons.methods.data2vec import Data2Vec
-from ssl_lessons.methods.ijepa import IJEPA
 from ssl_lessons.methods.mae import MAE
 from ssl_lessons.methods.masked import MaskedMethod
-from ssl_lessons.methods.simmim import SimMIM
 from ssl_lessons.pretraining import pretrain
 from ssl_lessons.recipes import get_recipe
 from ssl_lessons.views import normalize
 
-VIT = {"patch": 4, "dim": 64, "depth": 4, "heads": 4}
+VIT = {}  # the package's own: 16 patches of 8 x 8 px, width 96, four blocks
 STEPS = 200
 KEY = ("arm", "seed")
 WORK = Path(tempfile.gettempdir()) / "ssl_lessons_masked"  # checkpoints of the arm under way
-TRAINING = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.05, "warmup": 0.1, "batch_size": 256}
+TRAINING = {"optimizer": "adamw", "lr": 3e-3, "weight_decay": 0.05, "warmup": 0.1, "batch_size": 256}
 
 
 # ---- variants ----------------------------------------------------------------------------------------------
@@ -169,27 +168,161 @@ def dbot(stage: int) -> Data2Vec:
     return method
 
 
-MAE_OPTIONS = {"decoder_dim": 48}
 ARMS = {
-    "mae": lambda: MAE(vit(), **MAE_OPTIONS),
-    **{f"ratio {r}": (lambda r=r: MAE(vit(), mask_ratio=r, **MAE_OPTIONS)) for r in (0.1, 0.25, 0.5, 0.9)},
-    "pixels": lambda: MAE(vit(), norm_targets=False, **MAE_OPTIONS),
-    "all patches": lambda: MAE(vit(), masked_only=False, **MAE_OPTIONS),
-    "blocks": lambda: BlockMAE(vit(), **MAE_OPTIONS),
-    "uniform": lambda: UniformMAE(vit(), **MAE_OPTIONS),
-    "frozen patches": lambda: MAE(vit(freeze_patches=True), **MAE_OPTIONS),
+    "mae": lambda: MAE(vit()),
+    **{f"ratio {r}": (lambda r=r: MAE(vit(), mask_ratio=r)) for r in (0.125, 0.25, 0.5, 0.875)},
+    "normalised": lambda: MAE(vit(), norm_targets=True),
+    "all patches": lambda: MAE(vit(), masked_only=False),
+    "blocks": lambda: BlockMAE(vit()),
+    "uniform": lambda: UniformMAE(vit()),
+    "frozen patches": lambda: MAE(vit(freeze_patches=True)),
     "simclr": lambda: SimCLR(vit(), temperature=0.1),
-    "simmim": lambda: SimMIM(vit()),
     "autoencoder": lambda: Autoencoder(vit()),
     "denoising": lambda: Autoencoder(vit(), noise=1.0),
-    "beit": lambda: BEiT(vit()),
     "beit_v2": lambda: BEiTv2(vit(), trained_simclr()),
     "mean colour": lambda: MeanColour(vit()),
-    "selfie": lambda: Selfie(vit(), **MAE_OPTIONS),
-    "data2vec": lambda: Data2Vec(vit()),
+    "selfie": lambda: Selfie(vit()),
     "data2vec 2": lambda: Data2Vec2(vit()),
     "dbot 1": lambda: dbot(1),
     "dbot 2": lambda: dbot(2),
-    "ijepa": lambda: IJEPA(vit()),
-    "ijepa, gradient": lambda: IJEPA(vit(), stop_gradient=False),
 }
+
+
+# ---- measures ----------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def all_tokens(encoder, images):
+    """Every output token side by side, [n, T dim]: what the mean over the tokens cannot keep is where things are."""
+    encoder.eval()
+    return torch.cat([encoder.patches(normalize(batch)).flatten(1) for batch in images.split(500)])
+
+
+def tokens_probe(encoder, train, test) -> dict:
+    """Linear probes on all tokens: 100 labels (mean of five draws) and 1,000 labels."""
+    h, h_test = (all_tokens(encoder, s.images) for s in (train, test))
+    few = evaluation.label_efficiency(h, train.labels, h_test, test.labels, per_class=(10,), draws=5)[0][
+        "mean"
+    ]
+    many = evaluation.linear_probe(h[:1000], train.labels[:1000], h_test, test.labels).accuracy
+    return {"tokens_100": few, "tokens_1000": many}
+
+
+def finetuned(encoder, train, test, seed: int) -> float:
+    """Test accuracy after training encoder and classifier together on 1,000 labels."""
+    torch.manual_seed(seed)
+    method = Supervised(encoder, len(train.classes))
+    policy = get_recipe("quick").policy.replace(crop_scale=(0.5, 1.0))
+    settings = TRAINING | {"lr": 1e-3, "batch_size": 128}
+    pretrain(
+        method, train.images[:1000], (policy,), steps=200, seed=seed, labels=train.labels[:1000], progress=False,
+        **settings,
+    )  # fmt: skip
+    with torch.no_grad():
+        scores = torch.cat([method.embed(normalize(batch)) for batch in test.images.split(500)])
+    return float((scores.argmax(1) == test.labels).float().mean())
+
+
+def masked_errors(method, images) -> dict:
+    """MSE of the normalised pixels behind masks of several sizes, for methods that paint pixels."""
+    x, tokens, found = normalize(images), method.encoder.n_tokens, {}
+    for hidden in range(2, tokens, 2):
+        mask = random_mask(len(x), tokens, hidden / tokens, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            painted = method.reconstruct(x, mask)
+        found[str(hidden)] = float((painted - patchify(x, method.encoder.patch))[mask].square().mean())
+    return found
+
+
+def run(arm: str, seed: int, steps: int) -> dict:
+    unlabeled, train, test = splits(seed)
+    torch.manual_seed(seed)
+    row = {"arm": arm, "seed": seed, "steps": 0}
+    if arm.startswith("untrained"):
+        encoder = vit()
+    else:
+        method = ARMS[arm]()
+        policies, clock, work = (
+            method.views(get_recipe("quick").policy),
+            time.perf_counter(),
+            time.process_time(),
+        )
+        history = pretrain(
+            method, unlabeled.images, policies, steps=steps, seed=seed, progress=False, out=WORK / f"{arm} {seed}",
+            resume=True, checkpoint_every=50, **TRAINING,
+        )  # fmt: skip
+        encoder = method.encoder
+        torch.save(encoder.state_dict(), WORK / f"{arm} {seed}.pt")
+        losses = [r["loss"] for r in history]
+        row |= {
+            "steps": steps, "processor_seconds": time.process_time() - work, "seconds": time.perf_counter() - clock,
+            "first_loss": losses[0], "loss": sum(losses[-20:]) / 20,
+            "verdict": diagnostics.diagnose(evaluation.extract_features(encoder, test.images)).verdict,
+        }  # fmt: skip
+        if isinstance(method, MAE) and not isinstance(method, Selfie) and not method.norm_targets:
+            row["masked_mse"] = masked_errors(method, test.images[:500])
+    row |= measure(MaskedMethod(encoder), train, test) | tokens_probe(encoder, train, test)
+    return row
+
+
+def main(arms: list[str], seeds: list[int], steps: int) -> None:
+    WORK.mkdir(exist_ok=True)
+    path = RESULTS / "masked.json"
+    for seed in seeds:
+        for arm in arms:
+            known = json.loads(path.read_text())["rows"] if path.exists() else []
+            if any((row["arm"], row["seed"]) == (arm, seed) for row in known):
+                continue
+            if arm.startswith("fine-tune "):
+                row = finetune_row(arm, seed)
+            elif arm == "speed":
+                row = speed_row(arm, seed)
+            else:
+                row = run(arm, seed, steps)
+            merge("masked", [row], KEY)
+            print(
+                {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items() if k != "factors"},
+                flush=True,
+            )
+
+
+def finetune_row(arm: str, seed: int) -> dict:
+    _, train, test = splits(seed)
+    torch.manual_seed(seed)
+    encoder, start = vit(), arm.removeprefix("fine-tune ")
+    if start != "untrained":
+        encoder.load_state_dict(torch.load(WORK / f"{start} {seed}.pt", weights_only=True))
+    return {"arm": arm, "seed": seed, "steps": 200, "accuracy": finetuned(encoder, train, test, seed)}
+
+
+def speed_row(arm: str, seed: int) -> dict:
+    """Milliseconds of a forward and backward pass of 64 images, all patches and a quarter of them, by geometry."""
+    row = {"arm": arm, "seed": seed, "threads": torch.get_num_threads()}
+    for patch, dim in ((8, 96), (4, 96), (2, 96)):
+        encoder = build_encoder("vit", patch=patch, dim=dim)
+        x = torch.randn(64, 3, 32, 32)
+        quarter = torch.rand(64, encoder.n_tokens).argsort(1)[:, : encoder.n_tokens // 4]
+        for name, keep in (("all", None), ("quarter", quarter)):
+            spent = []
+            for _ in range(5):
+                start = time.process_time()
+                encoder.patches(x, keep).square().mean().backward()
+                spent.append(time.process_time() - start)
+            row[f"{encoder.n_tokens} tokens, {name}"] = 1000 * min(spent)
+    return row
+
+
+EXTRA = [
+    "untrained",
+    "speed",
+    *(f"fine-tune {start}" for start in ("untrained", "mae", "simclr")),
+]
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=inspect.cleandoc(__doc__), formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--arms", nargs="+", default=[*ARMS, *EXTRA])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--steps", type=int, default=STEPS)
+    main(**vars(parser.parse_args()))

@@ -146,14 +146,13 @@ def arms():
             )
             yield "queue", f"{name}, {size}", {"loss_name": name, "queue_size": size}, build, small
     for batch in (32, 128, 512):
-        rules = {"square root": QUICK.lr * math.sqrt(batch / 256)} | (
-            {"fixed": QUICK.lr} if batch == 32 else {}
-        )
-        for rule, lr in rules.items():
-            for name in ("nt_xent", "dcl") if rule == "square root" else ("nt_xent",):
-                settings = {"loss_name": name, "lr_rule": rule}
-                build = partial(Contrast, loss=partial(getattr(contrastive, name), temperature=0.1))
-                yield "batch", f"{name}, {batch}, {rule}", settings, build, {"batch_size": batch, "lr": lr}
+        scaled = QUICK.lr * math.sqrt(batch / 256)
+        choices = [("NT-Xent", "nt_xent", scaled), ("DCL", "dcl", scaled)]
+        if batch == 32:
+            choices.append(("NT-Xent, learning rate not scaled", "nt_xent", QUICK.lr))
+        for name, loss, lr in choices:
+            build = partial(Contrast, loss=partial(getattr(contrastive, loss), temperature=0.1))
+            yield "batch", f"{name}, {batch}", {"arm_name": name}, build, {"batch_size": batch, "lr": lr}
     for temperature, beta, tau_plus in (
         (0.1, 0, 0),
         (0.1, 0, 0.1),
@@ -183,6 +182,7 @@ def arms():
             yield "neighbours", f"{name}, {'light' if light else 'full'}", settings, method, {}
     yield "encoders", "one", {}, partial(Contrast, loss=both_ways), {}
     yield "encoders", "two", {}, TwoEncoders, {}
+    yield "positives", "original and view", {"original": True}, partial(Contrast, loss=both_ways), {}
     for weight in (0.0, 1.0):
         yield (
             "entropy",
@@ -199,9 +199,10 @@ def run(group, arm, settings, build, training, seed, sets, labelled) -> dict:
     training = QUICK.training() | training
     images = labelled if settings.get("labelled") else sets[0]
     policy = QUICK.policy.replace(**LIGHT) if settings.get("light") else QUICK.policy
+    first = views.Policy.none(policy.size) if settings.get("original") else policy
     steps = PAIRS // training["batch_size"]
     history = pretrain(
-        method, images.images, (policy, policy), steps=steps, seed=seed, progress=False,
+        method, images.images, (first, policy), steps=steps, seed=seed, progress=False,
         labels=images.labels if method.needs_labels else None, **training,
     )  # fmt: skip
     method.eval()

@@ -10,11 +10,13 @@ import argparse
 import copy
 import json
 import time
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from _record import RESULTS, merge
-from _world import probe, splits
+from _world import probe
+from _world import splits as draw_splits
 from torch import nn
 
 from ssl_lessons import diagnostics, evaluation
@@ -24,12 +26,12 @@ from ssl_lessons.losses.distillation import byol_loss, isd_loss
 from ssl_lessons.methods.byol import BYOL
 from ssl_lessons.methods.dino import DINO
 from ssl_lessons.methods.msf import MSF
-from ssl_lessons.pretraining import pretrain
+from ssl_lessons.pretraining import Monitor, pretrain
 from ssl_lessons.recipes import get_recipe
 from ssl_lessons.views import augment, make_views, normalize
 
 SGD = {"batch_size": 128, "optimizer": "sgd", "lr": 0.12, "weight_decay": 5e-4, "warmup": 0.1}
-STEPS = 300
+STEPS = 250
 HEALTHY = {"momentum": 0.97, "predictor_lr": 4.0}
 CONSTANT = {"rising": False}
 
@@ -70,13 +72,10 @@ BYOL_ARMS = {
     "linear_predictor": (LinearPredictor, HEALTHY),
     "no_batch_norm": (BYOL, HEALTHY | {"batch_norm": False}),
     "one_sided": (OneSided, HEALTHY),
-    "one_sided_no_predictor": (OneSided, HEALTHY | {"predictor": False}),
     "momentum_0.9": (BYOL, HEALTHY | CONSTANT | {"momentum": 0.9}),
-    "momentum_0.97": (BYOL, HEALTHY | CONSTANT | {"momentum": 0.97}),
     "momentum_0.99": (BYOL, HEALTHY | CONSTANT | {"momentum": 0.99}),
     "momentum_0.999": (BYOL, HEALTHY | CONSTANT | {"momentum": 0.999}),
     "isd": (ISD, {"momentum": 0.97, "predictor_lr": 4.0}),
-    "msf": (MSF, {"momentum": 0.97, "predictor_lr": 4.0}),
 }
 DINO_HEALTHY = {"momentum": 0.97}
 DINO_ARMS = {
@@ -87,45 +86,15 @@ DINO_ARMS = {
 }
 
 
+splits = lru_cache(maxsize=1)(draw_splits)
+
+
 def encoder():
     return build_encoder("convnet", width=16, dim=256)
 
 
-@torch.no_grad()
-def in_eval(method, function):
-    method.eval()
-    value = function()
-    method.train()
-    return value
-
-
-class Trace:
-    """What `pretrain` asks every `every` steps: quality and spread of the student, lag of the teacher."""
-
-    def __init__(self, method, train, every=15):
-        self.method, self.train, self.every = method, train, every
-
-    def __call__(self, enc):
-        h = evaluation.extract_features(enc, self.train.images[:1000])
-        y = self.train.labels
-        z = in_eval(self.method, lambda: self.method.embed(normalize(self.train.images[:512])))
-        row = {
-            "knn": evaluation.knn_accuracy(h[:500], y[:500], h[500:], y[500:1000]),
-            "rank": float(diagnostics.rank_me(h)),
-            "std_z": diagnostics.feature_std(z),
-        }
-        return row | ({"lag": lag(self.method)} if hasattr(self.method, "teacher") else {})
-
-
-def lag(method) -> float:
-    """|theta_student - theta_teacher| / |theta_student| over all weights."""
-    pairs = [
-        (s, t)
-        for a, b in method.momentum_pairs()
-        for s, t in zip(a.parameters(), b.parameters(), strict=True)
-    ]
-    apart = sum(float((s - t).detach().square().sum()) for s, t in pairs)
-    return (apart / sum(float(s.detach().square().sum()) for s, _ in pairs)) ** 0.5
+def monitor_of(train, kind=Monitor) -> Monitor:
+    return kind(train[:600], train[600:1200], every=25, sample=512)
 
 
 def trace_of(history, *keys):
@@ -151,7 +120,7 @@ def byol_arm(name: str, seed: int) -> dict:
     policy = get_recipe("quick").policy
     start = time.perf_counter()
     history = pretrain(
-        method, unlabeled.images, (policy, policy), steps=STEPS, seed=seed, monitor=Trace(method, train),
+        method, unlabeled.images, (policy, policy), steps=STEPS, seed=seed, monitor=monitor_of(train),
         progress=False, **SGD,
     )  # fmt: skip
     row = {"seconds": time.perf_counter() - start} | quality(method.encoder, train, test)
@@ -159,11 +128,9 @@ def byol_arm(name: str, seed: int) -> dict:
     row["teacher_probe"] = quality(method.teacher[0], train, test)["probe"]
     with torch.no_grad():
         z = method.embed(normalize(test.images))
-    report = diagnostics.diagnose(z)
-    row |= {
-        "verdict": report.verdict, "std_z": report.evidence["feature_std"], "spread_z": report.evidence["spread"],
-        "rank_z": report.evidence["effective_rank"], "loss": sum(r["loss"] for r in history[-20:]) / 20,
-        "lag": lag(method), "trace": trace_of(history, "loss", "std_z", "knn", "lag"),
+    row |= {k: history[-1].get(k) for k in ("verdict", "spread_z", "rank_z", "teacher_distance")} | {
+        "std_z": diagnostics.feature_std(z), "loss": sum(r["loss"] for r in history[-20:]) / 20,
+        "trace": trace_of(history, "loss", "spread_z", "rank_z", "knn", "teacher_distance"),
     }  # fmt: skip
     if name == "linear_predictor":
         row |= predictor_spectrum(method, z)
@@ -184,24 +151,20 @@ def predictor_spectrum(method, z) -> dict:
     }
 
 
-class DinoTrace(Trace):
-    """Entropy of the teacher's mean answer and of each, and KL(teacher || student) across views."""
+class DinoTrace(Monitor):
+    """Also the entropy of the teacher's answers, and KL(teacher || student) across two views: their sum is the loss."""
 
-    def __call__(self, enc):
-        m = self.method
+    def __call__(self, method, history=(), batch_size=None):
         policy = get_recipe("quick").policy
-        a, b = make_views(self.train.images[:512], (policy, policy), torch.Generator().manual_seed(0))
-
-        def answers():
-            p = m.assign(a)
-            log_q = (m.projector(m.encoder(b)) / m.student_temperature).log_softmax(dim=1)
-            return p, log_q
-
-        p, log_q = in_eval(m, answers)
+        a, b = make_views(self.query.images[:512], (policy, policy), torch.Generator().manual_seed(0))
+        method.eval()
+        with torch.no_grad():
+            p = method.assign(a)
+            log_q = (method.projector(method.encoder(b)) / method.student_temperature).log_softmax(dim=1)
+        method.train()
         entropy = float(torch.special.entr(p).sum(dim=1).mean())
-        cross = float(-(p * log_q).sum(dim=1).mean())
-        usage = float(torch.special.entr(p.mean(dim=0)).sum())
-        return super().__call__(enc) | {"entropy": entropy, "kl": cross - entropy, "usage": usage}
+        kl = float(-(p * log_q).sum(dim=1).mean()) - entropy
+        return super().__call__(method, history, batch_size) | {"entropy": entropy, "kl": kl}
 
 
 def dino_arm(name: str, seed: int) -> dict:
@@ -212,11 +175,11 @@ def dino_arm(name: str, seed: int) -> dict:
     start = time.perf_counter()
     history = pretrain(
         method, unlabeled.images, method.views(policy), steps=STEPS, seed=seed,
-        monitor=DinoTrace(method, train), progress=False, **SGD | DINO_TRAINING,
+        monitor=monitor_of(train, DinoTrace), progress=False, **SGD | DINO_TRAINING,
     )  # fmt: skip
     return {
-        "seconds": time.perf_counter() - start, "prototypes": len(method.center),
-        "trace": trace_of(history, "loss", "std_z", "knn", "entropy", "kl", "usage"),
+        "seconds": time.perf_counter() - start, "prototypes": len(method.center), "verdict": history[-1]["verdict"],
+        "trace": trace_of(history, "loss", "spread_z", "knn", "entropy", "kl", "usage", "information"),
     } | quality(method.encoder, train, test)  # fmt: skip
 
 
@@ -332,7 +295,7 @@ def mean_teacher(seed: int) -> dict:
 
         fit(student, loss_of, 400, after=after)
         row[name] = accuracy(student, test.images, test.labels)
-        row[name + "_ema"] = accuracy(teacher.eval(), test.images, test.labels)
+        row[f"{name}_ema"] = accuracy(teacher.eval(), test.images, test.labels)
     return row
 
 
@@ -409,13 +372,14 @@ RELATED = {
 }  # fmt: skip
 
 
-def main(only: list[str] | None, seeds: list[int]) -> None:
+def main(only: list[str] | None, seeds: list[int], seconds: float) -> None:
+    start = time.perf_counter()
     jobs = [("byol", n, byol_arm) for n in BYOL_ARMS] + [("dino", n, dino_arm) for n in DINO_ARMS]
     jobs += [("related", n, lambda name, seed: RELATED[name](seed)) for n in RELATED]
     path = RESULTS / "self_distillation.json"
     for seed in seeds:
         for group, name, job in jobs:
-            if only and name not in only:
+            if (only and name not in only) or time.perf_counter() - start > seconds:
                 continue
             rows = json.loads(path.read_text())["rows"] if path.exists() else []
             if any((r["group"], r["arm"], r["seed"]) == (group, name, seed) for r in rows):
@@ -429,4 +393,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
+    parser.add_argument("--seconds", type=float, default=1e9, help="start no arm after this time")
     main(**vars(parser.parse_args()))

@@ -124,7 +124,7 @@ class ViT(nn.Module):
     def __init__(
         self,
         size: int = 32,
-        patch: int = 4,
+        patch: int = 8,
         dim: int = 96,
         depth: int = 4,
         heads: int = 3,
@@ -204,7 +204,7 @@ def build_encoder(name: str = "convnet", **options) -> nn.Module:
     """An untrained encoder by name, with `.dim` (feature width), `.name` and `.options` (to rebuild it).
 
     convnet(width=32, dim=256) · resnet18() · resnet18_3x3(max_pool=True) ·
-    vit(size=32, patch=4, dim=96, depth=4, heads=3, freeze_patches=False).
+    vit(size=32, patch=8, dim=96, depth=4, heads=3, freeze_patches=False).
     Raises InputError for an unknown name or option.
     """
     if name not in ENCODERS:

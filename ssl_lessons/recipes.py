@@ -102,12 +102,17 @@ RECIPES = {
 
 # What the quick recipe changes for a method other than SimCLR; `policy` holds changes of the policy.  Chosen with
 # short runs and a probe on held-out images of the train split (seed 0); the test split was never looked at.
-_VIT = {"encoder": "vit", "encoder_options": {}}
+_SGD = {"optimizer": "sgd", "lr": 0.06, "weight_decay": 5e-4}
+_VIT = {"encoder": "vit", "encoder_options": {}, "lr": 2e-3, "weight_decay": 0.05}
 QUICK: dict[str, dict] = {
-    "instdisc": {"optimizer": "sgd", "lr": 0.06, "weight_decay": 5e-4},
-    "pirl": {"optimizer": "sgd", "lr": 0.06, "weight_decay": 5e-4},
+    "instdisc": _SGD,
+    "pirl": _SGD,
+    "byol": _SGD | {"lr": 0.2},
+    "simsiam": _SGD | {"lr": 0.2},
+    "msf": _SGD | {"lr": 0.2},
+    "pcl": _SGD | {"lr": 0.1},
     "ibot": _VIT,
-    "mae": _VIT,
+    "mae": _VIT | {"lr": 3e-3},
     "simmim": _VIT,
     "beit": _VIT,
     "data2vec": _VIT,

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 
 from ssl_lessons.exercises import NOT_ATTEMPTED, ch14
 from ssl_lessons.exercises.core import Exercise, _tensor, same
-from ssl_lessons.losses.contrastive import dcl
 from ssl_lessons.methods.moco import Queue
 
 CHECKS = {name: fn for name, fn in vars(ch14).items() if name.startswith("check_")}
@@ -35,15 +34,6 @@ def enqueue_roll(queue, pointer, keys):
     return torch.cat([F.normalize(keys), ordered[len(keys) :]]).roll(pointer, 0)
 
 
-def dcl_loop(z1, z2, temperature):
-    z, n, total = F.normalize(torch.cat([z1, z2])), len(z1), 0
-    for i in range(2 * n):
-        p = (i + n) % (2 * n)
-        crowd = sum(((z[i] @ z[j]) / temperature).exp() for j in range(2 * n) if j not in (i, p))
-        total += crowd.log() - z[i] @ z[p] / temperature
-    return total / (2 * n)
-
-
 def weights_by_hand(s, temperature, beta):
     e = (beta * s / temperature).exp()
     return e / e.mean(dim=1, keepdim=True)
@@ -62,8 +52,6 @@ CORRECT = [
     ("check_enqueue", enqueue_roll),
     ("check_momentum_for", lambda h: math.exp(-math.log(2) / h)),
     ("check_momentum_for", lambda h: torch.tensor(2.0) ** (-1 / h)),
-    ("check_dcl", dcl_loop),
-    ("check_dcl", dcl),
     ("check_hard_weights", weights_by_hand),
     ("check_hard_weights", lambda s, t, b: F.softmax(b * s.float() / t, dim=-1) * s.shape[1]),
     ("check_false_negative_mask", mask_loops),
@@ -82,17 +70,6 @@ def enqueue_at(places, keys_of=rows):
         return queue
 
     return enqueue
-
-
-def nt_xent_minus(drop):
-    def loss(z1, z2, t):
-        z, n = rows(torch.cat([z1, z2])), len(z1)
-        e = (z @ z.T / t).exp()
-        p = (torch.arange(2 * n) + n) % (2 * n)
-        own = e[torch.arange(2 * n), p]
-        return ((e.sum(1) - drop(e.diag(), own)) / own).log().mean()
-
-    return loss
 
 
 WRONG = [
@@ -115,10 +92,6 @@ WRONG = [
     ("check_momentum_for", "1/e", lambda h: 1 - 1 / h),
     ("check_momentum_for", "share of the new", lambda h: 1 - 2 ** (-1 / h)),
     ("check_momentum_for", "nearly", lambda h: 1 - 0.6931472 / h),
-    ("check_dcl", "NT-Xent", nt_xent_minus(lambda itself, own: itself)),
-    ("check_dcl", "self-pair", nt_xent_minus(lambda itself, own: own)),
-    ("check_dcl", "sum", lambda a, b, t: dcl_loop(a, b, t) * 2 * len(a)),
-    ("check_dcl", "temperature is missing", lambda a, b, t: dcl_loop(a, b, 1)),
     ("check_hard_weights", "sum to 1", lambda s, t, b: weights_by_hand(s, t, b) / s.shape[1]),
     ("check_hard_weights", "temperature is missing", lambda s, t, b: weights_by_hand(s, 1, b)),
     ("check_hard_weights", "beta is missing", lambda s, t, b: weights_by_hand(s, t, 1)),

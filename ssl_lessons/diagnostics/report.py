@@ -38,8 +38,10 @@ SMALL_SAMPLE = 64  # below this many samples the numbers say more about the samp
 ONE_CLUSTER = 0.1  # share of the possible entropy (usage) or information left in the assignments
 
 # Lines drawn on the history of a run.
-YOUNG = 20  # steps before which a run is not judged: BatchNorm's running statistics still lag behind its weights
-FALLEN = 0.1  # spread below this share of its own maximum so far, and below SMALL: collapse in progress
+YOUNG = (
+    20  # steps before which a run is not judged: BatchNorm's running statistics still lag behind its weights
+)
+FALLEN = 0.2  # spread below this share of its own maximum so far, and below SMALL: collapse in progress
 SMALL = 0.1
 EXPLODED = 30.0  # growth of the mean length of h or z over the run
 FEW_STEPS = 50  # before that many steps nothing is said about the loss
@@ -223,9 +225,9 @@ class _Trace:
         self.rows = rows
         self.losses = [float(row["loss"]) for row in rows]
 
-    def series(self, name: str) -> list[float]:
-        """The finite values of `name`, in order; empty when it was never measured."""
-        values = (row[name] for row in self.rows if row.get(name) is not None)
+    def series(self, name: str, after: int = 0) -> list[float]:
+        """The finite values of `name` after that many steps, in order; empty when it was never measured."""
+        values = (row[name] for row in self.rows[after:] if row.get(name) is not None)
         return [float(v) for v in values if math.isfinite(v)]
 
     def smooth_losses(self) -> list[float]:
@@ -246,10 +248,13 @@ class _Trace:
             if len(finite) == len(self.losses):
                 smooth = self.smooth_losses()
                 found |= {"loss_first": smooth[0], "loss_lowest": min(smooth), "loss": smooth[-1]}
-        for name in ("knn", "norm_h", "norm_z", "teacher_distance"):
+        for name in ("knn", "teacher_distance"):
             if values := self.series(name):
                 found |= {f"{name}_first": values[0], name: values[-1]}
-        if values := self.series("spread_z"):
+        for name in ("norm_h", "norm_z"):
+            if values := self.series(name, after=YOUNG - 1):
+                found |= {f"{name}_first": values[0], name: values[-1]}
+        if values := self.series("spread_z", after=YOUNG - 1):
             found |= {"spread_highest": max(values)} | ({} if "spread" in known else {"spread": values[-1]})
         for name in ("usage", "information", "chance_loss"):
             if name not in known and (values := self.series(name)):
@@ -296,7 +301,7 @@ def _not_finite(e: Mapping, trace: _Trace) -> str | None:
 
 def _divergence(e: Mapping, trace: _Trace) -> str | None:
     for name in ("norm_h", "norm_z"):
-        values = trace.series(name)
+        values = trace.series(name, after=YOUNG - 1)
         if len(values) > 1 and values[-1] > EXPLODED * max(min(values), 1e-12):
             what = "features" if name == "norm_h" else "embeddings"
             return f"The {what} grew from a mean length of {min(values):.3g} to {values[-1]:.3g}."

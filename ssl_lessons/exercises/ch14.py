@@ -1,4 +1,4 @@
-"""Chapter 14: the queue, the half-life of a moving average, DCL, hard-negative weights, an oracle's mask."""
+"""Chapter 14: the queue, the half-life of a moving average, hard-negative weights, an oracle's mask."""
 
 from __future__ import annotations
 
@@ -23,14 +23,6 @@ def check_enqueue(fn) -> Check:
 def check_momentum_for(fn) -> Check:
     """fn(half_life) -> the momentum m whose weights halve every `half_life` steps."""
     return MOMENTUM_FOR.check(fn)
-
-
-def check_dcl(fn) -> Check:
-    """fn(z1, z2 [N, D], temperature) -> the DCL loss, the mean over all 2N views.
-
-    As `ssl_lessons.losses.contrastive.dcl`: NT-Xent whose denominator holds the 2N - 2 negatives only.
-    """
-    return DCL.check(fn)
 
 
 def check_hard_weights(fn) -> Check:
@@ -135,62 +127,7 @@ MOMENTUM_FOR = Exercise(
     ),
 )
 
-# ---- 3: DCL --------------------------------------------------------------------------------------------------
-
-
-def _pairs(g: torch.Generator) -> list[tuple]:
-    cases = [(4, 6, 0.5), (7, 5, 0.1), (5, 8, 0.2)]
-    return [(*torch.randn(2, n, d, generator=g).double().unbind(0), t) for n, d, t in cases]
-
-
-def _decoupled(
-    left_out: str = "both", unit: bool = True, scale=lambda t: 1 / t, reduce=torch.mean, views=slice(None)
-):
-    """DCL, or one of its neighbours: `left_out` of the denominator are "both" (itself, partner), "self" or "none"."""
-
-    def loss(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
-        z = torch.cat([z1, z2])
-        z = normalize(z, dim=1) if unit else z
-        logits = z @ z.T * scale(temperature)
-        itself, partner = torch.arange(len(z)), torch.arange(len(z)).roll(len(z1))
-        positive, crowd = logits[itself, partner], logits.clone()
-        if left_out != "none":
-            crowd[itself, itself] = -math.inf
-        if left_out != "self":
-            crowd[itself, partner] = -math.inf
-        return reduce((crowd.logsumexp(dim=1) - positive)[views])
-
-    return loss
-
-
-DCL = Exercise(
-    sample=_pairs,
-    reference=_decoupled(),
-    mistakes=(
-        ("this is NT-Xent: leave the positive out of the denominator too", _decoupled("self")),
-        (
-            "the self-pair is not masked: leave the anchor itself out as well as its partner",
-            _decoupled("none"),
-        ),
-        ("the embeddings are not normalized: use cosine similarities", _decoupled(unit=False)),
-        ("the temperature is missing: divide the similarities by it", _decoupled(scale=lambda t: 1)),
-        ("the similarities are multiplied by the temperature: divide", _decoupled(scale=lambda t: t)),
-        ("the sum over the views: take the mean", _decoupled(reduce=torch.sum)),
-        ("the sign is wrong: minus the positive, plus log-sum-exp", lambda a, b, t: -_decoupled()(a, b, t)),
-        (
-            "this is log-sum-exp of the negatives alone: subtract the similarity of the positive",
-            lambda a, b, t: (
-                _decoupled()(a, b, t) + (normalize(a, dim=1) * normalize(b, dim=1)).sum(1).mean() / t
-            ),
-        ),
-        (
-            "only the first views are anchors: average over all 2N",
-            lambda a, b, t: _decoupled(views=slice(len(a)))(a, b, t),
-        ),
-    ),
-)
-
-# ---- 4: hard-negative weights ----------------------------------------------------------------------------------
+# ---- 3: hard-negative weights ----------------------------------------------------------------------------------
 
 
 def _similarities(g: torch.Generator) -> list[tuple]:
@@ -233,7 +170,7 @@ HARD_WEIGHTS = Exercise(
     ),
 )
 
-# ---- 5: the oracle's mask ------------------------------------------------------------------------------------
+# ---- 4: the oracle's mask ------------------------------------------------------------------------------------
 
 
 def _mask(labels: Tensor, same=True, itself=True, partner=False, views=2) -> Tensor:

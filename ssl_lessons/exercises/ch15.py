@@ -88,13 +88,21 @@ HALF_LIFE = Exercise(
             "this is 1 - 1/steps: the share left is then 1/e, not one half",
             lambda steps: 1 - 1 / steps,
         ),
-        ("this is e^(-1/steps): the share left is then 1/e, not one half", lambda steps: math.exp(-1 / steps)),
-        ("this is what one step leaves if half is lost per step to the power: take the root", lambda steps: 0.5**steps),
-        ("this is 1 - momentum: how much of the student enters in a step", lambda steps: 1 - 0.5 ** (1 / steps)),
-        ("this is the first-order approximation, good for long half-lives only", lambda steps: 1 - math.log(2) / steps),
-        ("log2 instead of the power: momentum ** steps = 1/2 has no logarithm outside", lambda steps: -math.log2(0.5) / steps),
+        (
+            "this is e^(-1/steps): the share left is then 1/e, not one half",
+            lambda steps: math.exp(-1 / steps),
+        ),
+        ("the power is upside down: m ** steps = 1/2, so m is a root of 1/2", lambda steps: 0.5**steps),
+        (
+            "this is 1 - momentum: how much of the student enters in a step",
+            lambda steps: 1 - 0.5 ** (1 / steps),
+        ),
+        (
+            "this is the first-order approximation, good for long half-lives only",
+            lambda steps: 1 - math.log(2) / steps,
+        ),
     ),
-)  # fmt: skip
+)
 
 
 def _teacher(g: torch.Generator) -> list[tuple]:

@@ -15,7 +15,7 @@ class BarlowTwins(Method):
     """The cross-correlation matrix of two views should be the identity: its diagonal makes the views agree,
     the rest keeps the dimensions from repeating each other.
 
-    lambd: weight of the off-diagonal terms (paper: 5e-3 at 8192 dimensions).  hidden_dim, out_dim, layers: the
+    lambd: weight of the off-diagonal terms (paper: 5e-3 at 8192 dimensions; their sum grows with the square of out_dim).  hidden_dim, out_dim, layers: the
     projector (paper: 8192, 8192, 3).  scale: factor on the loss, which is a sum over dimensions; SGD feels it, Adam
     does not (the authors' LARS makes its steps independent of it, too).
     """
@@ -23,11 +23,11 @@ class BarlowTwins(Method):
     def __init__(
         self,
         encoder: nn.Module,
-        lambd: float = 5e-3,
+        lambd: float = 0.01,
         hidden_dim: int = 512,
-        out_dim: int = 512,
+        out_dim: int = 256,
         layers: int = 2,
-        scale: float = 0.05,
+        scale: float = 0.1,
     ):
         super().__init__()
         self.encoder = encoder

@@ -26,10 +26,10 @@ class BYOL(Method):
         encoder: nn.Module,
         hidden_dim: int = 512,
         out_dim: int = 128,
-        momentum: float = 0.99,
+        momentum: float = 0.97,
         rising: bool = True,
         predictor: bool = True,
-        predictor_lr: float = 1.0,
+        predictor_lr: float = 4.0,
         stop_gradient: bool = True,
         batch_norm: bool = True,
     ):

@@ -47,7 +47,7 @@ class DINO(Method):
         prototypes: int = 256,
         hidden_dim: int = 256,
         bottleneck: int = 64,
-        momentum: float = 0.99,
+        momentum: float = 0.97,
         student_temperature: float = 0.1,
         teacher_temperature: float = 0.04,
         centering: bool = True,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.distillation import dino_loss, ibot_loss, update_center
+from ssl_lessons.masks import block_mask
 from ssl_lessons.methods.dino import DINO
 from ssl_lessons.views import Policy
 
@@ -16,8 +17,8 @@ class IBOT(DINO):
 
     The teacher sees every patch, the student sees a `mask_token` in place of the hidden ones; both use the same head
     for images and patches.  Wants a ViT without class token: an image is the mean of its patches, where the paper
-    has [CLS].  mask_ratio: half of the images of a batch, drawn anew for each view, hide that share of their patches,
-    at random places (the paper: blocks, a share between 0.1 and 0.5).  mask_weight: of the patch term.
+    has [CLS].  mask_ratio: half of the images of a batch, drawn anew for each view, hide that share of their patches
+    in blocks (the paper: a random share between 0.1 and 0.5).  mask_weight: of the patch term.
     """
 
     def __init__(
@@ -49,10 +50,9 @@ class IBOT(DINO):
         return (policy, policy)
 
     def draw_mask(self, n: int, device: torch.device) -> Tensor:
-        """bool [n, T]: mask_ratio of the patches of a random half of the images."""
-        hidden = round(self.mask_ratio * self.encoder.n_tokens)
-        order = torch.rand(n, self.encoder.n_tokens, device=device).argsort(dim=1)
-        return (order < hidden) & (torch.rand(n, 1, device=device) < 0.5)
+        """bool [n, T]: blocks that hide mask_ratio of the patches, in a random half of the images."""
+        chosen = torch.rand(n, 1) < 0.5
+        return (block_mask(n, self.encoder.n_tokens, self.mask_ratio) & chosen).to(device)
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
         if len(views) != 2:

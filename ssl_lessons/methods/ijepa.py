@@ -18,15 +18,15 @@ from ssl_lessons.methods.masked import MaskedMethod, mask_token
 class IJEPA(MaskedMethod):
     """From one context block, predict the features that a momentum encoder gives to other blocks of the image.
 
-    targets: number of blocks to predict (paper: 4).  momentum: of the target encoder (paper: .996 rising to 1).
-    stop_gradient=False: the targets come from the online encoder and learn too, which invites collapse.
-    predictor_dim, predictor_depth: a narrow transformer (paper: 384 x 12 beside 1280 x 32).
+    targets: number of blocks to predict (paper: 4, on a grid of 14 x 14 patches).  momentum: of the target encoder
+    (paper: .996 rising to 1).  stop_gradient=False: the targets come from the online encoder and learn too, which
+    invites collapse.  predictor_dim, predictor_depth: a narrow transformer (paper: 384 x 12 beside 1280 x 32).
     """
 
     def __init__(
         self,
         encoder: nn.Module,
-        targets: int = 4,
+        targets: int = 2,
         momentum: float = 0.99,
         stop_gradient: bool = True,
         predictor_dim: int = 48,

@@ -15,7 +15,8 @@ class MAE(MaskedMethod):
     """The encoder sees the visible patches only; a small decoder paints the hidden ones.
 
     mask_ratio: share of patches hidden (paper: .75).  norm_targets: patches are normalised before they are predicted
-    (better features, but the colours cannot be painted back).  masked_only=False: the loss covers visible patches too.
+    (the paper's better variant; with as few steps as here, plain pixels teach more, and they can be painted back).
+    masked_only=False: the loss covers visible patches too.
     decoder_dim, decoder_depth: the decoder is narrower than the encoder (paper: 512 x 8 beside 1024 x 24).
     """
 
@@ -23,7 +24,7 @@ class MAE(MaskedMethod):
         self,
         encoder: nn.Module,
         mask_ratio: float = 0.75,
-        norm_targets: bool = True,
+        norm_targets: bool = False,
         masked_only: bool = True,
         decoder_dim: int = 64,
         decoder_depth: int = 1,

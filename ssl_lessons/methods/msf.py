@@ -23,11 +23,11 @@ class MSF(BYOL):
         encoder: nn.Module,
         k: int = 5,
         queue_size: int = 2048,
-        momentum: float = 0.99,
+        momentum: float = 0.97,
         rising: bool = False,
         hidden_dim: int = 512,
         out_dim: int = 128,
-        predictor_lr: float = 1.0,
+        predictor_lr: float = 4.0,
     ):
         super().__init__(encoder, hidden_dim, out_dim, momentum, rising, predictor_lr=predictor_lr)
         self.k = k

@@ -26,7 +26,7 @@ class SimSiam(Method):
         out_dim: int = 256,
         bottleneck: int = 64,
         predictor: bool = True,
-        predictor_lr: float = 1.0,
+        predictor_lr: float = 5.0,
         stop_gradient: bool = True,
     ):
         super().__init__()

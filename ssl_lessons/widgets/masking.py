@@ -109,6 +109,6 @@ class Masking:
         fill, net = (error(versions[k], versions["picture"], pixels) for k in ("smooth fill", "network"))
         better = "the network" if net < fill else "the smooth fill"
         return (
-            f"Picture {picture} with {hidden} of {self.n_tokens} patches hidden ({shape}): mean squared error on the hidden "
-            f"pixels {fill:.2f} for the smooth fill and {net:.2f} for the network; {better} is closer."
+            f"Picture {picture} with {hidden} of {self.n_tokens} patches hidden ({shape}): mean squared error on the "
+            f"hidden pixels {fill:.2f} for the smooth fill and {net:.2f} for the network; {better} is closer."
         )

@@ -88,7 +88,7 @@ def render_keys(age: int, momentum: float, moment: str, film: Film) -> Figure:
         ylabel="density",
     )
     left.legend(loc="upper left")
-    ages = range(0, controls(film)["age"].high + 1, film.every)
+    ages = range(0, controls(film)["age"].high + 1, 2 * film.every)
     for (m, style), color in zip(
         zip(sorted(film.keys), ("-", "--", "-.", ":", "-"), strict=False), plots.COLORS, strict=False
     ):
