@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import torch
 from _record import RESULTS, merge
+from torch.nn.functional import cross_entropy
 
 from ssl_lessons import data, evaluation
 from ssl_lessons.diagnostics import singular_values
@@ -75,7 +76,27 @@ def detached(method):
     method.forward = lambda views, labels=None: forward(views) + 0 * anchor.sum()
 
 
-BREAKS = {"no_negatives": no_negatives, "wrong_pairs": wrong_pairs, "detached": detached}
+def raw_queue(method):
+    """The queue keeps the keys with their length, and only the query and its own key have length 1."""
+
+    def push(z):
+        rows, n = method.queue.rows, len(z)
+        rows.copy_(torch.cat([z, rows[:-n]]))
+
+    def contrast(query, key):
+        query, own = unit_rows(query, key)
+        logits = torch.cat([(query * own).sum(dim=1, keepdim=True), query @ method.queue.rows.T], dim=1)
+        return cross_entropy(logits / method.temperature, logits.new_zeros(len(query), dtype=torch.long))
+
+    method.queue.push, method.contrast = push, contrast
+
+
+BREAKS = {
+    "raw_queue": raw_queue,
+    "no_negatives": no_negatives,
+    "wrong_pairs": wrong_pairs,
+    "detached": detached,
+}
 
 
 @dataclass(frozen=True)
@@ -95,11 +116,12 @@ class Case:
 
 COMPLETE, CLUSTER, DIMENSIONAL = "complete collapse", "cluster collapse", "dimensional collapse"
 BROKEN = [
-    Case("simsiam_no_predictor", "simsiam", "SimSiam without predictor", COMPLETE, {"predictor": False}),
+    Case("simsiam_no_predictor", "simsiam", "SimSiam without predictor", DIMENSIONAL, {"predictor": False}),
     Case("simsiam_no_stop_gradient", "simsiam", "SimSiam without stop-gradient", COMPLETE, {"stop_gradient": False}),
     Case("byol_no_predictor_no_ema", "byol", "BYOL without predictor and moving average", COMPLETE,
          {"predictor": False, "momentum": 0.0, "rising": False}),
-    Case("byol_no_predictor", "byol", "EMA teacher, but no predictor", COMPLETE, {"predictor": False}),
+    Case("byol_no_predictor", "byol", "EMA teacher, but no predictor", COMPLETE,
+         {"predictor": False, "momentum": 0.9, "rising": False}),
     Case("simclr_no_negatives", "simclr", "SimCLR without negatives (alignment only)", COMPLETE,
          broken_by="no_negatives"),
     Case("vicreg_no_variance", "vicreg", "VICReg without the variance term", COMPLETE, {"variance_weight": 0.0}),
@@ -114,13 +136,16 @@ BROKEN = [
     Case("swav_no_sinkhorn", "swav", "SwAV without Sinkhorn", CLUSTER, {"sinkhorn": False}),
     Case("msn_no_entropy", "msn", "MSN without the mean-entropy term", CLUSTER, {"entropy_weight": 0.0}),
     Case("temperature_high", "simclr", "temperature 20", "loss at chance", {"temperature": 20.0}),
-    Case("temperature_low", "simclr", "temperature 0.002", "divergence", {"temperature": 0.002}),
+    Case("temperature_low", "simclr", "temperature 0.002", COMPLETE, {"temperature": 0.002}),
     Case("wrong_pairs", "simclr", "the second view is of another image", "loss at chance", broken_by="wrong_pairs"),
     Case("detached", "simclr", "no gradient reaches the encoder", "loss at chance", broken_by="detached"),
-    Case("lr_high", "simclr", "learning rate 250 times too high", "divergence", training={"lr": 1.0}),
+    Case("lr_high", "vicreg", "learning rate 250 times too high", "divergence", training={"lr": 1.0}),
+    Case("batchnorm_leak", "moco_v2", "BatchNorm over 4 images, keys not shuffled", "shortcut",
+         {"groups": 32, "shuffle": False}, steps=150),
+    Case("raw_queue", "moco_v2", "a queue of keys that were not normalised", "divergence", broken_by="raw_queue"),
     Case("no_color_jitter", "simclr", "no colour jitter", "shortcut", policy=NO_COLOR, steps=120),
     Case("teacher_frozen", "byol", "teacher momentum 1", "teacher-student drift",
-         {"momentum": 1.0}),
+         {"momentum": 1.0}, steps=120),
 ]  # fmt: skip
 
 

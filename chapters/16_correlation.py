@@ -769,16 +769,58 @@ book.results_table(
 )
 
 # %% [markdown]
-# ### What the constraint did to the embeddings
+# ### How far did the constraint get?
 #
-# Below, the correlation matrices of the first 48 dimensions of $z$ on pictures the network has not trained on,
-# before and after. Beside them the spectrum: a dimension that repeats others adds no direction.
+# The hinge asks for deviation 1 in every dimension. Is it met? There is a tug-of-war, and you can compute who
+# wins. Let one dimension have deviation $\sigma$ in both views and let the views correlate by $\rho$. Its squared
+# distance is $2\sigma^2(1-\rho)$, so with the weights $\lambda$ (invariance) and $\mu$ (variance) it costs
+#
+# $$2\lambda\,\sigma^2 (1 - \rho) + \mu\,(1 - \sigma), \qquad\text{least at}\qquad \sigma^* = \min\Big(1,\ \frac{\mu}{4\lambda\,(1 - \rho)}\Big).$$
+#
+# With $\lambda = \mu$ a dimension reaches deviation 1 only once its views correlate by $\tfrac34$. One that the
+# views do not share at all rests at $\tfrac14$: never at zero, so no collapse, but small. The deviation of a
+# dimension of $z$ tells how much of it the views share. Check it on the dimensions of the live run (the sketch
+# leaves out the covariance term, which makes large deviations a little dearer).
 
 # %%
+
+
+@torch.no_grad()
+def two_embeddings(method, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    both = views.make_views(images, method.views(recipe.policy), torch.Generator().manual_seed(1))
+    method.train()  # BatchNorm with the statistics of the batch, as the loss sees it
+    where = next(method.parameters()).device
+    z = method.projector(method.encoder(torch.cat(both).to(where))).float().cpu()
+    method.eval()
+    return z.chunk(2)
+
+
+z1, z2 = two_embeddings(method, test.images[:1024])
+sigma = ((z1.var(dim=0) + z2.var(dim=0)) / 2).sqrt()
+shared = ((z1 - z1.mean(dim=0)) * (z2 - z2.mean(dim=0))).sum(dim=0) / 1023 / sigma.square()
+predicted = (method.variance_weight / (4 * method.invariance_weight * (1 - shared))).clamp(max=1)
 fig, axes = plots.new_figure(9.4, 3.0, 1, 3)
-for ax, (name, z) in zip(axes, {"untrained": before["z"], "after VICReg": after["z"]}.items()):
-    shown = ax.imshow(torch.corrcoef(z[:, :48].T), vmin=-1, vmax=1, cmap="RdBu_r")
-    ax.set(title=f"Correlations of z, {name}", xlabel="dimension", ylabel="dimension")
+axes[0].plot(predicted, sigma, ".", markersize=3, label="one dimension of z")
+axes[0].plot([0.2, 1], [0.2, 1], ":", color="black", label="as predicted")
+axes[0].set(
+    title=f"Views correlate by {shared.mean():.2f}, deviation {sigma.mean():.2f}",
+    xlabel="deviation, predicted from the correlation",
+    ylabel="deviation, measured",
+)
+axes[0].legend()
+
+
+def rms_correlation(z: torch.Tensor) -> float:
+    """Root mean squared correlation of two different dimensions; constant dimensions are left out."""
+    c = torch.corrcoef(z[:, z.std(dim=0) > 1e-6].T)
+    return off_diagonal(c).div(len(c) * (len(c) - 1)).sqrt().item()
+
+
+values = torch.corrcoef(after["z"][:, :48].T)
+shown = axes[1].imshow(values, vmin=-1, vmax=1, cmap="RdBu_r")
+axes[1].set(
+    title=f"Correlations of z, RMS {rms_correlation(after['z']):.2f}", xlabel="dimension", ylabel="dimension"
+)
 fig.colorbar(shown, ax=axes[1], label="correlation")
 for (name, z), dash in zip({"untrained": before["z"], "after VICReg": after["z"]}.items(), ("--", "-")):
     values = diagnostics.singular_values(z)
@@ -792,8 +834,14 @@ axes[2].set(
 axes[2].legend()
 plots.show(
     fig,
-    alt="Two heat maps of correlations between embedding dimensions: strongly red and blue before training, "
-    "pale off the diagonal after. Right: the singular values of z fall more slowly after training.",
+    alt="Left: measured against predicted deviations of the embedding dimensions, close to the diagonal. Middle: "
+    "heat map of the correlations between 48 dimensions. Right: the singular values of z before and after "
+    "training, which fall more slowly after.",
+)
+print(
+    f"RMS correlation of two dimensions: untrained {rms_correlation(before['z']):.2f}, "
+    f"after {rms_correlation(after['z']):.2f}; RankMe of z: {diagnostics.rank_me(before['z']):.0f}, "
+    f"then {diagnostics.rank_me(after['z']):.0f}"
 )
 
 # %% [markdown]
@@ -863,11 +911,9 @@ broken = {
 
 def shape_of(z: torch.Tensor) -> dict:
     """Mean deviation, root mean squared correlation between dimensions, RankMe of the centred z, verdict."""
-    spread = z.std(dim=0)
-    c = torch.corrcoef(z[:, spread > 1e-6].T)
     return {
-        "std": spread.mean().item(),
-        "correlation": off_diagonal(c).div(len(c) * (len(c) - 1)).sqrt().item(),
+        "std": z.std(dim=0).mean().item(),
+        "correlation": rms_correlation(z),
         "rank": diagnostics.rank_me(z - z.mean(dim=0)),
         "verdict": diagnostics.diagnose(z).verdict,
     }
@@ -1245,10 +1291,11 @@ def verdict(holds: bool, partly: bool = False) -> str:
 
 
 def gap(better: str, worse: str, key: str = "probe") -> tuple[float, float]:
-    """Mean difference over the seeds that both have, and its standard error."""
-    pairs = torch.tensor([of(better, key), of(worse, key)], dtype=torch.float64)
-    difference = pairs[0] - pairs[1]
-    return difference.mean().item(), (difference.std() / math.sqrt(len(difference))).item()
+    """Mean difference over the seeds that both have, and its standard error (none with one seed: nan)."""
+    by_seed = [{row["seed"]: row[key] for row in sweep if row["arm"] == arm} for arm in (better, worse)]
+    common = sorted(by_seed[0].keys() & by_seed[1].keys())
+    difference = torch.tensor([by_seed[0][seed] - by_seed[1][seed] for seed in common], dtype=torch.float64)
+    return difference.mean().item(), (difference.std() / math.sqrt(len(common))).item()
 
 
 def clearly(better: str, worse: str, key: str = "probe") -> bool:

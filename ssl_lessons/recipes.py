@@ -107,10 +107,13 @@ _VIT = {"encoder": "vit", "encoder_options": {}, "lr": 2e-3, "weight_decay": 0.0
 QUICK: dict[str, dict] = {
     "instdisc": _SGD,
     "pirl": _SGD,
+    "moco_v3": _SGD,
     "byol": _SGD | {"lr": 0.2},
     "simsiam": _SGD | {"lr": 0.2},
     "msf": _SGD | {"lr": 0.2},
     "pcl": _SGD | {"lr": 0.1},
+    "swav": _SGD | {"lr": 0.2},
+    "msn": _SGD | {"lr": 0.1},
     "ibot": _VIT,
     "mae": _VIT | {"lr": 3e-3},
     "simmim": _VIT,

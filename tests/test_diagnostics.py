@@ -334,7 +334,7 @@ BAD_HISTORIES = {
     "no cluster": (ramp(5.5, 5.5), {"usage": 1.0, "information": 1e-4}, "cluster collapse"),
     "teacher never moves": (
         ramp(3, 1),
-        {"teacher_distance": lambda t: 1.2 * t**0.5},
+        {"teacher_distance": lambda t: 0.13 * t**0.5},
         "teacher-student drift",
     ),
     "loss at log(2N-1)": (ramp(NT_XENT + 0.03, NT_XENT), FLAT, "loss at chance"),

@@ -76,7 +76,7 @@ def loop_dino(student, teacher, center, ts, tt):
 
 
 def loop_ibot(student, teacher, mask, center, ts, tt):
-    """Zhou et al. 2022, eq. 2, divided by the number of masked patches."""
+    """Zhou et al. 2022, L_MIM, divided by the number of masked patches."""
     total = count = 0
     for n in range(len(mask)):
         for i in range(mask.shape[1]):
@@ -88,7 +88,7 @@ def loop_ibot(student, teacher, mask, center, ts, tt):
 
 
 def loop_koleo(z):
-    """Sablayrolles et al. 2019, section 3.3."""
+    """Sablayrolles et al. 2019."""
     z = [unit(row) for row in z.tolist()]
     total = 0.0
     for i, a in enumerate(z):

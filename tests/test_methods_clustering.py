@@ -148,10 +148,10 @@ def test_swav_is_the_swapped_prediction_of_its_scores():
     views = batch(method)
     weight = F.normalize(method.prototypes.weight, dim=1)
     scores = [F.normalize(method.projector(method.encoder(v)), dim=1) @ weight.T for v in views]
-    assert torch.allclose(method(views), losses.swav(scores), atol=1e-5)
+    assert torch.allclose(method(views), losses.swav(scores, method.temperature, method.epsilon), atol=1e-5)
     plain = SwAV(small(), prototypes=8, out_dim=12, sinkhorn=False).eval()
     plain.load_state_dict(method.state_dict())
-    assert torch.allclose(plain(views), losses.swav(scores, iterations=0), atol=1e-5)
+    assert torch.allclose(plain(views), losses.swav(scores, plain.temperature, plain.epsilon, 0), atol=1e-5)
 
 
 def test_swav_multi_crop():
@@ -161,7 +161,7 @@ def test_swav_multi_crop():
     assert policies[-1].crop_scale[1] < policies[0].crop_scale[1]
     views = batch(method)
     scores = [method.scores(method.embed(v)) for v in views]
-    assert torch.allclose(method(views), losses.swav(scores), atol=1e-5)
+    assert torch.allclose(method(views), losses.swav(scores, method.temperature, method.epsilon), atol=1e-5)
     with pytest.raises(InputError, match="5 views"):
         method(views[:2])
 

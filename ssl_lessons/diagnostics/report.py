@@ -48,7 +48,8 @@ FEW_STEPS = 50  # before that many steps nothing is said about the loss
 AT_CHANCE = 0.02  # distance of the loss from chance, as a share of chance, that counts as "at chance"
 FLAT = 0.05  # gain in kNN accuracy since the first measurement that counts as none
 SOLVED = 0.2  # share of the chance loss below which the task counts as solved
-BEHIND = 0.5  # teacher distance that counts as large
+SLOW = 100  # steps before which a teacher may lag behind: the time constant of a momentum of 0.99
+NOT_CAUGHT_UP, GROWN = 0.97, 1.25  # teacher distance over its maximum so far, and over its first value
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def diagnose(
     """
     if embeddings is None and not history:
         raise InputError("diagnose needs embeddings [images, dimensions], a training history, or both.")
-    evidence, words = {}, None
+    evidence: dict[str, float] = {}
     trace = _Trace(history or ())
     if embeddings is not None:
         z = _matrix(embeddings, finite=False)
@@ -206,7 +207,12 @@ def diagnose(
             "information": assignment_information(assignments),
             "clusters": float(assignments.shape[1]),
         }
-    evidence |= trace.evidence(evidence)
+    return _judge(evidence, trace)
+
+
+def _judge(evidence: dict[str, float], trace: "_Trace") -> CollapseReport:
+    """The verdict on what was measured: the first finding that holds."""
+    evidence = evidence | trace.evidence(evidence)
     for verdict, finding in _FINDINGS.items():
         if 0 < evidence.get("steps", 0) < YOUNG and verdict != "not finite":
             words = f"Too early to tell after {evidence['steps']:.0f} steps."
@@ -307,11 +313,11 @@ def _divergence(e: Mapping, trace: _Trace) -> str | None:
             return f"The {what} grew from a mean length of {min(values):.3g} to {values[-1]:.3g}."
     if e.get("steps", 0) < FEW_STEPS or "loss" not in e:
         return None
-    first, lowest, last = e["loss_first"], e["loss_lowest"], e["loss"]
+    first, lowest, last = trace.losses[0], e["loss_lowest"], e["loss"]
     # Losses of bootstrapping and queue methods may rise for good reasons, but not to twice where they began.
     above = last > first + max(abs(first), first - lowest)
     if above and last > 1.2 * e.get("chance_loss", -math.inf):
-        return f"The loss rose from {first:.3g} at the start (lowest {lowest:.3g}) to {last:.3g}."
+        return f"The loss rose from {first:.3g} at the start to {last:.3g} (lowest {lowest:.3g})."
     return None
 
 
@@ -351,11 +357,15 @@ def _dimensional_collapse(e: Mapping, trace: _Trace) -> str | None:
 
 
 def _drift(e: Mapping, trace: _Trace) -> str | None:
-    values = trace.series("teacher_distance")
-    if len(values) >= 4 and values[-1] > BEHIND and values[-1] > 0.95 * max(values):
+    # The size of the distance says little (most of a network's length never moves); its course does: behind a
+    # learning rate that decays, an average catches up.
+    values = trace.series("teacher_distance", after=YOUNG - 1)
+    if e.get("steps", 0) < SLOW or len(values) < 5:
+        return None
+    if values[-1] > NOT_CAUGHT_UP * max(values) and values[-1] > GROWN * values[0]:
         return (
-            f"The teacher lags ever further behind: its parameters are {values[-1]:.0%} of the student's length away "
-            f"({values[0]:.0%} at the first measurement)."
+            f"The teacher has not come closer to the student at any time: its parameters are {values[-1]:.1%} of the "
+            f"student's length away, and were {values[0]:.1%} away at first."
         )
     return None
 

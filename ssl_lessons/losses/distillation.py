@@ -105,7 +105,7 @@ def ibot_loss(
 
         loss = mean over masked patches of -sum_k P_t[k] log P_s[k],  P_t and P_s as in `dino_loss`
 
-    iBOT (Zhou et al. 2022, eq. 2, whose sum over the masked patches is a mean here). Patches that are not
+    iBOT (Zhou et al. 2022, L_MIM, whose sum over the masked patches is a mean here). Patches that are not
     masked do not count.
 
     student, teacher: logits [N, T, K] of the T patches of the same views, the student's computed from the
@@ -130,7 +130,7 @@ def ibot_loss(
 
 
 def koleo_loss(z: Tensor) -> Tensor:
-    """KoLeo: minus the mean log distance to the nearest other row (Sablayrolles et al. 2019, section 3.3).
+    """KoLeo: minus the mean log distance to the nearest other row (Sablayrolles et al. 2019).
 
         loss = -mean_i log min_{j != i} |z_i - z_j|,  unit-length z
 
@@ -154,8 +154,7 @@ def msf_loss(query: Tensor, target: Tensor, queue: Tensor, k: int = 5) -> Tensor
         loss = mean_i mean_{z in the k candidates nearest to t_i} (2 - 2 q_i.z),  unit-length vectors
 
     The candidates are the targets of the batch and the queue, so the target is its own first neighbour, and
-    k = 1 is `byol_loss` (MSF, Koohpayegani et al. 2021, section 3, where the batch enters the memory bank
-    before the search).
+    k = 1 is `byol_loss` (MSF, Koohpayegani et al. 2021, whose batch enters the memory bank before the search).
 
     query: [N, D], the student's predictions; target: [N, D], the teacher's embeddings of the other view;
     queue: [M, D], earlier targets (M may be 0). Returns a scalar from 0 to 4. Precision as in
@@ -180,7 +179,7 @@ def isd_loss(query: Tensor, target: Tensor, anchors: Tensor, temperature: float 
 
         loss = mean_i KL(P_i || Q_i),  P_i = softmax_j(t_i.a_j / temperature),  Q_i = softmax_j(q_i.a_j / temperature)
 
-    ISD (Tejankar et al. 2021, section 3). A contrastive loss with soft instead of one-hot answers.
+    ISD (Tejankar et al. 2021). A contrastive loss with soft instead of one-hot answers.
 
     query: [N, D], the student's; target: [N, D], the teacher's embeddings of the other view; anchors: [M, D],
     the teacher's embeddings of other images, M >= 2. Returns a scalar in nats, 0 where both agree. Precision

@@ -15,9 +15,9 @@ class BarlowTwins(Method):
     """The cross-correlation matrix of two views should be the identity: its diagonal makes the views agree,
     the rest keeps the dimensions from repeating each other.
 
-    lambd: weight of the off-diagonal terms (paper: 5e-3 at 8192 dimensions; their sum grows with the square of out_dim).  hidden_dim, out_dim, layers: the
-    projector (paper: 8192, 8192, 3).  scale: factor on the loss, which is a sum over dimensions; SGD feels it, Adam
-    does not (the authors' LARS makes its steps independent of it, too).
+    lambd: weight of the off-diagonal terms (paper: 5e-3 at 8192 dimensions; their number grows with the square of
+    out_dim).  hidden_dim, out_dim, layers: the projector (paper: 8192, 8192, 3).  scale: factor on the loss, which is
+    a sum over dimensions; SGD feels it, Adam and LARS do not.
     """
 
     def __init__(

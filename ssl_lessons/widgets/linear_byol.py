@@ -2,7 +2,7 @@
 
 Data with unit covariance, views that add noise of variance `noise` per direction, student W, predictor P, teacher
 W_a.  When P and F = W W^T share their eigenvectors, every direction evolves by itself (Tian et al. 2021,
-https://arxiv.org/abs/2102.06810, section 4): s its eigenvalue of F, p the predictor's, tau the teacher's share of it,
+https://arxiv.org/abs/2102.06810): s its eigenvalue of F, p the predictor's, tau the teacher's share of it,
 
     dp/dt   = speed s (tau - (1 + noise) p) - decay p
     ds/dt   = 2 p s (tau - (1 + noise) p) - 2 decay s

@@ -29,13 +29,15 @@ class Film(NamedTuple):
 class Comparison(NamedTuple):
     """Queries of one moment against keys made `age` steps before.
 
-    own: cosine with the key of the same image [n].  others: with all other keys [n (n - 1)].  found: share of the
-    queries whose nearest key is their own.
+    own: cosine with the key of the same image [n].  others: with all other keys [n (n - 1)].  wins: how often the own
+    key is closer than another one, from 0 to 1 (0.5: no better than a guess).  steady: mean cosine of an old key with
+    the key that the same encoder makes of the same view now.
     """
 
     own: Tensor
     others: Tensor
-    found: float
+    wins: float
+    steady: float
 
 
 def compare(film: Film, momentum: float, age: int, moment: str = "middle") -> Comparison:
@@ -53,12 +55,12 @@ def compare(film: Film, momentum: float, age: int, moment: str = "middle") -> Co
     then = now - age // film.every
     if age < 0 or then < 0:
         raise InputError(f"The age must be between 0 and {now * film.every} steps here, not {age}.")
-    q, k = (normalize(z.double(), dim=1) for z in (film.queries[now], film.keys[momentum][then]))
-    cosine = q @ k.T
-    own = torch.eye(len(q), dtype=torch.bool)
-    return Comparison(
-        cosine[own], cosine[~own], float(cosine.argmax(dim=1).eq(torch.arange(len(q))).double().mean())
-    )
+    keys = film.keys[momentum]
+    q, old, new = (normalize(z.double(), dim=1) for z in (film.queries[now], keys[then], keys[now]))
+    cosine = q @ old.T
+    itself = torch.eye(len(q), dtype=torch.bool)
+    wins = (cosine < cosine[itself][:, None])[~itself].double().mean()
+    return Comparison(cosine[itself], cosine[~itself], float(wins), float((old * new).sum(dim=1).mean()))
 
 
 def controls(film: Film, age: int = 32, momentum: float | None = None) -> dict[str, Slider | Choice]:
@@ -73,15 +75,12 @@ def controls(film: Film, age: int = 32, momentum: float | None = None) -> dict[s
 
 
 def render_keys(age: int, momentum: float, moment: str, film: Film) -> Figure:
-    """Left: cosines of queries with old keys, own and other.  Right: how often the own key is nearest, by age."""
+    """Left: cosines of queries with old keys, own and other.  Right: how often the own key is closer, by age."""
     seen = compare(film, momentum, age, moment)
-    fig, (left, right) = plots.new_figure(8.0, 2.9, 1, 2)
-    bins = torch.linspace(-1, 1, 41).numpy()
-    for values, color, name in (
-        (seen.others, plots.COLORS[0], "other images"),
-        (seen.own, plots.COLORS[1], "same image"),
-    ):
-        left.hist(values.numpy(), bins=bins, density=True, color=color, alpha=0.6, label=name)
+    fig, (left, right) = plots.new_figure(6.6, 2.6, 1, 2)
+    groups = ((seen.others, plots.COLORS[0], "other images"), (seen.own, plots.COLORS[1], "same image"))
+    for values, color, name in groups:
+        left.hist(values.numpy(), bins=40, range=(-1, 1), density=True, color=color, alpha=0.6, label=name)
     left.set(
         title=f"Keys {age} steps old, momentum {momentum:g}",
         xlabel="cosine of query and key",
@@ -89,14 +88,13 @@ def render_keys(age: int, momentum: float, moment: str, film: Film) -> Figure:
     )
     left.legend(loc="upper left")
     ages = range(0, controls(film)["age"].high + 1, 2 * film.every)
-    for (m, style), color in zip(
-        zip(sorted(film.keys), ("-", "--", "-.", ":", "-"), strict=False), plots.COLORS, strict=False
-    ):
-        shares = [100 * compare(film, m, a, moment).found for a in ages]
-        right.plot(ages, shares, style, color=color, linewidth=2.4 if m == momentum else 1.0, label=f"{m:g}")
-    right.plot([age], [100 * seen.found], "o", color="black", zorder=4)
-    right.set(title=f"Own key found: {seen.found:.0%} ({moment})", xlabel="age of the keys (steps)",
-              ylabel="own key is the nearest (%)", ylim=(0, 102))  # fmt: skip
+    for i, m in enumerate(sorted(film.keys)):
+        wins = [100 * compare(film, m, a, moment).wins for a in ages]
+        style, width = ("-", "--", "-.", ":")[i % 4], 2.6 if m == momentum else 1.0
+        right.plot(ages, wins, style, color=plots.COLORS[i % 7], linewidth=width, label=f"{m:g}")
+    right.plot([age], [100 * seen.wins], "o", color="black", zorder=4)
+    right.set(title=f"The own key is closer: {seen.wins:.0%} ({moment})", xlabel="age of the keys (steps)",
+              ylabel="closer than another key (%)", ylim=(45, 102))  # fmt: skip
     right.legend(title="momentum", ncols=2)
     return fig
 
@@ -107,5 +105,5 @@ def describe_keys(age: int, momentum: float, moment: str, film: Film) -> str:
     return (
         f"Keys {age} steps old from a key encoder with momentum {momentum:g}, {moment} in the training: mean cosine "
         f"{float(seen.own.mean()):.2f} with the same image and {float(seen.others.mean()):.2f} with others; the own "
-        f"key is the nearest for {100 * seen.found:.0f} percent of the queries."
+        f"key is closer than another one in {100 * seen.wins:.0f} percent of the comparisons."
     )
