@@ -183,7 +183,7 @@ def dino_arm(name: str, seed: int) -> dict:
     } | quality(method.encoder, train, test)  # fmt: skip
 
 
-DINO_TRAINING = {"lr": 0.05}
+DINO_TRAINING = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-4}
 
 
 # ---- relatives with labels ----------------------------------------------------------------------------------

@@ -351,7 +351,7 @@ print("ACE = CCA on one-hot codes:", abs(maximal - by_cca) < 1e-6)
 # Bins do not scale: twenty bins per variable, eight variables, $20^8$ cells. Let two networks compute the
 # features, $h_1 = f_1(x; \theta_1)$ and $h_2 = f_2(y; \theta_2)$, and train them to maximise what CCA would find
 # in their outputs ([Andrew et al., 2013](https://proceedings.mlr.press/v28/andrew13.html), after a first neural
-# version by [Hsieh, 2000](https://doi.org/10.1016/S0893-6080(00)00067-8)):
+# version by [Hsieh, 2000](https://doi.org/10.1016/S0893-6080%2800%2900067-8)):
 #
 # $$L_\text{DCCA} = -\sum_{i=1}^{k} \sigma_i\Big( (C_1 + r I)^{-1/2}\, C_{12}\, (C_2 + r I)^{-1/2} \Big),$$
 #
@@ -1391,7 +1391,7 @@ book.claim(
 # everything here is his question. [Breiman and Friedman (1985)](https://doi.org/10.1080/01621459.1985.10478157)
 # found the best functions of one variable each, [Makur et al.
 # (2015)](https://doi.org/10.1109/ALLERTON.2015.7447113) many functions of many, [Hsieh
-# (2000)](https://doi.org/10.1016/S0893-6080(00)00067-8) and [Andrew et al.
+# (2000)](https://doi.org/10.1016/S0893-6080%2800%2900067-8) and [Andrew et al.
 # (2013)](https://proceedings.mlr.press/v28/andrew13.html) brought networks, [Wang et al.
 # (2015)](https://proceedings.mlr.press/v37/wangb15.html) set them beside autoencoders. In 2021 three groups
 # arrived at views of one image almost at once: [W-MSE](https://arxiv.org/abs/2007.06346) by whitening, [Barlow

@@ -278,7 +278,7 @@ def lidar(z: Tensor, delta: float = 1e-4) -> float:
 def toy_views(signal: int, wobble: int, dimensions: int = 40, n: int = 300, q: int = 10) -> Tensor:
     """Pictures differ along `signal` directions, views of one picture along `wobble` others: [n, q, D]"""
     g = torch.Generator().manual_seed(1)
-    z = 0.03 * torch.randn(n, q, dimensions, generator=g)
+    z = 0.01 * torch.randn(n, q, dimensions, generator=g)
     z[:, :, :signal] += torch.randn(n, 1, signal, generator=g)
     z[:, :, signal : signal + wobble] += torch.randn(n, q, wobble, generator=g)
     return z
@@ -349,7 +349,7 @@ def rotation_probe(features, images: Tensor) -> float:
 def tau(x: list[float], y: list[float]) -> float:
     x, y = torch.tensor(x), torch.tensor(y)
     agree = (x[:, None] - x).sign() * (y[:, None] - y).sign()  # [n, n]: +1, -1, 0
-    return float(agree.sum() / (len(x) * (len(x) - 1)))
+    return float(agree.sum()) / (len(x) * (len(x) - 1))
 
 
 g = torch.Generator().manual_seed(2)

@@ -311,7 +311,7 @@ def _divergence(e: Mapping, trace: _Trace) -> str | None:
         if len(values) > 1 and values[-1] > EXPLODED * max(min(values), 1e-12):
             what = "features" if name == "norm_h" else "embeddings"
             return f"The {what} grew from a mean length of {min(values):.3g} to {values[-1]:.3g}."
-    if e.get("steps", 0) < FEW_STEPS or "loss" not in e:
+    if "loss" not in e:
         return None
     first, lowest, last = trace.losses[0], e["loss_lowest"], e["loss"]
     # Losses of bootstrapping and queue methods may rise for good reasons, but not to twice where they began.

@@ -49,7 +49,7 @@ class DINO(Method):
         bottleneck: int = 64,
         momentum: float = 0.97,
         student_temperature: float = 0.1,
-        teacher_temperature: float = 0.04,
+        teacher_temperature: float = 0.02,
         centering: bool = True,
         center_momentum: float = 0.9,
         n_small: int = 0,

@@ -29,7 +29,7 @@ class IBOT(DINO):
         bottleneck: int = 64,
         momentum: float = 0.97,
         student_temperature: float = 0.1,
-        teacher_temperature: float = 0.04,
+        teacher_temperature: float = 0.02,
         centering: bool = True,
         center_momentum: float = 0.9,
         mask_ratio: float = 0.3,
