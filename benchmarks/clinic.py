@@ -2,7 +2,7 @@
 
     uv run python benchmarks/clinic.py                             # what is missing in the record, seeds 0, 1, 2
     uv run python benchmarks/clinic.py --cases swav_no_sinkhorn --seeds 0
-    uv run python benchmarks/clinic.py --table                     # only the confusion matrix of the record
+    uv run python benchmarks/clinic.py --judge                     # judge the record anew, without training
 
 Every run is short (the quick recipe, 60 to 200 steps).  The lines that `diagnose` draws were set on seed 0; seeds 1 and
 2 only confirm them.  A run that is in the record is not repeated unless it is named.
@@ -20,7 +20,8 @@ from _record import RESULTS, merge
 from torch.nn.functional import cross_entropy
 
 from ssl_lessons import data, evaluation
-from ssl_lessons.diagnostics import singular_values
+from ssl_lessons.diagnostics import VERDICTS, singular_values
+from ssl_lessons.diagnostics.report import judge
 from ssl_lessons.losses.common import unit_rows
 from ssl_lessons.methods import METHODS, Method
 from ssl_lessons.pretraining import Diverged, Monitor, pretrain
@@ -28,13 +29,18 @@ from ssl_lessons.recipes import get_recipe
 from ssl_lessons.views import normalize
 
 HEALTHY_STEPS, MEASUREMENTS = 60, 6
-IMAGES, BATCH = 4096, 128  # half of the families' protocol: what breaks, breaks in a few seconds
+IMAGES, BATCH = 4096, 64  # a fraction of the protocol of the families: what breaks, breaks in a few seconds
 KEY = ("case", "seed")
+MEASURED = (
+    "samples", "dimensions", "feature_std", "spread", "mean_norm", "effective_rank", "directions",
+    "directions_possible", "participation_ratio", "feature_correlation", "rank_me", "uniformity", "never_negative",
+)  # fmt: skip
 NUMBERS = (
     "loss", "chance_loss", "knn", "std", "rank", "spread_z", "rank_z", "norm_h", "norm_z", "usage", "information",
     "teacher_distance",
 )  # fmt: skip
 NO_COLOR = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0, "grayscale_p": 0.0}
+ADAM = {"optimizer": "adamw", "lr": 4e-3, "weight_decay": 1e-4}  # breaks the SGD methods sooner
 STRONG = {
     "crop_scale": (0.02, 0.1),
     "brightness": 1.0,
@@ -116,19 +122,22 @@ class Case:
 
 COMPLETE, CLUSTER, DIMENSIONAL = "complete collapse", "cluster collapse", "dimensional collapse"
 BROKEN = [
-    Case("simsiam_no_predictor", "simsiam", "SimSiam without predictor", DIMENSIONAL, {"predictor": False}),
-    Case("simsiam_no_stop_gradient", "simsiam", "SimSiam without stop-gradient", COMPLETE, {"stop_gradient": False}),
+    Case("simsiam_no_predictor", "simsiam", "SimSiam without predictor", DIMENSIONAL, {"predictor": False},
+         ADAM),
+    Case("simsiam_no_stop_gradient", "simsiam", "SimSiam without stop-gradient", COMPLETE, {"stop_gradient": False},
+         ADAM, steps=150),
     Case("byol_no_predictor_no_ema", "byol", "BYOL without predictor and moving average", COMPLETE,
          {"predictor": False, "momentum": 0.0, "rising": False}),
     Case("byol_no_predictor", "byol", "EMA teacher, but no predictor", COMPLETE,
          {"predictor": False, "momentum": 0.9, "rising": False}),
     Case("simclr_no_negatives", "simclr", "SimCLR without negatives (alignment only)", COMPLETE,
          broken_by="no_negatives"),
-    Case("vicreg_no_variance", "vicreg", "VICReg without the variance term", COMPLETE, {"variance_weight": 0.0}),
+    Case("vicreg_no_variance", "vicreg", "VICReg without the variance term", COMPLETE, {"variance_weight": 0.0},
+         steps=120),
     Case("vicreg_no_covariance", "vicreg", "VICReg without the covariance term", DIMENSIONAL,
          {"covariance_weight": 0.0}),
     Case("barlow_lambda_0", "barlow_twins", "Barlow Twins with lambda 0", DIMENSIONAL, {"lambd": 0.0}),
-    Case("strong_augmentation", "simclr", "extreme augmentation, linear projector", DIMENSIONAL, {"layers": 1},
+    Case("strong_augmentation", "simclr", "extreme augmentation, linear projector", "loss at chance", {"layers": 1},
          policy=STRONG),
     Case("dino_no_centering", "dino", "DINO without centring", CLUSTER, {"centering": False}),
     Case("dino_no_sharpening", "dino", "DINO without sharpening (teacher temperature 1)", CLUSTER,
@@ -141,7 +150,7 @@ BROKEN = [
     Case("detached", "simclr", "no gradient reaches the encoder", "loss at chance", broken_by="detached"),
     Case("lr_high", "vicreg", "learning rate 250 times too high", "divergence", training={"lr": 1.0}),
     Case("batchnorm_leak", "moco_v2", "BatchNorm over 4 images, keys not shuffled", "shortcut",
-         {"groups": 32, "shuffle": False}, steps=150),
+         {"groups": 16, "shuffle": False}, steps=150),
     Case("raw_queue", "moco_v2", "a queue of keys that were not normalised", "divergence", broken_by="raw_queue"),
     Case("no_color_jitter", "simclr", "no colour jitter", "shortcut", policy=NO_COLOR, steps=120),
     Case("teacher_frozen", "byol", "teacher momentum 1", "teacher-student drift",
@@ -161,7 +170,7 @@ def cases() -> dict[str, Case]:
 
 def images(seed: int):
     """Unlabeled images to train on, labelled ones for the monitor."""
-    return data.shapes("unlabeled", 32, IMAGES, seed), data.shapes("train", 32, 1000, seed)
+    return data.shapes("unlabeled", 32, IMAGES, seed), data.shapes("train", 32, 800, seed)
 
 
 def run(case: Case, seed: int, sets) -> tuple[dict, list[dict], Method]:
@@ -173,33 +182,56 @@ def run(case: Case, seed: int, sets) -> tuple[dict, list[dict], Method]:
     method = recipe.build(seed, n_images=len(chosen), n_classes=len(chosen.classes))
     if case.broken_by:
         BREAKS[case.broken_by](method)
-    alarms = []
-    monitor = Monitor(labelled[:500], labelled[500:1000], every=max(1, case.steps // MEASUREMENTS))
-    rows = []
+    seen = []
+    monitor = Monitor(labelled[:400], labelled[400:800], every=max(1, case.steps // MEASUREMENTS))
     clock = time.perf_counter()
     try:
         history = pretrain(
             method, chosen.images, method.views(recipe.policy), steps=case.steps, seed=seed, progress=False,
             labels=chosen.labels if method.needs_labels else None, monitor=monitor,
-            on_measure=rows.append, on_alarm=alarms.append, **recipe.training() | {"batch_size": BATCH} | case.training,
+            on_measure=lambda rows: seen.append((list(rows), monitor.report.evidence)),
+            **recipe.training() | {"batch_size": BATCH} | case.training,
         )  # fmt: skip
+        stopped = False
     except Diverged:
-        history = rows[-1] if rows else []
-    verdict = monitor.report.verdict
-    last = history[-1] if history else {}
+        history, stopped = seen[-1][0], True
     measured = [r for r in history if "knn" in r]
     row = {
         "case": case.name, "kind": "broken" if case.expected != "healthy" else "healthy", "method": case.method,
-        "what": case.what, "seed": seed, "steps": len(history), "expected": case.expected, "verdict": verdict,
-        "alarms": [report.verdict for report in alarms],
-        "alarm_step": next((r["step"] for r in measured if r["verdict"] == verdict), None),
-        "loss_first": history[0]["loss"] if history else None, "knn_first": measured[0]["knn"] if measured else None,
+        "what": case.what, "seed": seed, "steps": len(history), "expected": case.expected,
+        "stopped": stopped,  # by `pretrain` itself, because something became NaN
         "seconds": round(time.perf_counter() - clock, 1),
-    } | {name: last.get(name) for name in NUMBERS}  # fmt: skip
-    for name in ("effective_rank", "feature_correlation", "directions_possible"):
-        row[name] = monitor.report.evidence.get(name)
-    row["spectrum_h"], row["spectrum_z"] = spectra(method, labelled.images[:500])
-    return row, history, method
+        # All that `judge` needs, so that new lines in `diagnose` need no new training.
+        "losses": [short(r["loss"]) for r in history],
+        "charts": [chart(r, found) for r, (_, found) in zip(measured, seen, strict=True)],
+    }  # fmt: skip
+    row["spectrum_h"], row["spectrum_z"] = spectra(method, labelled.images[:400])
+    return row | verdicts(row), history, method
+
+
+def short(value):
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def chart(row: dict, evidence: dict) -> dict:
+    """One measurement: the entries of the monitor, and what `diagnose` measured on the embeddings."""
+    entries = {name: short(row[name]) for name in ("step", *NUMBERS[1:]) if name in row}
+    return entries | {"z": {name: short(evidence[name]) for name in MEASURED if name in evidence}}
+
+
+def verdicts(row: dict) -> dict:
+    """The judgement of a recorded run, now and at each measurement on the way."""
+    history = [{"step": i + 1, "loss": loss} for i, loss in enumerate(row["losses"])]
+    course = []
+    for found in row["charts"]:
+        history[found["step"] - 1] |= {k: v for k, v in found.items() if k != "z"}
+        course.append(judge(found["z"], history[: found["step"]]).verdict)
+    last = {name: row["charts"][-1].get(name) for name in NUMBERS} | {"loss": row["losses"][-1]}
+    numbers = {
+        "knn_first": row["charts"][0]["knn"],
+        "effective_rank": row["charts"][-1]["z"]["effective_rank"],
+    }
+    return last | numbers | {"course": course, "verdict": "divergence" if row["stopped"] else course[-1]}
 
 
 @torch.no_grad()
@@ -218,8 +250,6 @@ def spectra(method, images, keep: int = 64) -> list[list[float]]:
 
 def table(rows: list[dict]) -> str:
     """The confusion matrix: expected name against the verdict, and the runs that got another name."""
-    from ssl_lessons.diagnostics import VERDICTS
-
     names = [v for v in VERDICTS if any(v in (r["expected"], r["verdict"]) for r in rows)]
     count = Counter((r["expected"], r["verdict"]) for r in rows)
     width = max(map(len, names))
@@ -262,9 +292,14 @@ if __name__ == "__main__":
     parser.add_argument("--cases", nargs="*", default=[], help="run these, recorded or not")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--seconds", type=float, default=1e9, help="start no further run after that many")
-    parser.add_argument("--table", action="store_true", help="print the confusion matrix of the record")
+    parser.add_argument("--judge", action="store_true", help="judge the record anew, without training")
     given = parser.parse_args()
-    if given.table:
-        print(table(recorded()))
+    if given.judge:
+        expected = {case.name: case.expected for case in BROKEN}
+        rows = [
+            row | {"expected": expected.get(row["case"], "healthy")} | verdicts(row) for row in recorded()
+        ]
+        merge("clinic", rows, KEY)
+        print(table(rows))
     else:
         main(given.cases, given.seeds, given.seconds)

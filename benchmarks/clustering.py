@@ -140,7 +140,7 @@ def divide_and_contrast(images, seed: int, parts: int = 4):
 
 
 def msn(images, seed: int, **options):
-    return fit(build(MSN, seed, **options), images, STEPS, seed, **SGD)
+    return fit(build(MSN, seed, **options), images, STEPS, seed, **SGD | {"lr": 0.2})
 
 
 SGD = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4}

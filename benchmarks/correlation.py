@@ -60,6 +60,14 @@ def build(arm: str, seed: int):
 
 
 @torch.no_grad()
+def settle(method, images) -> None:
+    """Passes in training mode: BatchNorm's running statistics, 0 and 1 in a fresh network, catch up."""
+    method.train()
+    for batch in images[:8192].split(256):
+        method.embed(normalize(batch))
+
+
+@torch.no_grad()
 def shape_of(method, images) -> dict:
     """How embeddings z and features h of different images spread, correlate and depend."""
     method.eval()
@@ -95,6 +103,8 @@ def run(arm: str, seed: int) -> dict:
         "knn": knn_accuracy(h, labelled.labels, h_test, test.labels),
         "rank_h": float(rank_me(h)),
     }
+    if not row["steps"]:
+        settle(method, sets[0].images)
     return row | shape_of(method, test.images)
 
 

@@ -236,7 +236,7 @@ def knowledge_distillation(seed: int) -> dict:
 
         return fit(model, loss_of, steps)
 
-    teacher = learn(classifier(24, 256), lambda out, x, y: F.cross_entropy(out, y), 600)
+    teacher = learn(classifier(24, 256), lambda out, x, y: F.cross_entropy(out, y), 400)
     row = {"teacher": accuracy(teacher, test.images, test.labels)}
     small = classifier(4, 32)
 
@@ -255,7 +255,7 @@ def knowledge_distillation(seed: int) -> dict:
     ):
         student = learn(copy.deepcopy(small), target, 300)
         row[name] = accuracy(student, test.images, test.labels)
-    again = learn(classifier(24, 256), soft(1.0), 600)  # born again: same size
+    again = learn(classifier(24, 256), soft(1.0), 400)  # born again: same size
     return row | {"born_again": accuracy(again, test.images, test.labels)}
 
 
@@ -293,7 +293,7 @@ def mean_teacher(seed: int) -> dict:
                 for s, t in zip(student.buffers(), teacher.buffers(), strict=True):
                     t.copy_(s)
 
-        fit(student, loss_of, 400, after=after)
+        fit(student, loss_of, 300, after=after)
         row[name] = accuracy(student, test.images, test.labels)
         row[f"{name}_ema"] = accuracy(teacher.eval(), test.images, test.labels)
     return row
@@ -353,7 +353,7 @@ def attention(seed: int) -> dict:
         method,
         unlabeled.images,
         (policy, policy),
-        steps=250,
+        steps=200,
         batch_size=64,
         lr=1e-3,
         seed=seed,

@@ -47,6 +47,7 @@ device = book.setup("00")
 import torch
 
 from ssl_lessons import data, encoders, evaluation, exercises, plots, recipes, views, widgets
+from ssl_lessons.exercises import ch00
 from ssl_lessons.methods import Supervised
 from ssl_lessons.pretraining import default_monitor, pretrain
 
@@ -443,7 +444,7 @@ def cosine_similarity(a, b):
     return exercises.NOT_ATTEMPTED
 
 
-exercises.check_cosine_similarity(cosine_similarity)
+ch00.check_cosine_similarity(cosine_similarity)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -470,7 +471,7 @@ def knn_predict(train_x, train_y, test_x, k):
     return exercises.NOT_ATTEMPTED
 
 
-exercises.check_knn_predict(knn_predict)
+ch00.check_knn_predict(knn_predict)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -499,7 +500,7 @@ def draw_labels(labels, per_class, generator):
     return exercises.NOT_ATTEMPTED
 
 
-exercises.check_label_subset(draw_labels)
+ch00.check_label_subset(draw_labels)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -527,7 +528,7 @@ def factor_score(target, prediction):
     return exercises.NOT_ATTEMPTED
 
 
-exercises.check_factor_score(factor_score)
+ch00.check_factor_score(factor_score)
 
 # %% [markdown]
 # <details><summary>Solution</summary>

@@ -50,6 +50,7 @@ import torch.nn.functional as F
 
 from ssl_lessons import data, evaluation, exercises, losses, plots, recipes, views, widgets
 from ssl_lessons.diagnostics import feature_std
+from ssl_lessons.exercises import ch13
 from ssl_lessons.methods import Method
 from ssl_lessons.pretraining import Monitor, pretrain
 
@@ -1156,7 +1157,7 @@ def mi_bound(loss: float, candidates: int) -> float:
     return exercises.NOT_ATTEMPTED
 
 
-exercises.check_mi_bound(mi_bound)
+ch13.check_mi_bound(mi_bound)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -1185,7 +1186,7 @@ def my_info_nce(query: torch.Tensor, positive: torch.Tensor, temperature: float)
     return exercises.NOT_ATTEMPTED
 
 
-exercises.check_info_nce(my_info_nce)
+ch13.check_info_nce(my_info_nce)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -1214,7 +1215,7 @@ def negative_weights(similarities: torch.Tensor, temperature: float) -> torch.Te
     return exercises.NOT_ATTEMPTED
 
 
-exercises.check_negative_weights(negative_weights)
+ch13.check_negative_weights(negative_weights)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -1242,7 +1243,7 @@ def stable_cross_entropy(logits: torch.Tensor, target: torch.Tensor) -> torch.Te
     return exercises.NOT_ATTEMPTED
 
 
-exercises.check_stable_cross_entropy(stable_cross_entropy)
+ch13.check_stable_cross_entropy(stable_cross_entropy)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -1272,7 +1273,7 @@ def my_nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> torch.
     return exercises.NOT_ATTEMPTED
 
 
-exercises.check_nt_xent(my_nt_xent)
+ch13.check_nt_xent(my_nt_xent)
 
 # %% [markdown]
 # <details><summary>Solution</summary>

@@ -331,31 +331,33 @@ plots.table(
 # - a key waits at most $K/N$ steps in the queue. In that time the key encoder must not change much, or old and new
 #   keys speak different languages: $\;K/N \lesssim 1/(1-m)$;
 # - the key encoder is about $1/(1-m)$ steps behind. If that is a large part of the training, of $T$ steps, queries are
-#   compared with the answers of a beginner: $\;1/(1-m) \ll T$.
+#   compared with the answers of a beginner: $\;1/(1-m) \lesssim T$, the smaller the better.
 #
-# $$\boxed{\;K/N\;\lesssim\;\frac{1}{1-m}\;\ll\;T\;}$$
+# $$\boxed{\;K/N\;\lesssim\;\frac{1}{1-m}\;\lesssim\;T\;}$$
 #
-# That inequality is all there is to choosing $m$. Put in the paper's numbers, and ours:
+# That is an argument, not a theorem, and it leaves a wide range. Put in the paper's numbers, and ours:
 
 # %%
 # NBVAL_CHECK_OUTPUT
 STEPS = 300
+
+
+def fits(m: float, wait: int, steps: int) -> str:
+    lag = 1 / (1 - m)
+    if lag < wait / 2:
+        return "too fast for the queue"
+    return "too slow for the run" if lag > steps else "fits"
+
+
 settings = {
-    "MoCo on ImageNet (200 epochs)": (65536 // 256, 200 * 1_281_167 // 256),
+    "ImageNet, 200 epochs": (65536 // 256, 200 * 1_281_167 // 256),
     "this chapter": (QUEUE // N, STEPS),
 }
 for name, (wait, steps) in settings.items():
     print(f"{name}: a key waits up to {wait} steps, training lasts {steps:,}")
     for m in (0.9, 0.99, 0.999, 0.9999):
-        lag = 1 / (1 - m)
-        fits = (
-            "too fast for the queue"
-            if lag < wait / 2
-            else "too slow for the run"
-            if lag > steps / 3
-            else "fits"
-        )
-        print(f"    m = {m}: half-life {math.log(2) / -math.log(m):7.1f} steps, 1/(1-m) = {lag:6.0f}: {fits}")
+        half = math.log(2) / -math.log(m)
+        print(f"    m = {m}: half-life {half:.1f}, 1/(1-m) = {1 / (1 - m):.0f}: {fits(m, wait, steps)}")
 
 # %% [markdown]
 # > **Predict.** The paper found 0.999 better than 0.99, better than 0.9, and no learning at all with $m = 0$ (its
@@ -477,9 +479,8 @@ class Camera:
         self.count += 1
 
     def film(self) -> staleness.Film:
-        return staleness.Film(
-            self.every, torch.stack(self.queries), {m: torch.stack(k) for m, k in self.keys.items()}
-        )
+        keys = {m: torch.stack(taken) for m, taken in self.keys.items()}
+        return staleness.Film(self.every, torch.stack(self.queries), keys)
 
 
 moco = moco_recipe.build(seed=0, n_images=IMAGES)
@@ -513,12 +514,11 @@ def features(encoder, images: torch.Tensor) -> torch.Tensor:
     return evaluation.extract_features(encoder, images)
 
 
-def probe(encoder, per_class: int = 10, draws: int = 5) -> float:
-    """Mean accuracy of linear probes on per_class labels per class, over `draws` draws, on the test split."""
+def probe(encoder) -> float:
+    """Mean test accuracy of linear probes on 10 labels per class, over five draws of the labels."""
     a, b = features(encoder, train.images), features(encoder, test.images)
-    return evaluation.label_efficiency(a, train.labels, b, test.labels, per_class=(per_class,), draws=draws)[
-        0
-    ]["mean"]
+    rows = evaluation.label_efficiency(a, train.labels, b, test.labels, per_class=(10,), draws=5)
+    return rows[0]["mean"]
 
 
 moco_probe = probe(moco.encoder)
@@ -531,9 +531,7 @@ print(diagnostics.diagnose(embed(moco, test.images[:500]), history=history))
 
 # %%
 MEMBERS = "simclr simclr_v2 dcl supcon nnclr instdisc pirl moco_v1 moco_v2 moco_v3 mochi spectral directclr"
-book.results_table(
-    MEMBERS.split(), "One minute each: the methods of this chapter, same encoder, same pictures"
-)
+book.results_table(MEMBERS.split(), "One minute each, same encoder, same pictures")
 
 # %% [markdown]
 # Same work, not the same number of steps: a method that encodes one view per step gets more of them. `supcon` does not
@@ -573,14 +571,14 @@ right.set(
 left.annotate("queue", (0.3, 0.03), xycoords=("data", "axes fraction"), fontsize=8, color=plots.GRAY)
 left.annotate("one pass", (EPOCH + 1, 0.03), xycoords=("data", "axes fraction"), fontsize=8, color=plots.GRAY)
 left.legend()
+one_pass = EPOCH // film.every
 words = [
-    f"momentum {m:g}: {row[0].wins:.0%} fresh, {row[EPOCH // 4].wins:.0%} one pass old"
-    for m, row in seen.items()
+    f"m {m:g}: {row[0].wins:.0%} fresh, {row[one_pass].wins:.0%} one pass old" for m, row in seen.items()
 ]
 plots.show(
     fig,
-    alt="Left: cosine of old and new keys against age; the higher the momentum, the flatter the curve. Right: how often a "
-    "query is closer to its own old key than to another. " + "; ".join(words) + ".",
+    alt="Left: cosine of old and new keys against age, one curve per momentum. Right: how often a query is closer "
+    f"to its own old key than to another. {'; '.join(words)}.",
 )
 
 # %% [markdown]
@@ -589,19 +587,19 @@ plots.show(
 # slow encoder makes keys that agree with each other, and lag behind the queries. The best momentum has to be high on
 # the left *over the gray strip*, and high on the right at its left edge.
 #
-# The record holds the training runs, one per momentum and seed, same steps as above or fewer:
+# The record holds training runs, one per momentum and seed, shorter than the one above:
 
 # %%
 record, origin = book.recorded("negatives")
 
 
-def sweep(group: str, key: str = "probe", **where) -> dict[str, list[float]]:
+def sweep(group: str, key: str = "probe") -> dict[str, list[float]]:
     """arm -> one value per seed."""
-    rows = [row for row in record if row["group"] == group and all(row.get(k) == v for k, v in where.items())]
-    return {
-        arm: [row[key] for row in rows if row["arm"] == arm]
-        for arm in dict.fromkeys(row["arm"] for row in rows)
-    }
+    arms: dict[str, list[float]] = {}
+    for row in record:
+        if row["group"] == group:
+            arms.setdefault(row["arm"], []).append(row[key])
+    return arms
 
 
 def mean(values: list[float]) -> float:
@@ -616,10 +614,8 @@ def show_bars(values: dict[str, list[float]], title: str) -> None:
     """Probe accuracies, a list over seeds for each name, with where they come from."""
     percent = {name: [100 * v for v in row] for name, row in values.items()}
     fig = plots.bars(percent, title, "probe accuracy, 100 labels (%)", chance=100 * chance)
-    plots.show(
-        fig,
-        alt=f"{title}. Probe: " + ", ".join(f"{name} {mean(row):.0%}" for name, row in values.items()) + ".",
-    )
+    words = ", ".join(f"{name} {mean(row):.0%}" for name, row in values.items())
+    plots.show(fig, alt=f"{title}. Probe: {words}.")
     print(origin)
 
 
@@ -635,10 +631,8 @@ def show_lines(curves: dict[str, dict[int, list[float]]], title: str, xlabel: st
     ax.set_xticks(sorted(row), [str(x) for x in sorted(row)])
     ax.minorticks_off()
     ax.legend(loc="lower right")
-    words = "; ".join(
-        f"{name} at {x}: {mean(row[x]):.0%}" for name, row in curves.items() for x in sorted(row)
-    )
-    plots.show(fig, alt=f"{title}: {words}.")
+    words = [f"{name} at {x}: {mean(row[x]):.0%}" for name, row in curves.items() for x in sorted(row)]
+    plots.show(fig, alt=f"{title}: {'; '.join(words)}.")
     print(origin)
 
 
@@ -659,8 +653,8 @@ show_bars(
 )
 
 # %% [markdown]
-# Compare with the order you wrote down. The paper's best value is not a constant of nature, it is the paper's $T$. If
-# you shorten a schedule, shorten the half-life with it.
+# Compare with the order you wrote down. The paper's best value is not a constant of nature; it belongs to the paper's
+# queue and to the paper's $T$. If you shorten a schedule, shorten the half-life with it.
 
 # %% [markdown]
 # ## Step 4: which negatives do the work, and which are wrong?
@@ -713,28 +707,23 @@ plots.table(
     floatfmt=".1%",
 )
 wasted = (push * same).sum(dim=1).mean().item()
-print(
-    f"{wasted:.0%} of the whole push falls on pictures of the query's own kind; they are {same.double().mean():.0%} of the negatives."
-)
+share = same.double().mean().item()
+print(f"{wasted:.0%} of the push falls on the query's own kind, {share:.0%} of the negatives.")
 
 # %%
-i = int((same_sorted[:, :7].sum(dim=1) == 4).nonzero()[0])
+i = int((same_sorted[:, :7].sum(dim=1) - 4).abs().argmin())  # a query with about four false ones in front
 nearest = (~own_key[i]).nonzero()[:, 0][hardest_first[i, :7]]
-shown = torch.cat([train.images[i : i + 1], train.images[nearest]])
+words = ["FALSE " if false else "" for false in train.labels[nearest] == train.labels[i]]
 fig = plots.image_grid(
-    shown,
+    torch.cat([train.images[i : i + 1], train.images[nearest]]),
     columns=8,
-    titles=["query"]
-    + [
-        f"{'FALSE ' if train.labels[j] == train.labels[i] else ''}{cosine[i, j]:.2f}"
-        for j in nearest.tolist()
-    ],
+    titles=["query"] + [f"{word}{c:.2f}" for word, c in zip(words, cosine[i, nearest])],
     title="One query and its seven hardest negatives, with their cosines",
 )
 plots.show(
     fig,
-    alt="A query picture and the seven pictures whose keys are most similar to it; those of the same kind are marked FALSE: "
-    f"{int(same_sorted[i, :7].sum())} of 7.",
+    alt="A query picture and the seven pictures whose keys are most similar to it; those of the same kind, "
+    f"{sum(map(bool, words))} of 7, are marked FALSE.",
 )
 
 # %% [markdown]
@@ -777,27 +766,17 @@ def oracle_nt_xent(z1, z2, labels, tau):
 # NBVAL_CHECK_OUTPUT
 z1, z2 = torch.randn(2, 12, 16, generator=generator).double()
 labels, all_different = torch.arange(12) % 4, torch.arange(12)
-print(
-    "SupCon agrees with the package:",
-    torch.allclose(sup_con(z1, z2, labels, 0.2), contrastive.supcon(z1, z2, labels, 0.2)),
-)
+agrees = torch.allclose(sup_con(z1, z2, labels, 0.2), contrastive.supcon(z1, z2, labels, 0.2))
+print("SupCon agrees with the package:", agrees)
 nt_xent = contrastive.nt_xent(z1, z2, 0.2)
 for name, loss in (("SupCon", sup_con), ("the oracle", oracle_nt_xent)):
-    print(
-        f"labels that all differ turn {name} into NT-Xent:",
-        torch.allclose(loss(z1, z2, all_different, 0.2), nt_xent),
-    )
+    is_nt_xent = torch.allclose(loss(z1, z2, all_different, 0.2), nt_xent)
+    print(f"labels that all differ turn {name} into NT-Xent: {is_nt_xent}")
 
 # %%
 by_oracle = sweep("oracle")
-names = {
-    "all negatives": "SimCLR",
-    "oracle": "SimCLR, false negatives left out",
-    "SupCon": "SupCon (all labels)",
-}
-show_bars(
-    {names[arm]: row for arm, row in by_oracle.items()}, "What labels would buy: 8,192 labelled pictures"
-)
+names = {"all negatives": "SimCLR", "oracle": "false negatives left out", "SupCon": "SupCon, all labels"}
+show_bars({names[arm]: row for arm, row in by_oracle.items()}, "What labels would buy, on 8,192 pictures")
 
 # %% [markdown]
 # The distance between the first two bars is the price of false negatives in this world. Nobody has the oracle, so two
@@ -815,9 +794,9 @@ show_bars(
 # et al., 2021](https://arxiv.org/abs/2010.04592), eq. 4) adds that the negatives you *want* are hard ones: draw them
 # from $q_\beta(x_-) \propto e^{\beta s/\tau}p_-(x_-)$, by importance weights instead of by search. With $w_j$ of mean 1,
 #
-# $$w_j = \frac{e^{\beta s_j/\tau}}{\frac1K\sum_k e^{\beta s_k/\tau}}, \qquad L = -\log\frac{e^{s_+/\tau}}{e^{s_+/\tau} + K g},\qquad g = \frac{\frac1K\sum_j w_j e^{s_j/\tau} - \tau_+ e^{s_+/\tau}}{1-\tau_+},$$
+# $$w_j = \frac{e^{\beta s_j/\tau}}{\frac1K\sum_k e^{\beta s_k/\tau}}, \qquad L = -\log\frac{e^{s_+/\tau}}{e^{s_+/\tau} + K G},\qquad G = \frac{\frac1K\sum_j w_j e^{s_j/\tau} - \tau_+ e^{s_+/\tau}}{1-\tau_+},$$
 #
-# with $g$ kept above its smallest possible value $e^{-1/\tau}$. $\beta = 0$ is the debiased loss; $\tau_+ = 0$ as well
+# with $G$ kept above its smallest possible value $e^{-1/\tau}$. $\beta = 0$ is the debiased loss; $\tau_+ = 0$ as well
 # is NT-Xent.
 
 # %%
@@ -840,19 +819,14 @@ def hcl(z1, z2, tau, beta, tau_plus):
 # %%
 # NBVAL_CHECK_OUTPUT
 for beta, tau_plus in ((0.0, 0.0), (0.0, 0.1), (1.0, 0.1), (2.0, 0.0)):
-    mine_is, package_is = (
-        hcl(z1, z2, 0.5, beta, tau_plus),
-        contrastive.hard_negative(z1, z2, 0.5, beta, tau_plus),
-    )
-    print(
-        f"beta {beta:g}, tau_plus {tau_plus:g}: agrees {torch.allclose(mine_is, package_is)}, is NT-Xent",
-        end=" ",
-    )
-    print(torch.allclose(mine_is, contrastive.nt_xent(z1, z2, 0.5)))
+    value = hcl(z1, z2, 0.5, beta, tau_plus)
+    agrees = torch.allclose(value, contrastive.hard_negative(z1, z2, 0.5, beta, tau_plus))
+    is_nt_xent = torch.allclose(value, contrastive.nt_xent(z1, z2, 0.5))
+    print(f"beta {beta:g}, tau_plus {tau_plus:g}: agrees {agrees}, is NT-Xent {is_nt_xent}")
 
 # %% [markdown]
-# Look at $w_j e^{s_j/\tau} \propto e^{(1+\beta)s_j/\tau}$: as far as the *shares* go, up-weighting by $\beta$ is a
-# temperature of $\tau/(1+\beta)$ for the negatives alone. So whether it helps must depend on how sharp the softmax was
+# Look at $w_j e^{s_j/\tau} \propto e^{(1+\beta)s_j/\tau}$: with the weights held fixed, the *shares* of the
+# push are those of a temperature $\tau/(1+\beta)$. So whether it helps must depend on how sharp the softmax was
 # before. The authors use $\tau = 0.5$. The record tries that, and our 0.1:
 
 # %%
@@ -866,7 +840,7 @@ plots.table(
             "temperature": f"{t:g}",
             "beta": f"{beta:g}",
             "tau+": f"{plus:g}",
-            "t / (1 + beta)": f"{t / (1 + beta):.2g}",
+            "t / (1 + beta)": f"{t / (1 + beta):g}",
         }
         | spread(row)
         for (t, beta, plus), row in sorted(hard_rows.items())
@@ -875,6 +849,8 @@ plots.table(
     floatfmt=".1%",
 )
 print(origin)
+t, beta, plus = max(hard_rows, key=lambda key: mean(hard_rows[key]))
+print(f"best of these: temperature {t:g}, beta {beta:g}, tau+ {plus:g}")
 
 # %% [markdown]
 # ### Harder than real: MoCHi
@@ -940,9 +916,7 @@ class Triplets(Method):
 
 
 def all_pairs(labels):
-    return (
-        (labels[:, None] == labels) & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    ).nonzero()
+    return (labels[:, None] == labels).fill_diagonal_(False).nonzero()
 
 
 def random_triplets(z, labels):
@@ -957,24 +931,20 @@ def hardest_triplets(z, labels):
     return torch.cat([pairs, cosine.argmax(dim=1)[pairs[:, 0], None]], dim=1)
 
 
+rules = {"random": random_triplets, "semi-hard": metric.semi_hard_triplets, "hardest": hardest_triplets}
 rows = []
-for name, choose in (
-    ("random", random_triplets),
-    ("semi-hard", metric.semi_hard_triplets),
-    ("hardest", hardest_triplets),
-):
+for name, choose in rules.items():
     method = Triplets(choose)
     changes = {"labels": train.labels, "batch_size": 128, "lr": 2e-3}
     learn(method, simclr_recipe, train.images, steps=40, **changes)
     h, h_test = features(method.encoder, train.images), features(method.encoder, test.images)
+    health = diagnostics.diagnose(embed(method, test.images[:500]))
     rows.append(
         {
             "negatives": name,
             "with a gradient, at first": mean(method.active[:5]),
             "at the end": mean(method.active[-5:]),
-            "spread of z (0: collapsed)": diagnostics.diagnose(embed(method, test.images[:500])).evidence[
-                "spread"
-            ],
+            "spread of z (0: collapsed)": health.evidence["spread"],
             "kNN": evaluation.knn_accuracy(h, train.labels, h_test, test.labels),
         }
     )
@@ -1057,8 +1027,9 @@ print("NT-Xent's:", round(-0.1 * gradient[0].item(), 3))
 # A muted gradient is not the end of the world, though. If the factor is the same for all anchors, a larger learning
 # rate undoes it, and Adam undoes it by itself. So the claim "small batches fail" must be tested at **equal pictures
 # seen** and with a **tuned learning rate** ([Balestriero et al., 2023](https://arxiv.org/abs/2304.12210), section
-# 3.5.1, call the usual claim misleading). The record does both: 51,200 pairs in each run; learning rate by the
-# square-root rule, and, for batch 32, also the unscaled one.
+# 3.5.1, call the usual claim misleading). The record does both: the same number of pictures in each run; learning
+# rate by the square-root rule, and, for batch 32, also the unscaled one. (Equal pictures also means that a batch of 32
+# takes 16 times as many optimiser steps as a batch of 512. On an idle GPU that costs time; it is not free.)
 
 # %%
 batches = grouped("batch", "arm_name", "batch")
@@ -1337,8 +1308,8 @@ print(f"log 2 = {math.log(2):.3f}")
 # of the same picture, at the age of the queue. If a query no longer finds its own key there, the negatives are noise.
 #
 # **Bug 4: BatchNorm tells.** Imitate 8 devices: BatchNorm sees 32 pictures at a time, in the same groups for queries
-# and keys. Then shuffle the keys over the groups, as MoCo does. The leak should show as a *lower loss without a better
-# network*:
+# and keys. Then shuffle the keys over the groups, as MoCo does. If the network cheats, you see it as a *lower loss with
+# a worse network*:
 
 # %%
 leak = {key: sweep("statistics", key) for key in ("loss", "probe")}
@@ -1352,8 +1323,14 @@ plots.table(
     floatfmt=".1%",
 )
 print(origin)
+gain = {key: mean(leak[key]["shuffle False"]) - mean(leak[key]["shuffle True"]) for key in leak}
+cheats = gain["loss"] < -0.02 and gain["probe"] < -0.02
+print("The leak shows in this record." if cheats else "The leak does not show in this record.")
 
 # %% [markdown]
+# (A batch of 32 of our pictures has much the same statistics as any other, and a run of this length is short: the paper
+# saw the pretext accuracy shoot up and the features get worse on ImageNet. A leak is a reason to *check*, not a law.)
+#
 # ## Play: the age of a key
 #
 # The film of your run. Left: cosines of today's queries with keys of the same picture and of others. Right: how often
@@ -1507,7 +1484,7 @@ ch14.check_false_negative_mask(left_out)
 # ## Claims put to the test
 #
 # Each verdict is computed by a rule you can read here. Two probes count as different if their means differ by more
-# than `GAP`, which is about the spread over seeds at this length.
+# than `GAP`: with few seeds, a smaller difference is chance.
 
 # %%
 GAP = 0.03
@@ -1627,7 +1604,7 @@ book.claim(
 
 # %%
 sharp, soft = ({k: mean(row) for k, row in hard_rows.items() if k[0] == t} for t in (0.1, 0.5))
-helps_soft = max(sharp_or[(0.5, b, 0.1)] for sharp_or in [soft] for b in (1, 2)) > soft[0.5, 0, 0.1] + GAP
+helps_soft = soft[0.5, 1, 0.1] > soft[0.5, 0, 0.1] + GAP
 helps_sharp = sharp[0.1, 1, 0.1] > sharp[0.1, 0, 0.1] + GAP
 by_name = {
     name: mean([r["probe"] for r in families if r["method"] == name and r["arm"] == "minute"])
@@ -1710,9 +1687,9 @@ book.claim(
 #
 # **1.** A colleague trains MoCo for 20 epochs of 100 steps and copies $m=0.999$ from the paper. What do you tell them?
 #
-# <details><summary>Answer</summary>$1/(1-m)=1000$ steps, half of the whole training of 2,000: queries are compared with
-# the answers of a much younger network. With a queue of a few dozen steps, $1/(1-m)$ of 50 to 200 steps fits, so
-# $m$ from 0.98 to 0.995.</details>
+# <details><summary>Answer</summary>$1/(1-m)=1000$ steps is half of the whole training of 2,000: queries are compared
+# with the answers of a much younger network. With a queue of a few dozen steps, $1/(1-m)$ of 50 to 200 steps fits, so
+# $m$ from 0.98 to 0.995, with room on both sides.</details>
 #
 # **2.** You double the memory bank's data set. What happens to the negatives of a query?
 #

@@ -368,8 +368,8 @@ plots.show(
 
 # %%
 record, record_origin = book.recorded("families")
-FAMILY = ("mae", "simmim", "beit", "data2vec", "ijepa")
-known = {row["method"] for row in record}
+known = {row["method"] for row in record if row["arm"] == "minute"}
+FAMILY = [m for m in ("mae", "simmim", "beit", "data2vec", "ijepa") if m in known]
 EARLIER = [
     m
     for m in ("simclr", "moco_v2", "byol", "vicreg", "swav", "dino", "ibot", "untrained_vit", "simclr_vit")
@@ -380,12 +380,24 @@ book.results_table(
 )
 
 
-def probe_of(features, labels_per_class: int = 10) -> float:
-    """Linear probe on the test split from features(images): mean of five draws of that many labels per class."""
+def minute(name: str, key: str = "probe") -> list[float]:
+    """A measure of a method in the running table, one number per seed."""
+    return [row[key] for row in record if (row["method"], row["arm"]) == (name, "minute")]
+
+
+def clearly_above(a: list[float], b: list[float]) -> bool:
+    """Every seed of a is at least three points above every seed of b."""
+    return min(a) > max(b) + 0.03
+
+
+def median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def probe_of(features, draws: int = 5) -> float:
+    """Linear probe on the test split from features(images): mean over draws of 100 labels."""
     h, h_test = features(train.images), features(test.images)
-    found = evaluation.label_efficiency(
-        h, train.labels, h_test, test.labels, per_class=(labels_per_class,), draws=5
-    )
+    found = evaluation.label_efficiency(h, train.labels, h_test, test.labels, per_class=(10,), draws=draws)
     return found[0]["mean"]
 
 
@@ -396,8 +408,12 @@ print(f"\nMAE after {STEPS} steps: probe {live:.1%} just now, {before:.1%} in th
 assert abs(live - before) < TOLERANCE
 
 # %% [markdown]
-# A sobering column. By this yardstick a minute of MAE is far behind a minute of SimCLR with the *same* ViT, and not
-# much better than no training. Has it learned nothing?
+# Compare rows with the same network: `untrained_vit`, `simclr_vit`, and this chapter's five. (The convolutional network
+# of the rows above learns small pictures in far fewer steps, whatever the loss; a transformer has to find out from the
+# data that neighbouring patches belong together.) MAE leaves the untrained ViT far behind: to paint the hidden part of an
+# object it has to know something about the object. Now look at your own 300 steps, a third of that minute. The paintings
+# already beat the smooth fill, but the probe has only begun to rise. Is the knowledge that painted them somewhere the
+# probe does not look?
 #
 # > **Predict.** The loss asks for pixels *at a place*. Where would you keep that knowledge, if you were the encoder: in
 # > the mean of all tokens, or in each token? What happens to a linear probe that sees all 16 tokens side by side
@@ -413,14 +429,15 @@ def all_tokens(encoder, images) -> torch.Tensor:
     return torch.cat([encoder.patches(views.normalize(b)).flatten(1) for b in images.split(500)])
 
 
-fresh = recipe.build(seed=100).encoder
-where = {}
-for name, encoder in (("untrained ViT", fresh), ("MAE", mae.encoder)):
-    where[name] = {
-        "mean": probe_of(partial(evaluation.extract_features, encoder)),
-        "all": probe_of(partial(all_tokens, encoder)),
-    }
-where["pixels"] = {"mean": None, "all": probe_of(evaluation.pixels)}
+fresh = recipe.build(seed=0).encoder  # the start of the run above
+where = {
+    "untrained ViT": {
+        "mean": median(minute("untrained_vit")),
+        "all": probe_of(partial(all_tokens, fresh), draws=3),
+    },
+    "MAE": {"mean": live, "all": probe_of(partial(all_tokens, mae.encoder), draws=3)},
+    "pixels": {"mean": None, "all": median(minute("pixels"))},
+}
 plots.table(
     [{"features": name} | row for name, row in where.items()],
     f"Where is the knowledge? Linear probe with 100 labels (chance {chance:.0%})",
@@ -443,7 +460,7 @@ for name, method in (("MAE", "mae"), ("SimCLR, same ViT", "simclr_vit")):
     runs = [row["factors"] for row in record if row["method"] == method and row["arm"] == "minute"]
     if runs:
         factors[name] = {f: [run[f] for run in runs] for f in shown if f in runs[0]}
-fig = plots.factor_bars(factors, "What the mean token keeps after a minute (three seeds)")
+fig = plots.factor_bars(factors, "What the mean token keeps of the scene, after a minute of training")
 plots.show(
     fig,
     alt="Grouped bars of factor scores for MAE and SimCLR with the same transformer: for each factor of the scene, how "
@@ -533,7 +550,7 @@ for name, (mine, theirs) in checks.items():
 
 def mask_pictures(grid: int = 14) -> tuple[list[torch.Tensor], list[str]]:
     """Masks as images: white = visible, gray = hidden, black = not used."""
-    tokens, g = grid * grid, torch.Generator().manual_seed(3)
+    tokens, g = grid * grid, torch.Generator().manual_seed(5)
     maps = [
         1 - 0.6 * draw(1, tokens, r, generator=g).float()
         for draw, r in ((random_mask, 0.75), (block_mask, 0.4))
@@ -541,7 +558,7 @@ def mask_pictures(grid: int = 14) -> tuple[list[torch.Tensor], list[str]]:
     maps.append(1 - 0.6 * uniform_mask(1, tokens, generator=g).float())
     context, targets = context_and_targets(1, tokens, generator=g)
     jepa = torch.zeros(1, tokens).scatter_(1, context, 1.0).scatter_(1, targets.flatten(1), 0.4)
-    names = ["MAE: random, 75 %", "BEiT: blocks, 40 %", "UM-MAE: one of 2 x 2", "I-JEPA: context, targets"]
+    names = ["MAE", "BEiT", "UM-MAE", "I-JEPA"]
     return [
         m.view(1, grid, grid).repeat_interleave(8, 1).repeat_interleave(8, 2) for m in [*maps, jepa]
     ], names
@@ -550,7 +567,10 @@ def mask_pictures(grid: int = 14) -> tuple[list[torch.Tensor], list[str]]:
 maps, names = mask_pictures()
 plots.show(
     plots.image_grid(
-        torch.stack(maps), columns=4, titles=names, title="White is visible, gray is to be predicted"
+        torch.stack(maps),
+        columns=4,
+        titles=names,
+        title="White is visible, gray is hidden or to be predicted, black is unused",
     ),
     alt="Four masks on a 14 by 14 grid: scattered patches, rectangular blocks, one visible patch in every two by two "
     "cell, and a context with four rectangular target blocks cut out.",
@@ -671,6 +691,7 @@ plots.table(
     [
         {"what": text} | {k: recorded(name, k) for k in ("probe", "tokens", "knn", "rank_h")}
         for name, text in LINES.items()
+        if recorded(name, "probe") is not None
     ],
     f"{arm['mae', 0]['steps']} short steps each on the same ViT (linear probes with 100 labels; chance {chance:.0%})",
     {
@@ -766,7 +787,7 @@ def channel_distance(net: FCMAE, x: torch.Tensor) -> float:
     return float(((1 - u.mT @ u) / 2).mean())
 
 
-def train_fcmae(grn: bool, steps: int = 45) -> tuple[float, float]:
+def train_fcmae(grn: bool, steps: int = 35) -> tuple[float, float]:
     torch.manual_seed(0)
     net = FCMAE(grn)
     optimizer = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=0.05)
@@ -781,7 +802,7 @@ def train_fcmae(grn: bool, steps: int = 45) -> tuple[float, float]:
 grn = {name: train_fcmae(on) for name, on in (("without GRN", False), ("with GRN", True))}
 plots.table(
     [{"net": name, "loss": loss, "distance": d} for name, (loss, d) in grn.items()],
-    "A tiny FCMAE after 45 steps (loss on normalised patches; all channels alike: distance 0)",
+    "A tiny FCMAE after 35 steps (loss on normalised patches; all channels alike: distance 0)",
     {"net": "blocks", "loss": "loss", "distance": "cosine distance between channels"},
     ".3f",
 )
@@ -831,7 +852,7 @@ class CodeModel(nn.Module):
         return self.out(h)
 
 
-def learn_codes(codes: torch.Tensor, steps: int = 110) -> CodeModel:
+def learn_codes(codes: torch.Tensor, steps: int = 100) -> CodeModel:
     model = CodeModel()
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for step in range(steps):
@@ -988,7 +1009,7 @@ def leak(method, mask: torch.Tensor) -> float:
     return float(touched[masking.hidden_pixels(mask, PATCH)].float().mean())
 
 
-def short_run(method, steps: int = 60) -> float:
+def short_run(method, steps: int = 45) -> float:
     options = recipe.training() | {"batch_size": 128}
     rows = pretrain(
         method, unlabeled.images, method.views(recipe.policy), steps=steps, seed=0, progress=False, **options
@@ -1004,7 +1025,7 @@ for name, cls in (("right", MAE), ("mask in the loss only", Forgotten), ("blur b
     leaks.append({"version": name, "leak": share, "loss": short_run(method)})
 plots.table(
     leaks,
-    "Sixty steps each: the bug looks like progress",
+    "45 steps each: the bug looks like progress",
     {"version": "version", "leak": "hidden pixels that leak", "loss": "loss"},
     {"leak": ".0%", "loss": ".2f"},
 )
@@ -1053,7 +1074,7 @@ def short_jepa(**options) -> dict:
     torch.manual_seed(0)
     method = IJEPA(build_encoder("vit", depth=2), **options)
     rows = pretrain(
-        method, unlabeled.images[:4096], method.views(recipe.policy), steps=60, batch_size=128, lr=3e-3,
+        method, unlabeled.images[:4096], method.views(recipe.policy), steps=70, batch_size=64, lr=3e-3,
         weight_decay=0.05, seed=0, progress=False,
     )  # fmt: skip
     z = evaluation.extract_features(method.encoder, train.images[:500])
@@ -1073,7 +1094,7 @@ jepa = {
 }
 plots.table(
     [{"version": name} | row for name, row in jepa.items()],
-    "A small I-JEPA after 60 steps: the loss, and how far the features of 500 pictures spread",
+    "A small I-JEPA after 70 steps: the loss, and how far the features of 500 pictures spread",
     {
         "version": "version",
         "first": "first loss",
@@ -1100,7 +1121,7 @@ explorer = masking.Masking(pictures[chosen], PATCH, mae.reconstruct)
 widgets.explore(
     explorer.render,
     explorer.controls(),
-    static=[{"hidden": h, "shape": s} for s in ("random", "blocks") for h in (3, 8, 13)],
+    static=[{"hidden": h, "shape": s} for s in ("random", "blocks") for h in (4, 12)],
     alt=explorer.describe,
     columns=2,
 )
@@ -1284,37 +1305,26 @@ book.claim(
 
 
 # %%
-def minute(name: str, key: str = "probe") -> list[float]:
-    """A measure of a method in the running table, one number per seed."""
-    return [row[key] for row in record if (row["method"], row["arm"]) == (name, "minute")]
-
-
-def clearly_above(a: list[float], b: list[float]) -> bool:
-    """Every seed of a above every seed of b."""
-    return min(a) > max(b)
-
-
-def median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
-pixels_targets = {m: minute(m) for m in ("mae", "simmim")}
-top_pixel = max(pixels_targets.values(), key=median)
-book.claim(
-    "C-94",
-    "Token targets teach more semantic features than pixels.",
-    verdict(clearly_above(minute("beit"), top_pixel), median(minute("beit")) > median(top_pixel)),
-    {f"probe, {m} (median)": median(minute(m)) for m in ("mae", "simmim", "beit")}
-    | {"BEiT v2, short run": recorded("beit_v2", "probe"), "MAE, short run": recorded("mae", "probe")},
-    "bao2022beit",
-)
-book.claim(
-    "C-95",
-    "Predicting representations instead of pixels focuses on semantics.",
-    verdict(clearly_above(minute("ijepa"), minute("mae")), median(minute("ijepa")) > median(minute("mae"))),
-    {f"probe, {m} (median)": median(minute(m)) for m in ("mae", "data2vec", "ijepa")},
-    "assran2023self",
-)
+if minute("simmim") and minute("beit"):
+    top_pixel = max((minute(m) for m in ("mae", "simmim")), key=median)
+    book.claim(
+        "C-94",
+        "Token targets teach more semantic features than pixels.",
+        verdict(clearly_above(minute("beit"), top_pixel), median(minute("beit")) > median(top_pixel)),
+        {f"probe after a minute, {m}": median(minute(m)) for m in ("mae", "simmim", "beit")}
+        | {f"probe, short run, {m}": recorded(m, "probe") for m in ("mae", "beit_v2")},
+        "bao2022beit",
+    )
+if minute("ijepa"):
+    book.claim(
+        "C-95",
+        "Predicting representations instead of pixels focuses on semantics.",
+        verdict(
+            clearly_above(minute("ijepa"), minute("mae")), median(minute("ijepa")) > median(minute("mae"))
+        ),
+        {f"probe after a minute, {m}": median(minute(m)) for m in ("mae", "data2vec", "ijepa") if minute(m)},
+        "assran2023self",
+    )
 disagree = in_order("probe") != in_order("tuned")
 book.claim(
     "C-96",
@@ -1329,8 +1339,7 @@ if minute("ibot"):
         "C-97",
         "Masked modelling paired with self-distillation (iBOT, DINOv2) beats masked modelling alone.",
         verdict(clearly_above(minute("ibot"), best_mim), median(minute("ibot")) > median(best_mim)),
-        {"probe, iBOT (median)": median(minute("ibot"))}
-        | {f"probe, {m} (median)": median(minute(m)) for m in FAMILY},
+        {f"probe after a minute, {m}": median(minute(m)) for m in ("ibot", *FAMILY)},
         "oquab2023dinov2",
     )
 restore = {

@@ -75,6 +75,7 @@ from ssl_lessons import (
     views,
     widgets,
 )
+from ssl_lessons.exercises import ch25
 from ssl_lessons.methods import Supervised
 from ssl_lessons.pretraining import default_monitor, pretrain
 
@@ -584,7 +585,7 @@ def lr_at(step, steps, warmup_steps, peak):
     return exercises.NOT_ATTEMPTED
 
 
-exercises.check_lr_at(lr_at)
+ch25.check_lr_at(lr_at)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -609,7 +610,7 @@ def scaled_lr(base_lr, batch_size):
     return exercises.NOT_ATTEMPTED
 
 
-exercises.check_scaled_lr(scaled_lr)
+ch25.check_scaled_lr(scaled_lr)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -635,7 +636,7 @@ def false_negatives(labels):
     return exercises.NOT_ATTEMPTED
 
 
-exercises.check_false_negatives(false_negatives)
+ch25.check_false_negatives(false_negatives)
 
 # %% [markdown]
 # <details><summary>Solution</summary>
@@ -660,7 +661,7 @@ def what_fits(seconds, seconds_per_step, images, batch_size):
     return exercises.NOT_ATTEMPTED
 
 
-exercises.check_steps_that_fit(what_fits)
+ch25.check_steps_that_fit(what_fits)
 
 # %% [markdown]
 # <details><summary>Solution</summary>

@@ -480,6 +480,19 @@ def test_msn_gradients():
     assert target.grad is None and anchor.grad.abs().max() > 0
 
 
+def test_msn_can_balance_its_targets():
+    """Everybody's favourite stops being everybody's target."""
+    anchors, target = [cosines()], cosines(seed=9)
+    target[:, 0] += 2
+    q = sinkhorn_knopp(target, 0.025, 3)
+    log_p = (anchors[0] / 0.1).log_softmax(dim=1)
+    right = -(q * log_p).sum(dim=1).mean()
+    assert msn(anchors, target, entropy_weight=0.0, iterations=3).item() == pytest.approx(right.item())
+    assert msn(anchors, target, entropy_weight=0.0).item() == pytest.approx(
+        -log_p[:, 0].mean().item(), rel=1e-3
+    )
+
+
 def test_msn_with_the_uniform_prior_is_msn():
     anchors, target = [cosines()], cosines(seed=9)
     plain = msn(anchors, target, entropy_weight=2.0)

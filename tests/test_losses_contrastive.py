@@ -163,7 +163,7 @@ def loop_align_uniform(z1, z2, alpha=2, t=2):
 
 
 def loop_instdisc(z1, z2, temperature=0.07, proximal=0.0):
-    """Wu et al. 2018, eq. 2 and 10; z2 plays the bank, row i belongs to image n - 1 - i."""
+    """Wu et al. 2018, eq. 2 and section 3.3; z2 plays the bank, row i belongs to image n - 1 - i."""
     z, bank, n = unit(z1), unit(z2), len(z1)
     total = 0.0
     for i in range(n):
@@ -174,7 +174,7 @@ def loop_instdisc(z1, z2, temperature=0.07, proximal=0.0):
 
 
 def loop_instdisc_nce(z1, z2, temperature=0.07, proximal=0.0):
-    """Wu et al. 2018, eq. 4 to 10, with Z = 1000."""
+    """Wu et al. 2018, sections 3.2 and 3.3, with Z = 1000."""
     z, bank, n = unit(z1), unit(z2), len(z1)
     noise = draws(n, of=n).tolist()
     total = 0.0

@@ -79,7 +79,7 @@ def loop_lifted(z, _, margin=1.0):
 
 
 def loop_n_pair(a, p, l2=0.01):
-    """Sohn 2016, eq. 7, plus the penalty on the squared length of the 2N rows."""
+    """Sohn 2016, section 3.2, plus the penalty on the squared length of the 2N rows."""
     a, p, n = a.tolist(), p.tolist(), len(a)
     total = 0.0
     for i in range(n):
@@ -95,7 +95,7 @@ def same_label_probabilities(z, temperature=1.0):
 
 
 def loop_nca(z, _):
-    """Goldberger et al. 2004, eq. 3 to 5."""
+    """Goldberger et al. 2004, section 2."""
     return 1 - sum(same_label_probabilities(z)) / len(z)
 
 
@@ -105,7 +105,7 @@ def loop_soft_nearest(z, _, temperature=0.5):
 
 
 def loop_nce(a, b):
-    """Gutmann & Hyvarinen 2012, eq. 8; columns of a and b play the log-densities."""
+    """Gutmann & Hyvarinen 2012, section 2.2; columns of a and b play the log-densities."""
     data, noise = a[:, 0].tolist(), b.flatten().tolist()
     q_data, q_noise = a[:, 1].tolist(), (b.flatten() - 0.3).tolist()
     ratio = len(noise) / len(data)

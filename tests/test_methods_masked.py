@@ -234,3 +234,15 @@ def test_ijepa_target_is_normalised():
     index = torch.arange(5).expand(8, -1)
     target = take(layer_norm(method.teacher.patches(x), (24,)), index)
     assert target.mean(-1).abs().max() < 1e-5 and (target.var(-1, unbiased=False) - 1).abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("name", ["data2vec", "ijepa"])
+def test_the_target_is_the_teachers(name):
+    method, x = build(name).eval(), batch()
+    torch.manual_seed(2)
+    before = method([x])
+    with torch.no_grad():
+        for p in method.teacher.parameters():
+            p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    torch.manual_seed(2)
+    assert not torch.allclose(before, method([x]), atol=1e-3)

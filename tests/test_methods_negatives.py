@@ -291,6 +291,11 @@ def test_mochi_mixes_what_the_paper_mixes():
         assert (weights[50:, :2].abs().min(dim=1).values < 1e-4).all()  # and one of the two
 
 
+def test_mochi_cannot_mix_more_than_the_queue_holds():
+    with pytest.raises(InputError, match="hardest"):
+        build(MoCHi, hardest=QUEUE + 1)
+
+
 def test_nnclr_asks_for_the_neighbours_partner():
     method = settled(build(NNCLR, temperature=0.3))
     first, second = views()

@@ -43,6 +43,7 @@ YOUNG = (
 )
 FALLEN = 0.2  # spread below this share of its own maximum so far, and below SMALL: collapse in progress
 SMALL = 0.1
+HALF, WORSE = 0.5, 0.75  # spread over its maximum, and kNN over its first value, that together say the same
 EXPLODED = 30.0  # growth of the mean length of h or z over the run
 FEW_STEPS = 50  # before that many steps nothing is said about the loss
 AT_CHANCE = 0.02  # distance of the loss from chance, as a share of chance, that counts as "at chance"
@@ -101,7 +102,7 @@ _ADVICE = {
         (
             "nothing in the loss pushes embeddings apart: no negatives, no variance term, or a Siamese pair without "
             "predictor or stop-gradient",
-            "the learning rate is too high, or weight decay has won",
+            "the learning rate is too high, weight decay has won, or the temperature is far too low",
             "the encoder gets the same or empty images",
         ),
         "check that the term or branch that prevents collapse is active, then halve the learning rate",
@@ -135,7 +136,7 @@ _ADVICE = {
         (
             "no gradient reaches the encoder: a detach, a frozen layer or a learning rate of zero",
             "the temperature is so high that all pairs look alike",
-            "the two views are not of the same image: the pairing is broken",
+            "the two views have nothing in common: the pairing is broken, or the augmentation leaves nothing",
         ),
         "check that the encoder's weights change from step to step, then lower the temperature",
     ),
@@ -181,7 +182,6 @@ def diagnose(
     if embeddings is None and not history:
         raise InputError("diagnose needs embeddings [images, dimensions], a training history, or both.")
     evidence: dict[str, float] = {}
-    trace = _Trace(history or ())
     if embeddings is not None:
         z = _matrix(embeddings, finite=False)
         if positive is not None and _matrix(positive, finite=False).shape != z.shape:
@@ -207,12 +207,16 @@ def diagnose(
             "information": assignment_information(assignments),
             "clusters": float(assignments.shape[1]),
         }
-    return _judge(evidence, trace)
+    return judge(evidence, history or ())
 
 
-def _judge(evidence: dict[str, float], trace: "_Trace") -> CollapseReport:
-    """The verdict on what was measured: the first finding that holds."""
-    evidence = evidence | trace.evidence(evidence)
+def judge(evidence: Mapping[str, float], history: Sequence[Mapping]) -> CollapseReport:
+    """The verdict on what was measured on embeddings (the evidence of an earlier report) and on a history.
+
+    `diagnose` measures and then judges; this judges alone, for a record of which the embeddings are gone.
+    """
+    trace = _Trace(history)
+    evidence = dict(evidence) | trace.evidence(evidence)
     for verdict, finding in _FINDINGS.items():
         if 0 < evidence.get("steps", 0) < YOUNG and verdict != "not finite":
             words = f"Too early to tell after {evidence['steps']:.0f} steps."
@@ -332,6 +336,11 @@ def _complete_collapse(e: Mapping, trace: _Trace) -> str | None:
     highest = e.get("spread_highest", 0.0)
     if spread < min(SMALL, FALLEN * highest):
         return f"Collapse in progress: the spread fell from {highest:.3g} to {spread:.3g}; {_how_far(e)}."
+    if spread < HALF * highest and "knn" in e and e["knn"] < WORSE * e["knn_first"]:
+        return (
+            f"Collapse in progress: the spread fell from {highest:.3g} to {spread:.3g}, and the neighbours are worse "
+            f"than those of the untrained network (kNN {e['knn_first']:.1%}, now {e['knn']:.1%})."
+        )
     return None
 
 

@@ -244,6 +244,7 @@ def msn(
     target_temperature: float = 0.025,
     entropy_weight: float = 1.0,
     prior: Tensor | None = None,
+    iterations: int = 0,
 ) -> Tensor:
     """Masked Siamese Networks (Assran et al. 2022, eq. 1): masked anchors predict the unmasked view's prototypes.
 
@@ -256,6 +257,9 @@ def msn(
 
     prior [K], positive, of sum 1: the second term becomes  + entropy_weight KL(mean of all p_im || prior)  (PMSN,
     Assran et al. 2023); with the uniform prior this is the plain loss + entropy_weight log K.
+
+    iterations: of Sinkhorn-Knopp on the targets of the batch, p+ = sinkhorn_knopp(target scores, target_temperature,
+    iterations, prior).  0 is equation 1 as printed; the authors' code has the balancing as an option.
     """
     check_positive(temperature=temperature, target_temperature=target_temperature)
     if not len(anchor_scores) or not 0 <= entropy_weight < math.inf:
@@ -264,7 +268,7 @@ def msn(
         check_pair(anchor, target_scores, least=1)
     with torch.autocast(target_scores.device.type, enabled=False):
         *anchors, target = full_precision(*anchor_scores, target_scores)
-        p_target = (target.detach() / target_temperature).softmax(dim=1)
+        p_target = sinkhorn_knopp(target.detach(), target_temperature, iterations, prior)
         match = torch.stack([F.cross_entropy(a / temperature, p_target) for a in anchors]).mean()
         mean_p = torch.cat([(a / temperature).softmax(dim=1) for a in anchors]).mean(dim=0)
         log_mean = mean_p.clamp_min(torch.finfo(mean_p.dtype).tiny).log()

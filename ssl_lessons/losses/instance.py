@@ -19,7 +19,7 @@ from ssl_lessons.losses.metric import nce
 def instdisc(
     z: Tensor, bank: Tensor, index: Tensor, temperature: float = 0.07, proximal: float = 0.0
 ) -> Tensor:
-    """The non-parametric softmax over the whole bank (Wu et al. 2018, eq. 2, 3 and 10).
+    """The non-parametric softmax over the whole bank (Wu et al. 2018, eq. 2 and section 3.3).
 
         loss = -mean_i log( exp(z_i.b_y(i) / t) / sum_k exp(z_i.b_k / t) ) + proximal mean_i |z_i - b_y(i)|^2
 
@@ -46,7 +46,7 @@ def instdisc_nce(
     temperature: float = 0.07,
     proximal: float = 0.0,
 ) -> Tensor:
-    """The same softmax by noise-contrastive estimation (Wu et al. 2018, eq. 4 to 10), for large banks.
+    """The same softmax by noise-contrastive estimation (Wu et al. 2018, section 3.2), for large banks.
 
         P(k | z) = exp(z.b_k / t) / Z,   h(k, z) = P(k | z) / (P(k | z) + m / M)
         loss = -mean_i [ log h(y(i), z_i) + sum_{k in noise_i} log(1 - h(k, z_i)) ]
@@ -73,7 +73,7 @@ def instdisc_nce(
 
 @torch.no_grad()
 def instdisc_normalizer(z: Tensor, bank: Tensor, noise: Tensor, temperature: float = 0.07) -> float:
-    """Z of `instdisc_nce`: M times the mean of exp(z.b_k / t) over the sampled entries (Wu et al., eq. 8).
+    """Z of `instdisc_nce`: M times the mean of exp(z.b_k / t) over the sampled entries (section 3.2).
 
     z: [N, D]; bank: [M, D]; noise: [N, m], rows of the bank drawn uniformly.
     """

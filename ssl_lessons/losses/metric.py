@@ -21,7 +21,7 @@ from ssl_lessons.losses.common import (
 
 
 def contrastive_pairs(z1: Tensor, z2: Tensor, same: Tensor, margin: float = 1.0) -> Tensor:
-    """The contrastive loss of Hadsell, Chopra & LeCun 2006 (eq. 2 to 4): pull pairs together or apart.
+    """The contrastive loss of Hadsell, Chopra & LeCun 2006 (eq. 4): pull pairs together or apart.
 
         loss = mean_i  d_i^2 / 2  if same,  max(0, margin - d_i)^2 / 2  if not,   d_i = |z1_i - z2_i|
 
@@ -111,7 +111,7 @@ def lifted_structure(z: Tensor, labels: Tensor, margin: float = 1.0) -> Tensor:
 
 
 def n_pair(anchor: Tensor, positive: Tensor, l2: float = 0.0) -> Tensor:
-    """The multi-class N-pair loss (Sohn 2016, eq. 7): an (N+1)-tuplet loss that shares its negatives.
+    """The multi-class N-pair loss (Sohn 2016, section 3.2): an (N+1)-tuplet loss that shares its negatives.
 
         loss = mean_i log( 1 + sum_{j != i} exp(a_i.p_j - a_i.p_i) ) + l2 mean over all 2N rows of |z|^2
 
@@ -133,7 +133,7 @@ def n_pair(anchor: Tensor, positive: Tensor, l2: float = 0.0) -> Tensor:
 
 
 def nca(z: Tensor, labels: Tensor) -> Tensor:
-    """Neighbourhood components analysis (Goldberger et al. 2004, eq. 3 to 5) on an embedding.
+    """Neighbourhood components analysis (Goldberger et al. 2004, section 2) on an embedding.
 
         p_ij = exp(-|z_i - z_j|^2) / sum_{k != i} exp(-|z_i - z_k|^2)
         loss = 1 - mean_i sum_{j != i, same label} p_ij
@@ -165,7 +165,7 @@ def soft_nearest_neighbor(z: Tensor, labels: Tensor, temperature: float = 1.0) -
 
 
 def nce(model_data: Tensor, model_noise: Tensor, noise_data: Tensor, noise_noise: Tensor) -> Tensor:
-    """Noise-contrastive estimation (Gutmann & Hyvarinen 2012, eq. 8): is this sample data or noise?
+    """Noise-contrastive estimation (Gutmann & Hyvarinen 2012, section 2.2): is this sample data or noise?
 
         G(u) = log p_model(u) - log p_noise(u),   ratio = M / N
         loss = -1/N [ sum_{data x} log s(G(x) - log ratio) + sum_{noise y} log(1 - s(G(y) - log ratio)) ]

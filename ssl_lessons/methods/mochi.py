@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssl_lessons.errors import InputError
 from ssl_lessons.losses.common import check_positive, unit_rows
 from ssl_lessons.methods.moco import MoCoV2
 
@@ -19,14 +20,16 @@ class MoCHi(MoCoV2):
     both of unit length.  No gradient reaches a made-up negative.
 
     hardest: how many of the queue's keys, the most similar ones, are mixed.  mixed: number of h per query, s in the
-    paper.  with_query: number of h' per query, s' in the paper.  The paper's best on ImageNet-1K: 1024 hardest of
-    65,536, s = 1024, s' = 128, after ten epochs without.
+    paper.  with_query: number of h' per query, s' in the paper.  One of the paper's settings: the 1024 hardest
+    of 65,536, s = 1024, s' = 128, after some epochs without.
     """
 
     def __init__(
         self, encoder: nn.Module, hardest: int = 64, mixed: int = 64, with_query: int = 16, **options
     ):
         super().__init__(encoder, **options)
+        if not 1 <= hardest <= len(self.queue.rows):
+            raise InputError(f"hardest must be from 1 to queue_size ({len(self.queue.rows)}), not {hardest}")
         self.hardest, self.mixed, self.with_query = hardest, mixed, with_query
 
     def contrast(self, query: Tensor, key: Tensor) -> Tensor:

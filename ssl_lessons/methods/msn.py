@@ -21,8 +21,9 @@ class MSN(Method):
     prototypes: how many (paper: 1,024).  anchors: masked views per image (paper: 1 and 10 small ones).  mask_ratio:
     share of hidden patches (paper: .15 to .7 by model size); a ViT drops those tokens, other encoders see them grey.
     patch: their side in pixels, for other encoders.  temperature, target_temperature, entropy_weight, momentum: the
-    paper's are .1, .025, 1 and .996 rising to 1.  prior_exponent: the prior on the prototypes falls like
-    rank^-exponent instead of being uniform (0): PMSN (https://arxiv.org/abs/2210.07277).
+    paper's are .1, .025, 1 and .996 rising to 1.  sinkhorn=False takes the targets of a batch unbalanced, as equation
+    1 is printed; the authors' code can balance them, and a small model needs it.  prior_exponent: the prior on the
+    prototypes falls like rank^-exponent instead of being uniform (0): PMSN (https://arxiv.org/abs/2210.07277).
     """
 
     def __init__(
@@ -30,13 +31,14 @@ class MSN(Method):
         encoder: nn.Module,
         prototypes: int = 64,
         anchors: int = 2,
-        mask_ratio: float = 0.3,
+        mask_ratio: float = 0.15,
         patch: int = 4,
-        temperature: float = 0.1,
-        target_temperature: float = 0.025,
+        temperature: float = 0.2,
+        target_temperature: float = 0.03,
         entropy_weight: float = 1.0,
+        sinkhorn: bool = True,
         prior_exponent: float = 0.0,
-        momentum: float = 0.99,
+        momentum: float = 0.97,
         hidden_dim: int | None = None,
         out_dim: int = 128,
     ):
@@ -50,6 +52,7 @@ class MSN(Method):
         self.anchors, self.mask_ratio, self.patch, self.momentum = anchors, mask_ratio, patch, momentum
         self.temperature, self.target_temperature = temperature, target_temperature
         self.entropy_weight, self.prior_exponent = entropy_weight, prior_exponent
+        self.iterations = 3 if sinkhorn else 0
 
     def views(self, policy: Policy) -> tuple[Policy, ...]:
         return (policy,) * (1 + self.anchors)
@@ -65,7 +68,7 @@ class MSN(Method):
         prior = power_law_prior(k, self.prior_exponent) if self.prior_exponent else None
         return msn(
             self.scores(z).chunk(len(anchors)), target_scores,
-            self.temperature, self.target_temperature, self.entropy_weight, prior,
+            self.temperature, self.target_temperature, self.entropy_weight, prior, self.iterations,
         )  # fmt: skip
 
     def masked_features(self, x: Tensor) -> Tensor:
