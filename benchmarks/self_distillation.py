@@ -46,10 +46,14 @@ class OneSided(BYOL):
 
 
 class LinearPredictor(BYOL):
-    def __init__(self, encoder, **options):
+    """A matrix as predictor, from PyTorch's random start or from half of the identity."""
+
+    def __init__(self, encoder, identity=False, **options):
         super().__init__(encoder, **options)
         d = self.projector[-1].out_features
         self.predictor = nn.Linear(d, d, bias=False)
+        if identity:
+            nn.init.eye_(self.predictor.weight).data.mul_(0.5)
         scale = self.predictor_lr
         self.predictor.weight.register_hook(lambda gradient: scale * gradient)
 
@@ -70,6 +74,7 @@ BYOL_ARMS = {
     "no_ema_fast_predictor": (BYOL, CONSTANT | {"momentum": 0.0, "predictor_lr": 10.0}),
     "slow_predictor": (BYOL, HEALTHY | {"predictor_lr": 1.0}),
     "linear_predictor": (LinearPredictor, HEALTHY),
+    "linear_from_identity": (LinearPredictor, HEALTHY | {"identity": True}),
     "no_batch_norm": (BYOL, HEALTHY | {"batch_norm": False}),
     "one_sided": (OneSided, HEALTHY),
     "momentum_0.9": (BYOL, HEALTHY | CONSTANT | {"momentum": 0.9}),
@@ -132,7 +137,7 @@ def byol_arm(name: str, seed: int) -> dict:
         "std_z": diagnostics.feature_std(z), "loss": sum(r["loss"] for r in history[-20:]) / 20,
         "trace": trace_of(history, "loss", "spread_z", "rank_z", "knn", "teacher_distance"),
     }  # fmt: skip
-    if name == "linear_predictor":
+    if cls is LinearPredictor:
         row |= predictor_spectrum(method, z)
     return row
 

@@ -55,6 +55,7 @@ from scipy.optimize import linear_sum_assignment
 from ssl_lessons import data, diagnostics, evaluation, exercises, plots, recipes, views, widgets
 from ssl_lessons.exercises import ch17
 from ssl_lessons.losses import clustering as losses
+from ssl_lessons.losses import info_nce
 from ssl_lessons.methods.deepcluster import whiten
 from ssl_lessons.pretraining import Monitor, pretrain
 from ssl_lessons.widgets import sinkhorn as sinkhorn_widget
@@ -95,9 +96,10 @@ start_purity, chance_purity = purity(first_labels, kinds), purity(shuffled, kind
 print(f"purity of the clusters: {start_purity:.1%}; of the same labels dealt at random: {chance_purity:.1%}")
 
 # %% [markdown]
-# The rows are alike in colour and light more than in the kind of object. These are poor labels (though better than
-# dealt at random: keep that in mind). Now train the network to predict them, as if they were real, from augmented views of the pictures. Then cluster
-# the new features, throw the old labels away, train on the new ones, and so on.
+# The rows are alike in colour and light more than in the kind of object. These are poor labels (though
+# better than dealt at random: keep that in mind). Now train the network to predict them, as if they were
+# real, from augmented views of the pictures. Then cluster the new features, throw the old labels away,
+# train on the new ones, and so on.
 #
 # > **Predict before you go on.** After a hundred training steps and four such rounds, the purity of the
 # > clusters is: (a) the same, since the network has only learned what it was told; (b) lower, since it learns
@@ -204,8 +206,8 @@ ours = weighted_cross_entropy(logits, first_labels[:200], sizes.double())
 assert torch.allclose(ours, losses.deepcluster(logits, first_labels[:200], sizes))
 
 # %% [markdown]
-# Now the puzzle's experiment, with the package's DeepCluster (one screen, look it up). A hundred steps, a new clustering every
-# 25, and a list that keeps them.
+# Now the puzzle's experiment, with the package's DeepCluster (one screen, look it up). A hundred steps, a
+# new clustering every 25, and a list that keeps them.
 
 # %%
 
@@ -217,7 +219,7 @@ def deepcluster_run(steps: int, **options) -> list[torch.Tensor]:
 
     def refresh_and_note(extract):
         refresh(extract)
-        log.append(method.pseudo_labels.clone())
+        log.append(method.pseudo_labels.cpu().clone())
 
     method.refresh = refresh_and_note
     pretrain(method, unlabeled.images, method.views(quick.policy), steps=steps, **quick.training())
@@ -304,8 +306,8 @@ assert rounds[-1]["purity"] > start_purity
 #
 # $$\max_{Q}\ \langle Q, S\rangle + \varepsilon H(Q).$$
 #
-# Watch what that does. The Lagrangian with multipliers $\alpha_i$ for the rows and $\beta_k$ for the columns has
-# derivative
+# Watch what that does. The Lagrangian with multipliers $\alpha_i$ for the rows and $\beta_k$ for the
+# columns has derivative
 #
 # $$\frac{\partial}{\partial Q_{ik}} = S_{ik} - \varepsilon(\log Q_{ik} + 1) + \alpha_i + \beta_k = 0 \quad\Longrightarrow\quad Q_{ik} = \underbrace{e^{\alpha_i/\varepsilon - 1}}_{u_i}\ e^{S_{ik}/\varepsilon}\ \underbrace{e^{\beta_k/\varepsilon}}_{v_k}.$$
 #
@@ -444,7 +446,8 @@ plots.show(
 # $$L = -\frac{1}{2N}\sum_{i}\sum_k\big[\,q^{(2)}_{ik}\log p^{(1)}_{ik} + q^{(1)}_{ik}\log p^{(2)}_{ik}\big],\qquad p^{(v)}_{ik} = \operatorname{softmax}_k\big(z^{(v)\top}_i c_k/\tau\big).$$
 #
 # Why swap? Predicting your *own* code asks for nothing that you do not have already: sharpening your scores
-# would do. Predicting the code of the other view asks two views of a picture to agree on a cluster. Here is all of it.
+# would do. Predicting the code of the other view asks two views of a picture to agree on a cluster. Here is
+# all of it.
 
 # %%
 
@@ -481,17 +484,22 @@ print(
 # the perfect solution. With it, the codes refuse: the scores of a collapsed network say nothing about who
 # should go where, so the codes are uniform, and a confident "prototype 0" is punished.
 #
-# Two additions of the paper. **Multi-crop**: besides two large views, several small ones (half the side,
-# a small part of the picture), which only *predict*; codes come from the large views. Small crops are cheap, and each adds
-# predictions (`n_small=` in the package). **The queue**: with 3,000 prototypes and a batch of 256, "equal parts"
-# makes no sense; so embeddings of earlier batches join the balancing and are then dropped. With 64 prototypes
-# and 256 images we need none.
+# Two additions of the paper. **Multi-crop**: besides two large views, several small ones (half the side, a
+# small part of the picture), which only *predict*; codes come from the large views. Small crops are cheap,
+# and each adds predictions (`n_small=` in the package). **The queue**: with 3,000 prototypes and a batch of
+# 256, "equal parts" makes no sense; so embeddings of earlier batches join the balancing and are then
+# dropped. With 64 prototypes and 256 images we need none.
+#
+# One change of ours: the paper's $\varepsilon = 0.05$ and $\tau = 0.1$ are for runs of days. Early in a run the
+# cosines of different images are nearly alike, and divided by a large $\varepsilon$ they give codes that are nearly
+# uniform: nothing to learn from, and the loss can rest on $\log K$ for a long time. The quick recipe uses 0.03
+# and 0.2, which start sooner.
 #
 # ## The run: SwAV, 300 steps
 #
-# The package's SwAV is the code above plus the projector and the prototypes. The same encoder, data and number of images
-# per step as every family in this book. Besides the loss, the picture shows the kNN accuracy on labelled pictures and
-# two collapse measures.
+# The package's SwAV is the code above plus the projector and the prototypes. The same encoder, data and
+# number of images per step as every family in this book. Besides the loss, the picture shows the kNN
+# accuracy on labelled pictures and two collapse measures.
 
 # %%
 STEPS = 300
@@ -506,6 +514,7 @@ history = pretrain(
     monitor=Monitor(train[:1000], train[1000:1500], every=30),
     **recipe.training(),
 )
+swav.cpu()
 fig = plots.training_panel(
     history,
     "SwAV: the loss leaves log K slowly, and the features improve",
@@ -576,17 +585,17 @@ print(
 #
 # ### PCL: contrast with your centroid
 #
-# **PCL**, *prototypical contrastive learning* ([Li et al., 2021](https://arxiv.org/abs/2005.04966)), keeps InfoNCE
-# (with a momentum encoder, chapter 14) and adds a second InfoNCE in which the "positive" is the centroid of the
-# image's own cluster and the "negatives" are the other centroids. For $M$ clusterings with different numbers of
-# clusters:
+# **PCL**, *prototypical contrastive learning* ([Li et al., 2021](https://arxiv.org/abs/2005.04966)), keeps
+# InfoNCE (with a momentum encoder, chapter 14) and adds a second InfoNCE in which the "positive" is the
+# centroid of the image's own cluster and the "negatives" are the other centroids. For $M$ clusterings with
+# different numbers of clusters:
 #
 # $$L = \text{InfoNCE} - \frac1N\sum_i\frac1M\sum_m\log\frac{\exp(v_i\cdot c^m_{s}/\phi^m_{s})}{\sum_j\exp(v_i\cdot c^m_j/\phi^m_j)},\qquad \phi = \frac{\sum_{z \in \text{cluster}}\lVert z - c\rVert}{Z\log(Z + \alpha)}.$$
 #
 # $s$ is the cluster of image $i$ in clustering $m$; $Z$ the size of a cluster. $\phi$ is a temperature for
-# each cluster: a loose cluster gets a high one, so its members are pulled less hard; then all are scaled to the mean
-# $\tau$. This keeps one cluster from swallowing the rest. Clustering is the E-step, training the M-step of
-# an expectation-maximisation.
+# each cluster: a loose cluster gets a high one, so its members are pulled less hard; then all are scaled to
+# the mean $\tau$. This keeps one cluster from swallowing the rest. Clustering is the E-step, training the
+# M-step of an expectation-maximisation.
 
 # %%
 
@@ -601,7 +610,7 @@ v, key = F.normalize(torch.randn(2, 60, 12, generator=generator, dtype=torch.flo
 own, means = losses.kmeans(v, 5)
 means = F.normalize(means.double(), dim=1)
 phi = losses.prototype_concentration(v, means, own, 0.2)
-whole = losses.info_nce(v, key, None, 0.2) + prototype_term(v, means, own, phi)
+whole = info_nce(v, key, None, 0.2) + prototype_term(v, means, own, phi)
 assert torch.allclose(whole, losses.protonce(v, key, [means], [own], [phi], 0.2))
 
 tight = torch.eye(2, 12, dtype=torch.float64).repeat_interleave(30, dim=0)
@@ -612,23 +621,24 @@ small, large = losses.prototype_concentration(tight, centers, pair, 0.2).tolist(
 print(f"phi of a tight cluster {small:.3f}, of a loose one {large:.3f} (mean 0.2)")
 
 # %% [markdown]
-# **InterCLR** ([Xie et al., 2022](https://arxiv.org/abs/2008.11702)) goes half-way: the positive is *another image*
-# of the same online cluster, taken from ODC's memory. **Divide and Contrast** ([DnC, Tian et al.,
-# 2021](https://arxiv.org/abs/2105.08054)) clusters in order to make contrast *harder*: train a base model, split
-# the data into a few clusters, train one expert inside each (whose negatives are now all look-alikes), then distil
-# base and experts into one student.
+# **InterCLR** ([Xie et al., 2022](https://arxiv.org/abs/2008.11702)) goes half-way: the positive is
+# *another image* of the same online cluster, taken from ODC's memory. **Divide and Contrast** ([DnC, Tian
+# et al., 2021](https://arxiv.org/abs/2105.08054)) clusters in order to make contrast *harder*: train a base
+# model, split the data into a few clusters, train one expert inside each (whose negatives are now all
+# look-alikes), then distil base and experts into one student.
 #
 # ### NAT: the targets come first
 #
-# **Noise as targets** ([Bojanowski and Joulin, 2017](https://arxiv.org/abs/1704.05310)) is the oldest and the most radical. Draw
-# one random direction $c_j$ per image before training. The network has to map the images onto these $N$
-# directions, one each, and only *which* image gets which is free:
+# **Noise as targets** ([Bojanowski and Joulin, 2017](https://arxiv.org/abs/1704.05310)) is the oldest and
+# the most radical. Draw one random direction $c_j$ per image before training. The network has to map the
+# images onto these $N$ directions, one each, and only *which* image gets which is free:
 #
 # $$\min_\theta\min_P\ \frac{1}{2N}\sum_i\lVert z_i - (PC)_i\rVert^2,\qquad P \in \{0,1\}^{N\times M},\quad P\mathbf 1 = \mathbf 1,\quad P^\top\mathbf 1 \le \mathbf 1 .$$
 #
-# Every image gets exactly one target, every target serves at most one image: a transport problem with seats for one, so nothing
-# can collapse. The best $P$ is found for one batch at a time by the Hungarian algorithm, exactly. (A widely read survey
-# prints both constraints on the same side of $P$; then nothing keeps all images from choosing the same target.)
+# Every image gets exactly one target, every target serves at most one image: a transport problem with seats
+# for one, so nothing can collapse. The best $P$ is found for one batch at a time by the Hungarian
+# algorithm, exactly. (A widely read survey prints both constraints on the same side of $P$; then nothing
+# keeps all images from choosing the same target.)
 
 # %%
 directions = torch.linspace(0, 2 * math.pi, 25)[:24]
@@ -668,16 +678,18 @@ print(f"targets used: {used_right} of 24 with one seat each, {used_printed} with
 # %% [markdown]
 # ### MSN: no codes, a regulariser
 #
-# **MSN**, *masked Siamese networks* ([Assran et al., 2022](https://arxiv.org/abs/2204.07141)), replaces the hard balance by a
-# soft wish, and the second view by a *masked* one. A momentum encoder sees the whole view and
-# gives the target $p^+$; the student sees a view with some patches hidden (a transformer simply drops those tokens) and predicts it:
+# **MSN**, *masked Siamese networks* ([Assran et al., 2022](https://arxiv.org/abs/2204.07141)), replaces the
+# hard balance by a soft wish, and the second view by a *masked* one. A momentum encoder sees the whole view
+# and gives the target $p^+$; the student sees a view with some patches hidden (a transformer simply drops
+# those tokens) and predicts it:
 #
 # $$L = \frac{1}{MN}\sum_{i,m} H(p^+_i, p_{i,m}) - \lambda H(\bar p),\qquad \bar p = \frac{1}{MN}\sum_{i,m} p_{i,m},\qquad H(p, q) = -\sum_k p_k\log q_k .$$
 #
-# Two ways to collapse, two guards. *All on one prototype*: then $\bar p$ has no entropy, and the **mean-entropy**
-# term punishes it. *Everything uniform*: the target is **sharpened**, its temperature (0.025 in the paper) is below the
-# student's (0.1), so a uniform prediction is never a fixed point. Note the difference between $H(\bar p)$, the
-# entropy of the mean (wanted: high), and the mean of the entropies (wanted: low).
+# Two ways to collapse, two guards. *All on one prototype*: then $\bar p$ has no entropy, and the
+# **mean-entropy** term punishes it. *Everything uniform*: the target is **sharpened**, its temperature
+# (0.025 in the paper) is below the student's (0.1), so a uniform prediction is never a fixed point. Note
+# the difference between $H(\bar p)$, the entropy of the mean (wanted: high), and the mean of the entropies
+# (wanted: low).
 
 # %%
 
@@ -697,9 +709,9 @@ s3 = torch.randn(50, 16, generator=generator, dtype=torch.float64).tanh()
 assert torch.allclose(masked_siamese([s1, s2], s3), losses.msn([s1, s2], s3))
 
 # %% [markdown]
-# A wish can be traded against something else, a constraint cannot. Suppose that the teacher sends *everybody* to prototype 0, and
-# the student gives it $a$ and shares the rest evenly. Then $\bar p$ is that same prediction, and with
-# $\lambda = 1$
+# A wish can be traded against something else, a constraint cannot. Suppose that the teacher sends
+# *everybody* to prototype 0, and the student gives it $a$ and shares the rest evenly. Then $\bar p$ is that
+# same prediction, and with $\lambda = 1$
 #
 # $$L(a) = -\log a + a\log a + (1 - a)\log\frac{1 - a}{K - 1}.$$
 #
@@ -714,24 +726,25 @@ print(
 )
 
 # %% [markdown]
-# A hedge: half-way to the best loss, without looking at a single picture. Large runs get past it; our miniature walks straight in, as you will see below. The
-# way out is in the authors' code as an option and on by default in our package: balance the *targets* with three Sinkhorn
-# iterations. Then the teacher cannot send everybody to one place.
+# A hedge: half-way to the best loss, without looking at a single picture. The runs of the paper get past it; our
+# miniature walks straight in, as you will see below. The way out is in the authors' code as an option and
+# on by default in our package: balance the *targets* with three Sinkhorn iterations. Then the teacher
+# cannot send everybody to one place.
 
 # %% [markdown]
 # ## What all of them assume
 #
-# Equal parts. SeLa and SwAV say it in a constraint, MSN in a regulariser, k-means prefers clusters of similar size,
-# and SimCLR's negatives spread the embeddings evenly over the sphere. [Assran et al.
-# (2023)](https://arxiv.org/abs/2210.07277) call it the **hidden uniform prior**. If your
-# data really falls into classes of similar size, those are a cheap way to fill the clusters evenly. If it does not,
-# if a third of all pictures are birds, then a uniform clustering *must* cut the birds into pieces, by colour or
+# Equal parts. SeLa and SwAV say it in a constraint, MSN in a regulariser, k-means prefers clusters of
+# similar size, and SimCLR's negatives spread the embeddings evenly over the sphere. [Assran et al.
+# (2023)](https://arxiv.org/abs/2210.07277) call it the **hidden uniform prior**. If your data really falls
+# into classes of similar size, those are a cheap way to fill the clusters evenly. If it does not, if a
+# third of all pictures are birds, then a uniform clustering *must* cut the birds into pieces, by colour or
 # texture for instance, and lump rare kinds together.
 #
 # Their repair, **PMSN**: ask for another distribution. Replace $-\lambda H(\bar p)$ by
-# $\lambda\operatorname{KL}(\bar p\,\Vert\,\pi)$ with a prior $\pi_k \propto k^{-\gamma}$, a power law. For the uniform
-# $\pi$ this is MSN again, up to the constant $\log K$. Sinkhorn takes a prior just as easily: the columns get
-# $N\pi_k$ instead of $N/K$.
+# $\lambda\operatorname{KL}(\bar p\,\Vert\,\pi)$ with a prior $\pi_k \propto k^{-\gamma}$, a power law. For
+# the uniform $\pi$ this is MSN again, up to the constant $\log K$. Sinkhorn takes a prior just as easily:
+# the columns get $N\pi_k$ instead of $N/K$.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -746,12 +759,13 @@ print(
 )
 
 # %% [markdown]
-# Now the test. Take a **long-tailed world**: 8,192 pictures in which the commonest kind is a hundred times as frequent
-# as the rarest. Pretrain on it; probe, as always, with ten labels per kind, on balanced test pictures. If the result is
-# worse than after pretraining on the balanced world, is it the prior's fault? Not necessarily: there are simply fewer
-# different pictures of the rare kinds to learn from. So there is a **control**: *supervised* training on the very same pictures, whose
-# loss has no uniform prior over clusters. Only what SSL loses *beyond* the control can be blamed on the prior. These are
-# many runs, so they come from a record (half the batch and fewer steps than the table above: do not compare the two).
+# Now the test. Take a **long-tailed world**: 8,192 pictures in which the commonest kind is a hundred times
+# as frequent as the rarest. Pretrain on it; probe, as always, with ten labels per kind, on balanced test
+# pictures. If the result is worse than after pretraining on the balanced world, is it the prior's fault?
+# Not necessarily: there are simply fewer different pictures of the rare kinds to learn from. So there is a
+# **control**: *supervised* training on the very same pictures, whose loss has no uniform prior over
+# clusters. Only what SSL loses *beyond* the control can be blamed on the prior. These are many runs, so
+# they come from a record (half the batch and fewer steps than the table above: do not compare the two).
 
 # %%
 rows, origin = book.recorded("clustering")
@@ -808,16 +822,17 @@ plots.show(
 )
 
 # %% [markdown]
-# Read the table in three steps. *Does a long tail hurt?* Compare the two probe columns. *Is it the prior?* Compare the loss
-# of each SSL method with the loss of the control, in the first row: only the excess counts. *Does a matching prior help?* Compare MSN and PMSN, in the
-# long-tailed column and in the balanced one. The verdicts below are computed from these numbers.
+# Read the table in three steps. *Does a long tail hurt?* Compare the two probe columns. *Is it the prior?*
+# Compare the loss of each SSL method with the loss of the control, in the first row: only the excess
+# counts. *Does a matching prior help?* Compare MSN and PMSN, in the long-tailed column and in the balanced
+# one. The verdicts below are computed from these numbers.
 #
 # ### Three small relatives, and a perfect clustering
 #
 # From the same record: NAT, InterCLR and Divide and Contrast in miniature (their code is in
 # `benchmarks/clustering.py`, ten to twenty lines each). And the experiment behind this chapter's opening: SimCLR
-# whose negatives are *never* of the anchor's kind, which needs the labels and is what a perfect clustering could
-# give. How much do the false negatives really cost?
+# whose negatives are *never* of the anchor's kind, which needs the labels and is what a perfect clustering
+# could give. How much do the false negatives really cost?
 
 # %%
 small_ones = [
@@ -855,12 +870,12 @@ print(origin)
 # %% [markdown]
 # ## What goes wrong
 #
-# The guards, taken away one by one. Each run is short, forty steps with half the batch; you will see that the damage is done
-# early.
+# The guards, taken away one by one. Each run is short, forty steps with half the batch; you will see that
+# the damage is done early.
 #
-# **(1) SwAV without Sinkhorn**: the code is the plain softmax of the scores. **(2) MSN with unbalanced targets**, mean entropy
-# only (the hedge?). **(3) MSN with neither.** **(4) DeepCluster without its guards:** no whitening before k-means and no
-# weights in the loss.
+# **(1) SwAV without Sinkhorn**: the code is the plain softmax of the scores. **(2) MSN with unbalanced
+# targets**, mean entropy only (the hedge?). **(3) MSN with neither.** **(4) DeepCluster without its
+# guards:** no whitening before k-means and no weights in the loss.
 #
 # > **Predict.** For each: what does the loss do, and how many of the 64 clusters are in use at the end?
 
@@ -880,7 +895,7 @@ def short_run(name: str, **options):
 
 @torch.no_grad()
 def autopsy(name: str, method, history) -> dict:
-    method.eval()
+    method.cpu().eval()
     x = views.normalize(test.images[:1000])
     p, z = method.assign(x), method.embed(x)
     return {
@@ -913,9 +928,9 @@ plots.table(
 )  # fmt: skip
 
 # %% [markdown]
-# Without a guard the loss falls to almost nothing within a few steps, and one prototype gets everything: the cheapest
-# way to cheat, found by gradient descent before it has learned anything about pictures. With the mean entropy alone, compare the last loss with the hedge
-# computed above. Then look at the two columns
+# Without a guard the loss falls to almost nothing within a few steps, and one prototype gets everything:
+# the cheapest way to cheat, found by gradient descent before it has learned anything about pictures. With
+# the mean entropy alone, compare the last loss with the hedge computed above. Then look at the two columns
 # on the right. The embeddings alone can look sound for a while, since the pictures still differ *inside*
 # the one cluster. The assignments tell. This failure has a name of its own, **cluster collapse**, and the
 # first thing to look at in any run of this family is not the loss: it is how many clusters are in use.
@@ -950,15 +965,16 @@ plots.table(
 )
 
 # %% [markdown]
-# Milder, but the same illness: fewer effective clusters, and a large one. Whitening makes every direction of the features count equally before k-means
-# sees them; without it, the few directions with the largest variance (overall colour and brightness) decide alone. And without weights, a
-# large cluster pulls the network in proportion to its size. The tables of the paper were made at a thousand times
-# this scale, where both matter more.
+# Milder: k-means cannot give one cluster everything, and these runs are short. But the sizes are less even and the clusters
+# less pure. Whitening makes every direction of the features count equally before k-means sees them; without it, the few
+# directions with the largest variance (overall colour and brightness) decide alone. And without weights, a large
+# cluster pulls the network in proportion to its size.
 #
 # ## Play: epsilon and iterations
 #
-# The score matrix of 128 test pictures and the 64 prototypes you have trained; the same with a favourite (0.5 added to one
-# prototype's cosines); and the scores before training. Top: who is assigned where. Bottom: what each prototype gets.
+# The score matrix of 128 test pictures and the 64 prototypes you have trained; the same with a favourite
+# (0.5 added to one prototype's cosines); and the scores before training. Top: who is assigned where.
+# Bottom: what each prototype gets.
 
 # %%
 with torch.no_grad():
@@ -1013,7 +1029,8 @@ ch17.check_cluster_purity(cluster_purity)
 #     return hits / len(labels)
 # ```
 #
-# Beware: purity rises with the number of clusters; with one image per cluster it is 1. Compare only at equal $K$.
+# Beware: purity rises with the number of clusters; with one image per cluster it is 1. Compare only at
+# equal $K$.
 # </details>
 #
 # ### 2 · The mean entropy (•, 5 minutes)
@@ -1103,12 +1120,14 @@ ch17.check_swapped_prediction(my_swapped_prediction)
 #
 # ### 5 · On paper: one iteration and a favourite (•••, 10 minutes)
 #
-# Show that adding a number $b_k$ to column $k$ of the scores, the same for all images, does not change what Sinkhorn returns after
-# one iteration or more. What does it do to the softmax? Why is this the kind of change a collapsing network makes?
+# Show that adding a number $b_k$ to column $k$ of the scores, the same for all images, does not change what
+# Sinkhorn returns after one iteration or more. What does it do to the softmax? Why is this the kind of
+# change a collapsing network makes?
 #
 # <details><summary>Solution</summary>The column step divides column $k$ by its sum. The bonus multiplies all entries of the column by $e^{b_k/\varepsilon}$, and its sum by the same,
-# so it cancels at once. In the softmax (rows only) the favourite takes everything as $b_k/\varepsilon$ grows. A network that
-# collapses raises the score of one prototype for every image, which is exactly such a bonus; the codes do not notice it, so nothing rewards it.</details>
+# so it cancels at once. In the softmax (rows only) the favourite takes everything as $b_k/\varepsilon$
+# grows. A network that collapses raises the score of one prototype for every image, which is exactly such a
+# bonus; the codes do not notice it, so nothing rewards it.</details>
 
 # %% [markdown]
 # ## Claims put to the test
@@ -1124,7 +1143,8 @@ def minute(name: str) -> list[float]:
     return [r["probe"] for r in record if r["method"] == name and r["arm"] == "minute"]
 
 
-# What chance alone does to a difference of two runs: two standard deviations, from SimCLR's seeds in the running table.
+# What chance alone does to a difference of two runs: two standard deviations, from SimCLR's seeds in the
+# running table.
 simclr_minute = torch.tensor(minute("simclr"))
 NOISE = float(2 * math.sqrt(2) * simclr_minute.std()) if len(simclr_minute) > 1 else 0.04
 gain = mean(recorded("simclr without false negatives")) - mean(recorded("simclr"))
@@ -1183,27 +1203,32 @@ book.claim(
 )
 
 # %% [markdown]
-# The first three rest on recorded runs in a small world with ten kinds, few seeds each. A difference counts only if it is larger than two
-# standard deviations of the difference between two equal runs, measured on SimCLR's seeds.
+# The first three rest on recorded runs in a small world with ten kinds, few seeds each. A difference counts
+# only if it is larger than two standard deviations of the difference between two equal runs, measured on
+# SimCLR's seeds.
 
 # %% [markdown]
 # ## Where it comes from, where it went
 #
-# Learning classifiers and labels together is older than deep learning: *maximum margin clustering* ([Xu et al.,
-# 2004](https://papers.nips.cc/paper_files/paper/2004/hash/6403675579f6114559c90de0014cd3d6-Abstract.html)) looks for the
-# labels that a support vector machine separates with the widest margin, *discriminative clustering* ([Joulin,
-# Bach and Ponce, 2010](https://doi.org/10.1109/CVPR.2010.5539868)) for those that a ridge regression fits best; both met the one-cluster
-# solution, and both forbade it by a constraint on the balance. [NAT (2017)](https://arxiv.org/abs/1704.05310)
-# fixed the targets, [DeepCluster (2018)](https://arxiv.org/abs/1807.05520) made k-means work at the scale of ImageNet,
-# *local aggregation* ([Zhuang et al., 2019](https://arxiv.org/abs/1903.12355)) pulls an image
-# towards its close neighbours and pushes it from its background neighbours, and [SeLa (2020)](https://arxiv.org/abs/1911.05371) brought optimal transport. [SwAV
-# (2020)](https://arxiv.org/abs/2006.09882) made it online. [PCL (2021)](https://arxiv.org/abs/2005.04966) brought
-# clusters to MoCo (a second version, PCL v2, adds MoCo v2's projector and tuning). From SwAV the line leads to DINO (chapter 15), which replaces Sinkhorn by
-# centring and sharpening, to [MSN (2022)](https://arxiv.org/abs/2204.07141), and back: several later
-# models of the DINO family use Sinkhorn-Knopp again.
+# Learning classifiers and labels together is older than deep learning: *maximum margin clustering* ([Xu et
+# al.,
+# 2004](https://papers.nips.cc/paper_files/paper/2004/hash/6403675579f6114559c90de0014cd3d6-Abstract.html))
+# looks for the labels that a support vector machine separates with the widest margin, *discriminative
+# clustering* ([Joulin, Bach and Ponce, 2010](https://doi.org/10.1109/CVPR.2010.5539868)) for those that a
+# ridge regression fits best; both met the one-cluster solution, and both forbade it by a constraint on the
+# balance. [NAT (2017)](https://arxiv.org/abs/1704.05310) fixed the targets, [DeepCluster
+# (2018)](https://arxiv.org/abs/1807.05520) made k-means work at the scale of ImageNet, *local aggregation*
+# ([Zhuang et al., 2019](https://arxiv.org/abs/1903.12355)) pulls an image towards its close neighbours and
+# pushes it from its background neighbours, and [SeLa (2020)](https://arxiv.org/abs/1911.05371) brought
+# optimal transport. [SwAV (2020)](https://arxiv.org/abs/2006.09882) made it online. [PCL
+# (2021)](https://arxiv.org/abs/2005.04966) brought clusters to MoCo (a second version, PCL v2, adds MoCo
+# v2's projector and tuning). From SwAV the line leads to DINO (chapter 15), which replaces Sinkhorn by
+# centring and sharpening, to [MSN (2022)](https://arxiv.org/abs/2204.07141), and back: several later models
+# of the DINO family use Sinkhorn-Knopp again.
 #
-# Is SwAV a member of the correlation family of chapter 16? A well-known cookbook files it there. The common ground: equal use of all
-# prototypes and equal use of all dimensions are both ways to forbid collapse through a statistic of the batch.
+# Is SwAV a member of the correlation family of chapter 16? A well-known cookbook files it there. The common
+# ground: equal use of all prototypes and equal use of all dimensions are both ways to forbid collapse
+# through a statistic of the batch.
 #
 # **Further reading.** On entropic transport: [Cuturi (2013)](https://arxiv.org/abs/1306.0895). On the hidden
 # prior: [Assran et al. (2023)](https://arxiv.org/abs/2210.07277). On uncurated data: [Tian et al.
@@ -1221,6 +1246,7 @@ book.claim(
 # <details><summary>Answer</summary>Every prototype is to get 256/3000 of an image: less than a tenth. So every image is spread over about a dozen prototypes whatever $\varepsilon$ is, and which ones depends on the accident of the
 # batch. The queue makes the crowd larger than $K$.</details>
 #
-# **3.** Your data has one kind in 90 % of the pictures. You train SwAV with 64 prototypes. What will most prototypes stand for?
+# **3.** Your data has one kind in 90 % of the pictures. You train SwAV with 64 prototypes. What will most
+# prototypes stand for?
 #
 # <details><summary>Answer</summary>For pieces of that kind: balance forces about 58 of the 64 onto it, cut along whatever still varies inside it: pose, colour, ground. The remaining kinds share about six.</details>

@@ -262,7 +262,7 @@ for name, tokens, width, depth, d_width, d_depth in (
         {
             "model": name,
             "encoder": full / quarter,
-            "with decoder": full / (quarter + decoder),
+            "with decoder": (full + decoder) / (quarter + decoder),
             "measured": ratio,
         }
     )
@@ -272,7 +272,7 @@ plots.table(
     {
         "model": "model",
         "encoder": "encoder, counted",
-        "with decoder": "with MAE's decoder, counted",
+        "with decoder": "encoder and decoder, counted",
         "measured": "encoder, processor time (record)",
     },
     ".1f",
@@ -325,9 +325,10 @@ for draw, shape in ((random_mask, "random"), (block_mask, "blocks")):
         fill, net = guess[draw][hidden]["fill"], network_error(mae, hidden, draw)
         contest.append({"mask": shape, "hidden": hidden, "fill": fill, "net": net, "gain": 1 - net / fill})
 won = {(row["mask"], row["hidden"]): row["gain"] for row in contest}
+assert won["random", 12] > 0 and won["blocks", 12] > 0  # it beats the machine that knows nothing
 plots.table(
     contest,
-    f"Mean squared error on hidden pixels: smooth fill against MAE after {STEPS} steps (trained at 12 of 16)",
+    f"Mean squared error on hidden pixels: smooth fill against MAE after {STEPS} steps (last column below 0: the fill wins)",
     {
         "mask": "mask",
         "hidden": "hidden of 16",
@@ -343,7 +344,7 @@ mask = masked(12)
 pixels = masking.hidden_pixels(mask, PATCH)
 with torch.no_grad():
     painted = masking.keep_visible(pictures, mae.reconstruct(pictures, mask), pixels, PATCH)
-chosen = [3, 9, 17, 22, 30, 41, 50, 58]
+chosen = [22, 3, 9, 17, 30, 41, 50, 58]
 stack = torch.cat([blank(pictures, mask)[chosen], fills[12][chosen], painted[chosen], pictures[chosen]])
 fig = plots.image_grid(
     views.denormalize(stack),
@@ -352,14 +353,19 @@ fig = plots.image_grid(
 )
 plots.show(
     fig,
-    alt="Eight pictures in four rows: the four visible patches, the smooth fill, MAE's painting and the truth. MAE's "
-    "paintings have blurred edges of an object where the smooth fill has only colour gradients.",
+    alt="Eight pictures in four rows: the four visible patches, the smooth fill, MAE's painting and the truth. MAE "
+    "continues the ground to the rim and paints a gray blob in the middle, light on dark grounds and dark on light ones.",
 )
 
 # %% [markdown]
-# Look at the third row. It is blurry, as derived; but where is the outline that the smooth fill cannot have? With few
-# holes the two are close, or the smooth fill even wins: the network was never trained on such small holes, and there is
-# nothing to know. The more is hidden, the more knowing pays.
+# Look at the third row. There is no outline yet, and still the network has understood two things that no smooth fill knows.
+# The rim takes the colour of the ground. And in the middle it paints a blob: light where the ground is dark, dark where the
+# ground is light, because in this world an object sits there and stands out. The *colour* of the object it cannot know from
+# a few patches of ground, so it paints the mean of all colours it has met: gray. That is the conditional mean you derived
+# above, as a picture.
+#
+# With few holes the smooth fill wins: the network was trained on large holes only, and at small ones there is little to
+# know. The more is hidden, the more knowing pays.
 #
 # ### Does it know what it paints?
 #
@@ -401,6 +407,7 @@ def probe_of(features, draws: int = 5) -> float:
     return found[0]["mean"]
 
 
+assert clearly_above(minute("mae"), minute("untrained_vit"))
 live = probe_of(partial(evaluation.extract_features, mae.encoder))
 before = next(row["probe"] for row in record if row["method"] == "mae" and row["arm"] == "live")
 TOLERANCE = 0.06  # the same steps and seed; other processors round differently, and 300 steps amplify it
@@ -438,6 +445,9 @@ where = {
     "MAE": {"mean": live, "all": probe_of(partial(all_tokens, mae.encoder), draws=3)},
     "pixels": {"mean": None, "all": median(minute("pixels"))},
 }
+assert where["MAE"]["all"] > 0.05 + max(
+    where["MAE"]["mean"], where["untrained ViT"]["all"], where["pixels"]["all"]
+)
 plots.table(
     [{"features": name} | row for name, row in where.items()],
     f"Where is the knowledge? Linear probe with 100 labels (chance {chance:.0%})",
@@ -808,9 +818,10 @@ plots.table(
 )
 
 # %% [markdown]
-# GRN's sum over the whole map also tells every place about the whole image, which three small convolutions cannot do;
-# part of what you see in the loss is that. (The text that says "training ConvNeXt V2 with MAE is subpar" has it backwards:
-# it is V1 that was subpar, and V2 is V1 plus GRN.)
+# Compare the two distances before you believe the story at this size: the lazy channels were seen in far larger networks,
+# trained far longer. (GRN has a second effect: its sum over the whole map tells every place about the whole
+# image, which three small convolutions cannot.) And a correction: the text that says "training ConvNeXt V2 with MAE is subpar" has it backwards:
+# it is V1 that was subpar, and V2 is V1 plus GRN.
 #
 # ### MaskGIT: paint in several strokes
 #
@@ -913,6 +924,7 @@ plots.table(
     {"drawn": "128 pictures drawn", "fit": "mean log-probability of neighbours"},
     ".2f",
 )
+assert fits[8] > fits[1]
 samples = torch.cat([draw_codes(code_model, 8, 1), draw_codes(code_model, 8, 8), spelling[:8]])
 fig = plots.image_grid(
     views.denormalize(unpatchify(centers[samples], 4)),
@@ -922,11 +934,11 @@ fig = plots.image_grid(
 plots.show(
     fig,
     alt="Three rows of eight small pictures: drawn in one round, a mosaic of unrelated patches; drawn in eight rounds, "
-    "smooth areas and blobs; real pictures spelled in codes.",
+    "mostly an even ground with a blob in the middle; real pictures spelled in codes.",
 )
 
 # %% [markdown]
-# Same network, same training; only the order of the strokes differs. **Muse** ([Chang et al.,
+# Same network, same training; only the order of the strokes differs, and already there is a ground and something on it. **Muse** ([Chang et al.,
 # 2023](https://arxiv.org/abs/2301.00704)) does this for text to image.
 #
 # ## Fine-tuning: another judge, another order
@@ -1094,7 +1106,7 @@ jepa = {
 }
 plots.table(
     [{"version": name} | row for name, row in jepa.items()],
-    "A small I-JEPA after 70 steps: the loss, and how far the features of 500 pictures spread",
+    "A small I-JEPA after 70 steps: the loss, and how far the features of 500 pictures spread (0: all alike)",
     {
         "version": "version",
         "first": "first loss",
@@ -1105,10 +1117,13 @@ plots.table(
     },
     {"first": ".2f", "loss": ".3f", "spread": ".3f", "rank": ".0f"},
 )
+moving = jepa["gradient into the target"]
+assert moving["loss"] == min(row["loss"] for row in jepa.values()) and moving["verdict"] != "healthy"
 
 # %% [markdown]
-# The lowest loss belongs to the network that sees least. *How to see it*: never read the loss of a moving target without
-# the spread of the features beside it.
+# The lowest loss belongs to the network that sees nothing at all any more. *How to see it*: never read the loss of a moving target without
+# the spread of the features beside it. The momentum, at least over so few steps, is not what holds it up: the stop-gradient is.
+# (Chapter 15 takes this apart.)
 
 # %% [markdown]
 # ## Play: the mask slider

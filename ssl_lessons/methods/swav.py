@@ -19,7 +19,8 @@ class SwAV(Method):
     """Views predict each other's balanced assignment to learned prototypes, instead of comparing features.
 
     prototypes: how many (paper: 3,000 for 1,000 classes).  temperature: of the prediction (paper: .1).  epsilon,
-    iterations: of Sinkhorn-Knopp (paper: .05 and 3; a large epsilon blurs the codes of a young network).  n_small: extra views of half the side that only predict (paper: 6).
+    iterations: of Sinkhorn-Knopp (paper: .05 and 3; a large epsilon blurs the codes of a young network).  n_small:
+    extra views of half the side that only predict (paper: 6).
     sinkhorn=False takes the plain softmax as the assignment: nothing is balanced.  frozen_steps: the prototypes rest
     that long (paper: one epoch).  queue_length: earlier images per large view that join the balancing, once the queue
     is full (paper: 3,840 for batches of 256; needless when the batch has several images per prototype).

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -55,9 +56,8 @@ def render(epsilon: float, iterations: int, scores: str, batch: Mapping[str, Ten
     numbers = balance(q)
     fig, (top, bottom) = plots.new_figure(3.3, 4.8, 2, 1, height_ratios=(3, 1.4))
     order = matrix.argmax(dim=1).argsort(stable=True)
-    image = top.imshow(
-        q[order].numpy(), aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest"
-    )
+    shade = PowerNorm(0.5, vmin=0, vmax=1)  # a share of 1 / K must still be told from none
+    image = top.imshow(q[order].numpy(), aspect="auto", cmap="viridis", norm=shade, interpolation="nearest")
     fig.colorbar(image, ax=top, label="assignment (sums to 1 per image)")
     top.set(
         xlabel="prototype",
