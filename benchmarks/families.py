@@ -13,6 +13,7 @@ import argparse
 import inspect
 import json
 import time
+from functools import partial
 
 import torch
 from _record import RESULTS, merge
@@ -66,7 +67,7 @@ def cost(recipe, sets, short: int = 4, long: int = 20) -> float:
     if method.refresh_every:
         start = time.process_time()
         method.refresh(
-            lambda encoder: evaluation.extract_features(encoder, training_set(recipe, sets).images)
+            partial(evaluation.extract_features, images=training_set(recipe, sets).images, device="cpu")
         )
         step += (time.process_time() - start) / method.refresh_every
     return step

@@ -250,14 +250,14 @@ plots.table(
 # ## Step 3: with a predictor, every direction fights for itself
 #
 # Now let $P$ learn as well, $\alpha$ times as fast as $W$, both with weight decay $\eta$. The expected updates
-# are (equations 3 and 4 of [Tian et al.](https://arxiv.org/abs/2102.06810), with the noise isotropic)
+# are ([Tian et al.](https://arxiv.org/abs/2102.06810), for isotropic noise)
 #
 # $$\dot P = -\alpha\big((1 + \sigma^2)\,P F - W_a W^\top\big) - \eta P, \qquad
 # \dot W = -P^\top\big((1 + \sigma^2)\,P W - W_a\big) - \eta W, \qquad F = W W^\top.$$
 #
 # $F$ is the covariance of the noise-free embeddings: its eigenvalues are the variances of the directions of
 # the embedding. Two facts make this solvable. Training aligns the eigenvectors of $P$ with those of $F$
-# (their theorem 3); then, if the teacher is a shorter or longer copy of the student, $W_a = \tau W$,
+# (they prove it; you will see it); then, if the teacher is a shorter or longer copy of the student, $W_a = \tau W$,
 # everything falls apart into single directions. For one direction let $s$ be its variance (the eigenvalue of
 # $F$), and $p$ the eigenvalue of $P$:
 #
@@ -342,7 +342,7 @@ print(
 #
 # The equations also say what a bad start does. Let $P$ begin at zero, at random, or *negative*. The claim in
 # the literature is that a linear predictor recovers. And DirectPred ([Tian et al.,
-# 2021](https://arxiv.org/abs/2102.06810), section 6) does not train $P$ at all: after every step it *sets* it,
+# 2021](https://arxiv.org/abs/2102.06810)) does not train $P$ at all: after every step it *sets* it,
 # from the eigenvectors of $F$, to $p = \sqrt s + \epsilon\max s$, the very curve that training was heading for
 # ($\alpha = 1$).
 
@@ -539,7 +539,7 @@ for m in FAMILY:
 # not had enough time, and the table says so. The theory says why. A direction grows at a rate proportional to
 # its own $p$ and $s$: *small directions wait*, and the effective rank below shows how few have been woken.
 # Negatives push on all directions from the first step. On ImageNet the race lasts a thousand times longer, and
-# there BYOL caught up.
+# there BYOL comes out ahead of SimCLR ([Grill et al., 2020](https://arxiv.org/abs/2006.07733), table 1).
 #
 # ## The teacher: how far behind, and does it matter?
 #
@@ -667,7 +667,11 @@ plots.table(
 )
 
 # %% [markdown]
-# As in the toy: the lower the loss, the worse the network. **How to see it**: never watch the loss of such a
+# As in the toy: the lower the loss, the worse the network. And look at where the curves on the right *begin*.
+# An untrained network with its untrained head is nearly collapsed to start with: a common direction plus a
+# little. The healthy version climbs out, with nothing pushing pictures apart. That is $\dot s > 0$, live.
+#
+# **How to see it**: never watch the loss of such a
 # method alone; log the spread of the unit-length embeddings beside it.
 #
 # Now the longer, recorded runs, with more parts exchanged.
@@ -709,8 +713,8 @@ print(origin)
 # collapse. So batch statistics are not *the* reason. Yet look at our row without BatchNorm in the heads.
 # There is a milder reading of what the layer does, and step 3 has a name for it: the *watershed*. The
 # untrained heads make embeddings that are nearly all alike (a common direction plus a little), each direction
-# starts with a tiny $s$, and BatchNorm lifts it over $p_-$ on the first step. Group normalisation and careful
-# initialisation do that job as well.
+# starts with a tiny $s$, and BatchNorm lifts it over the watershed on the first step. On this reading, group
+# normalisation and a careful initialisation do the same job. One run cannot prove it.
 #
 # ### Did the linear predictor do what the equations say?
 #
@@ -874,13 +878,16 @@ plots.table(
 # three granularities (picture, neighbourhood, group) in one loss.
 #
 # DINO's most famous picture is its attention: the [CLS] token of a ViT trained without labels looks at the
-# objects. Does our tiny ViT (no class token, 64 patches, a few minutes' worth less training) do so? We know
+# objects. Does our tiny ViT (no class token, 64 patches, 200 short steps) do so? We know
 # where the object is, because we drew it. For each test picture, take as many most-looked-at patches as the
 # object covers, and compute intersection over union (IoU). The opponent to beat is not chance but *the middle
 # of the picture*.
 
 # %%
 looks = arm("attention", "related")
+against = looks["dino"] - looks["untrained"]
+print(f"trained minus untrained: {100 * against:+.1f} points; trained minus the middle: "
+      f"{100 * (looks['dino'] - looks['image_center']):+.1f} points.")  # fmt: skip
 plots.show(
     plots.bars(
         {
@@ -910,9 +917,8 @@ print(f"Objects cover {looks['object_share']:.0%} of the patches. {origin}")
 
 # %% [markdown]
 # Read this bar chart as it is. The published effect needs long training, many small patches and large
-# pictures; ours may or may not beat an untrained network, and a detector that never looks at the picture is
-# hard to beat when objects sit in the middle. A picture of attention maps without these two baselines proves
-# little.
+# pictures. Ours is small, trained briefly, and compared with two opponents that pictures of attention maps
+# seldom meet: an untrained network, and a detector that never looks at the picture and bets on the middle.
 
 # %% [markdown]
 # ## The relatives
@@ -972,7 +978,7 @@ plots.table(
 )
 
 # %% [markdown]
-# So a good part of what MSF pulls together does not belong together *yet*; the running table shows what comes
+# So part of what MSF pulls together does not belong together *yet*; the running table shows what comes
 # out of it in a minute. **ISD** ([Tejankar et al., 2021](https://arxiv.org/abs/2012.09259)) takes the opposite
 # way back to contrastive learning: the queue holds *anchors*, and student and teacher shall find the same
 # anchors similar, $\mathrm{KL}\big(\mathrm{softmax}(t\cdot a/\tau)\,\Vert\,\mathrm{softmax}(q\cdot a/\tau)\big)$.
@@ -1018,9 +1024,14 @@ plots.table(
     {"what": "trained on", "accuracy": "accuracy"},
     ".1%",
 )
+print(f"soft answers instead of labels: {100 * (max(kd['T=1'], kd['T=4']) - kd['labels']):+.1f} points for the student; "
+      f"agreement with the mean teacher: {100 * (mt['mean_teacher'] - mt['labels_only']):+.1f} points.")  # fmt: skip
 print(origin)
 
 # %% [markdown]
+# With pictures drawn by a program there is little doubt about a label, and soft answers have little to add to
+# it: dark knowledge needs classes that resemble each other. Unlabelled pictures are another matter.
+#
 # ## Play: keep five directions alive
 #
 # The two equations of step 3, for five directions that start at different places. Left: the speed of $p$ on

@@ -50,7 +50,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_lessons import data, diagnostics, evaluation, losses, plots, recipes, views, widgets
+from ssl_lessons import data, diagnostics, evaluation, plots, recipes, views, widgets
 from ssl_lessons.exercises import NOT_ATTEMPTED, ch16
 from ssl_lessons.losses import correlation
 from ssl_lessons.pretraining import Monitor, pretrain
@@ -471,7 +471,7 @@ print("dcca_loss agrees with the package:", torch.allclose(dcca_loss(h1, h2), co
 #
 # | | the constraint is | on which matrix | a collapsed batch |
 # |---|---|---|---|
-# | **W-MSE** ([Ermolov et al., 2021](https://arxiv.org/abs/2007.06346)) | exact: whiten, with few dimensions | covariance of each view | cannot be expressed |
+# | **W-MSE** ([Ermolov et al., 2021](https://arxiv.org/abs/2007.06346)) | exact: whiten, with few dimensions | covariance of each view | cannot be whitened |
 # | **Barlow Twins** ([Zbontar et al., 2021](https://arxiv.org/abs/2103.03230)) | a penalty | cross-*correlation* of the views | costs $D$ |
 # | **VICReg** ([Bardes et al., 2022](https://arxiv.org/abs/2105.04906)) | two penalties | covariance of each view | costs the hinge |
 #
@@ -783,18 +783,19 @@ book.results_table(
 )
 
 # %% [markdown]
-# ### How far did the constraint get?
+# ### How far did the constraint get? A tug-of-war you can compute
 #
-# The hinge asks for deviation 1 in every dimension. Is it met? There is a tug-of-war, and you can compute who
-# wins. Let one dimension have deviation $\sigma$ in both views and let the views correlate by $\rho$. Its squared
-# distance is $2\sigma^2(1-\rho)$, so with the weights $\lambda$ (invariance) and $\mu$ (variance) it costs
+# The hinge asks for deviation 1 in every dimension. Is it met? Let all $D$ dimensions have deviation $\sigma$ in
+# both views, let the views of a dimension correlate by $\rho$, and let two different dimensions have the mean
+# squared correlation $r^2$. Then the squared distance of partners is $2\sigma^2(1-\rho)$ per dimension, a
+# covariance is $r\sigma^2$, and with the weights $\lambda, \mu, \nu$ (invariance, variance, covariance) the loss is
 #
-# $$2\lambda\,\sigma^2 (1 - \rho) + \mu\,(1 - \sigma), \qquad\text{least at}\qquad \sigma^* = \min\Big(1,\ \frac{\mu}{4\lambda\,(1 - \rho)}\Big).$$
+# $$L(\sigma) = \underbrace{2\lambda(1-\rho)\,\sigma^2}_{\text{pull}} \;+\; \underbrace{\mu\,(1-\sigma)}_{\text{hinge}} \;+\; \underbrace{2\nu\,(D-1)\,r^2\,\sigma^4}_{\text{covariance, two views}} .$$
 #
-# With $\lambda = \mu$ a dimension reaches deviation 1 only once its views correlate by $\tfrac34$. One that the
-# views do not share at all rests at $\tfrac14$: never at zero, so no collapse, but small. The deviation of a
-# dimension of $z$ tells how much of it the views share. Check it on the dimensions of the live run (the sketch
-# leaves out the covariance term, which makes large deviations a little dearer).
+# Two terms shrink the cloud, one spreads it. Where is the minimum? Set $L'(\sigma) = 0$; one number comes out. It
+# is never zero (the hinge's slope is constant, the other slopes vanish at zero): **no complete collapse, whatever
+# the other weights, as long as $\mu > 0$**. But it need not be 1. Measure $\rho$ and $r^2$ on new pictures, and compare the predicted with the
+# measured deviation.
 
 # %%
 
@@ -809,54 +810,69 @@ def two_embeddings(method, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return z.chunk(2)
 
 
-z1, z2 = two_embeddings(method, test.images[:1024])
-sigma = ((z1.var(dim=0) + z2.var(dim=0)) / 2).sqrt()
-shared = ((z1 - z1.mean(dim=0)) * (z2 - z2.mean(dim=0))).sum(dim=0) / 1023 / sigma.square()
-predicted = (method.variance_weight / (4 * method.invariance_weight * (1 - shared))).clamp(max=1)
-fig, axes = plots.new_figure(9.4, 3.0, 1, 3)
-axes[0].plot(predicted, sigma, ".", markersize=3, label="one dimension of z")
-axes[0].plot([0.2, 1], [0.2, 1], ":", color="black", label="as predicted")
-axes[0].set(
-    title=f"Views correlate by {shared.mean():.2f}, deviation {sigma.mean():.2f}",
-    xlabel="deviation, predicted from the correlation",
-    ylabel="deviation, measured",
-)
-axes[0].legend()
-
-
 def rms_correlation(z: torch.Tensor) -> float:
     """Root mean squared correlation of two different dimensions; constant dimensions are left out."""
     c = torch.corrcoef(z[:, z.std(dim=0) > 1e-6].T)
     return off_diagonal(c).div(len(c) * (len(c) - 1)).sqrt().item()
 
 
-values = torch.corrcoef(after["z"][:, :48].T)
-shown = axes[1].imshow(values, vmin=-1, vmax=1, cmap="RdBu_r")
-axes[1].set(
-    title=f"Correlations of z, RMS {rms_correlation(after['z']):.2f}", xlabel="dimension", ylabel="dimension"
+z1, z2 = two_embeddings(method, test.images[:1024])
+D = z1.shape[1]
+variance = (z1.var(dim=0) + z2.var(dim=0)) / 2
+shared = ((z1 - z1.mean(dim=0)) * (z2 - z2.mean(dim=0))).sum(dim=0).div(1023 * variance).mean().item()
+r_squared = (rms_correlation(z1) ** 2 + rms_correlation(z2) ** 2) / 2
+sigma = torch.linspace(0, 1, 1001)
+terms = {
+    "pull": 2 * method.invariance_weight * (1 - shared) * sigma**2,
+    "hinge": method.variance_weight * (1 - sigma),
+    "covariance": 2 * method.covariance_weight * (D - 1) * r_squared * sigma**4,
+}
+total = sum(terms.values())
+predicted, measured = sigma[total.argmin()].item(), variance.sqrt().mean().item()
+
+fig, (left, middle, right) = plots.new_figure(9.4, 3.0, 1, 3)
+for (name, values), dash in zip(terms.items(), ("--", "-.", ":")):
+    left.plot(sigma, values, dash, label=name)
+left.plot(sigma, total, color="black", label="sum")
+left.axvline(measured, color=plots.GRAY, linewidth=0.8)
+left.set(
+    ylim=(0, 1.6 * method.variance_weight),
+    title=f"Least at {predicted:.2f}; measured {measured:.2f}",
+    xlabel="deviation of a dimension",
+    ylabel="cost",
 )
-fig.colorbar(shown, ax=axes[1], label="correlation")
+left.legend(loc="upper right", ncols=2)
+shown = middle.imshow(torch.corrcoef(after["z"][:, :48].T), vmin=-1, vmax=1, cmap="RdBu_r")
+middle.set(title=f"Correlations of z, RMS {rms_correlation(after['z']):.2f}", xlabel="dimension", ylabel="dimension")  # fmt: skip
+fig.colorbar(shown, ax=middle, label="correlation")
 for (name, z), dash in zip({"untrained": before["z"], "after VICReg": after["z"]}.items(), ("--", "-")):
     values = diagnostics.singular_values(z)
-    axes[2].plot(range(1, len(values) + 1), (values / values[0]).clamp_min(1e-5), dash, label=name)
-axes[2].set(
+    right.plot(range(1, len(values) + 1), (values / values[0]).clamp_min(1e-5), dash, label=name)
+right.set(
     yscale="log",
     title="Spectrum of z, before and after",
     xlabel="direction, by size",
     ylabel="singular value / largest",
 )
-axes[2].legend()
+right.legend()
 plots.show(
     fig,
-    alt="Left: measured against predicted deviations of the embedding dimensions, close to the diagonal. Middle: "
-    "heat map of the correlations between 48 dimensions. Right: the singular values of z before and after "
-    "training, which fall more slowly after.",
+    alt=f"Left: the cost of a deviation, a sum of three terms, is least at {predicted:.2f}; the measured deviation "
+    f"is {measured:.2f}. Middle: heat map of the correlations between 48 dimensions. Right: singular values "
+    "of z before and after training.",
 )
 print(
-    f"RMS correlation of two dimensions: untrained {rms_correlation(before['z']):.2f}, "
-    f"after {rms_correlation(after['z']):.2f}; RankMe of z: {diagnostics.rank_me(before['z']):.0f}, "
-    f"then {diagnostics.rank_me(after['z']):.0f}"
+    f"views correlate by {shared:.2f}; two dimensions by {r_squared**0.5:.2f} (RMS); deviation predicted {predicted:.2f}, "
+    f"measured {measured:.2f}; without the covariance term the formula would give "
+    f"{min(1.0, method.variance_weight / (4 * method.invariance_weight * (1 - shared))):.2f}"
 )
+
+# %% [markdown]
+# The sketch fits nothing, it only needs two other measured numbers, and it shows who holds the cloud down: each
+# dimension pays for its covariances with all $D - 1$ others. That is the reason behind an advice you will meet again below:
+# *when you change the number of outputs, rescale the weights*. (Do not compare the heat map with that of an
+# untrained network, whose dimensions are random mixtures of everything. Compare it with a network that was trained
+# without the covariance term. That comes next.)
 
 # %% [markdown]
 # ### Uncorrelated is not independent; what about the features below?
@@ -974,7 +990,7 @@ plots.table(
 # Barlow Twins with $\lambda = 0$; its standardisation hides it from a look at the deviations. **Check both:** the
 # deviation of each dimension *and* the correlation between them.
 #
-# Thirty steps show the beginning. The record below trains each arm longer, over several seeds, and also takes the
+# Thirty steps show the beginning. The record below trains each arm longer, over the seeds on record, and also takes the
 # famous half away.
 
 # %%
@@ -1026,6 +1042,10 @@ plots.table(
     },
     {"probe": ".1%", "knn": ".1%", "std": ".3f", "correlation": ".2f", "rank": ".0f", "hsic": ".2f"},
 )
+print(
+    f"Twice the variance weight ('no half'): probe {mean(of('no half', 'probe')) - mean(of('vicreg', 'probe')):+.1%}, "
+    f"deviation of z {mean(of('vicreg', 'std_z')):.2f} -> {mean(of('no half', 'std_z')):.2f}"
+)
 print(sweep_origin)
 
 # %% [markdown]
@@ -1037,8 +1057,8 @@ print(sweep_origin)
 # untrained encoder is no fair comparison in that column, as its features say little about the picture in the first
 # place.
 #
-# Last, the arm "no half" has twice the variance weight. The formula for $\sigma^*$ says that its deviations should
-# be larger at the same agreement of the views. Are they?
+# Last, the arm "no half" has twice the variance weight. By the tug-of-war its deviations must be larger. Are they? And
+# is a larger deviation good for anything?
 #
 # ## What goes wrong (2): two famous bugs
 #
@@ -1085,6 +1105,84 @@ plots.table(
 # Is the second bug serious? Look at its size beside the loss of a collapsed network, $D$. At large batches it is
 # a blemish; at batch 8 it matters. The first one changes the balance between the terms at any batch size. Whether
 # that costs accuracy in our world, the table above tells ("no half").
+
+# %% [markdown]
+# ## What goes wrong (3): a few outliers can pay the bill
+#
+# "Whitened points cannot collapse", you may read. Can they not? The covariance is a *second moment*, and second
+# moments can be bought by a few. Here is a batch of 256 pictures with 16 output dimensions. For each dimension there
+# are two pictures far out on its axis. **All other pictures sit at one point**, up to a little noise of each view's
+# own.
+
+# %%
+
+
+def outlier_batch(n: int = 256, dims: int = 16, each: int = 2, noise: float = 3e-4) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    place = torch.zeros(n, dims, dtype=torch.float64)
+    place[: each * dims] = torch.eye(dims, dtype=torch.float64).repeat_interleave(each, dim=0)
+    place = place / place.std(dim=0)  # deviation 1 in every dimension, as VICReg wants it
+    return [place + noise / 0.09 * randn(n, dims, generator=generator) for _ in range(2)]
+
+
+def kurtosis(z: torch.Tensor) -> float:
+    """Mean fourth moment of the standardised dimensions: 3 for a Gaussian, large for rare outliers."""
+    z = (z - z.mean(dim=0)) / z.std(dim=0).clamp_min(1e-12)
+    return z.pow(4).mean().item()
+
+
+generator = torch.Generator().manual_seed(1)
+gaussian = randn(256, 16, generator=generator)
+clouds = {
+    "a Gaussian cloud, views correlate by 0.9": [gaussian, 0.9 * gaussian + 0.19**0.5 * randn(256, 16, generator=generator)],
+    "32 outliers, 224 pictures in one point": outlier_batch(),
+}  # fmt: skip
+plots.table(
+    [
+        {
+            "cloud": name,
+            "w_mse": w_mse(*pair).item(),
+            "barlow": barlow_twins(*pair).item(),
+            "vicreg": vicreg(*pair).item(),
+            "kurtosis": kurtosis(pair[0]),
+        }
+        for name, pair in clouds.items()
+    ],
+    "All three losses prefer the cloud that is of no use",
+    {
+        "cloud": "embeddings",
+        "w_mse": "W-MSE",
+        "barlow": "Barlow Twins",
+        "vicreg": "VICReg",
+        "kurtosis": "kurtosis",
+    },
+    ".3f",
+)
+plots.table(
+    [
+        {
+            "method": name,
+            "probe": mean([r["probe"] for r in families if (r["method"], r["arm"]) == (name, "minute")]),
+            "rank": mean([r["rank_z"] for r in families if (r["method"], r["arm"]) == (name, "minute")]),
+            "verdict": ", ".join(
+                sorted({r["verdict"] for r in families if (r["method"], r["arm"]) == (name, "minute")})
+            ),
+        }
+        for name in ("barlow_twins", "vicreg", "w_mse")
+    ],
+    "The recorded minute, seen from z",
+    {"method": "method", "probe": "probe", "rank": "RankMe of z", "verdict": "diagnose(z)"},
+    {"probe": ".1%", "rank": ".0f"},
+)
+print(f"kurtosis of z after the live run: {kurtosis(after['z']):.1f} (a Gaussian has 3)")
+
+# %% [markdown]
+# Every condition of step 1 is met: mean zero, variance one, no correlation, views that agree. And seven pictures in
+# eight cannot be told apart. The constraint is about *dimensions*; nothing in it says that most *pictures* must
+# differ. (By the duality the two are the same only while the rows have equal lengths, and here they do not.) W-MSE is
+# the most exposed of the three: it is blind to the length of $z$, has few dimensions to serve, and whitening
+# stretches whatever little variance a network leaves until it counts fully. *How to see it*: the kurtosis, a
+# collapsed rank of $z$ in evaluation, a kNN accuracy that falls while the loss falls.
 
 # %% [markdown]
 # ## Play: three weights, one cloud
@@ -1197,6 +1295,10 @@ plots.table(
 )  # fmt: skip
 
 # %% [markdown]
+# Read the probe beside the HSIC before you conclude anything about width: an arm that has not learned in so few
+# steps, at a learning rate chosen for another width, is dependent for reasons of its own. And compare *narrow* with
+# *fixed* before you credit the hidden layer with what the covariance weight does.
+#
 # ## Exercises
 #
 # Replace `return NOT_ATTEMPTED` and run the cell; the checker answers. Nothing below depends on your answers.
@@ -1401,6 +1503,10 @@ book.claim(
     "Wider projectors give more pairwise independence of the features.",
     verdict(falls and widths[0] > widths[1] > widths[2], falls),
     {f"HSIC of h, hidden width {w}": v for w, v in zip((64, 512, 2048), widths)}
+    | {
+        f"probe, hidden width {w}": mean(of(arm, "probe"))
+        for w, arm in ((64, "hidden 64"), (512, "vicreg"), (2048, "hidden 2048"))
+    }
     | {"frozen, 512": mean(of("frozen", "hsic_h")), "frozen, 2048": mean(of("frozen 2048", "hsic_h"))}
     | {"untrained": mean(of("untrained", "hsic_h"))},
     "mialon2022variance",

@@ -408,6 +408,8 @@ def probe_of(features, draws: int = 5) -> float:
 
 
 assert clearly_above(minute("mae"), minute("untrained_vit"))
+if minute("simclr_vit"):
+    assert median(minute("mae")) > median(minute("simclr_vit"))
 live = probe_of(partial(evaluation.extract_features, mae.encoder))
 before = next(row["probe"] for row in record if row["method"] == "mae" and row["arm"] == "live")
 TOLERANCE = 0.06  # the same steps and seed; other processors round differently, and 300 steps amplify it
@@ -415,12 +417,16 @@ print(f"\nMAE after {STEPS} steps: probe {live:.1%} just now, {before:.1%} in th
 assert abs(live - before) < TOLERANCE
 
 # %% [markdown]
-# Compare rows with the same network: `untrained_vit`, `simclr_vit`, and this chapter's five. (The convolutional network
-# of the rows above learns small pictures in far fewer steps, whatever the loss; a transformer has to find out from the
-# data that neighbouring patches belong together.) MAE leaves the untrained ViT far behind: to paint the hidden part of an
-# object it has to know something about the object. Now look at your own 300 steps, a third of that minute. The paintings
-# already beat the smooth fill, but the probe has only begun to rise. Is the knowledge that painted them somewhere the
-# probe does not look?
+# Compare rows with the same network: `untrained_vit`, `simclr_vit`, and this chapter's. (The convolutional network of the
+# other rows learns small pictures in far fewer steps, whatever the loss; a transformer has to find out from the data that
+# neighbouring patches belong together.) MAE leaves the untrained ViT far behind: to paint the hidden part of an object it
+# has to know something about the object. Here it is even ahead of SimCLR with the same ViT. Look at the column of steps
+# for a reason: a minute buys several times as many steps of a method that encodes a quarter of the tokens of one view as
+# of one that encodes all tokens of two views. The relatives that push every token, mask tokens included, through the
+# encoder pay the same price, and a minute is hardly a start for them.
+#
+# Now look at your own run, a third as long as the recorded minute or less. The paintings already beat the smooth fill, but
+# the probe has only begun to rise. Is the knowledge that painted them somewhere the probe does not look?
 #
 # > **Predict.** The loss asks for pixels *at a place*. Where would you keep that knowledge, if you were the encoder: in
 # > the mean of all tokens, or in each token? What happens to a linear probe that sees all 16 tokens side by side
@@ -465,22 +471,35 @@ plots.table(
 
 # %%
 shown = ("kind", "x", "y", "scale", "rotation", "background_hue", "object_hue", "polarity")
-factors = {}
-for name, method in (("MAE", "mae"), ("SimCLR, same ViT", "simclr_vit")):
+factors = {"untrained ViT": arm["untrained", 0]["factors"]}
+for name, method in (
+    ("MAE", "mae"),
+    ("SimCLR, same ViT", "simclr_vit"),
+    ("SimCLR, convolutional", "simclr"),
+):
     runs = [row["factors"] for row in record if row["method"] == method and row["arm"] == "minute"]
     if runs:
-        factors[name] = {f: [run[f] for run in runs] for f in shown if f in runs[0]}
-fig = plots.factor_bars(factors, "What the mean token keeps of the scene, after a minute of training")
+        factors[name] = {f: [run[f] for run in runs] for f in shown}
+factors["untrained ViT"] = {f: factors["untrained ViT"][f] for f in shown}
+keeps = {
+    name: {f: median(v) if isinstance(v, list) else v for f, v in row.items()}
+    for name, row in factors.items()
+}
+assert keeps["MAE"]["kind"] > keeps["untrained ViT"]["kind"] + 0.1
+assert keeps["MAE"]["background_hue"] > keeps["SimCLR, convolutional"]["background_hue"] + 0.3
+fig = plots.factor_bars(factors, "What the mean feature keeps of the scene, after a minute of training")
 plots.show(
     fig,
-    alt="Grouped bars of factor scores for MAE and SimCLR with the same transformer: for each factor of the scene, how "
-    "well it can be read from the mean token.",
+    alt="Grouped bars of factor scores: MAE keeps the colours of ground and object, which the untrained transformer has "
+    "too, and adds place and kind; a well trained SimCLR has kind and place and has dropped the colours.",
 )
 print(record_origin)
 
 # %% [markdown]
-# The two losses keep different things, and each is good at what its loss asks for. SimCLR's views changed colour and
-# place, so colour and place were of no use to it; a painter needs both.
+# Read the colours first. They come for free (the untrained ViT has them), and a painter must keep them: they are most of
+# what it is graded on. SimCLR's views recolour every picture, so colour is of no use to it, and a well trained SimCLR lets
+# it go. Then read place and kind: MAE has *added* them, because they help to paint. Nobody told it which of all these to
+# put first. A probe with few labels must find the kind among everything else that MAE keeps.
 #
 # ## One family, one question: *what* is behind the mask?
 #
@@ -977,6 +996,10 @@ def in_order(key: str) -> list[str]:
 
 for key, text in (("probe", "mean token"), ("tokens", "all tokens"), ("tuned", "fine-tuned")):
     print(f"order by {text}: {' > '.join(in_order(key))}")
+for start in ("mae", "simclr"):
+    print(
+        f"what {start} is worth as a start: {100 * (by[start]['tuned'] - by['untrained']['tuned']):+.1f} points"
+    )
 
 # %% [markdown]
 # In the papers the two judges disagree: MAE is far behind contrastive methods under a linear probe and ahead after
@@ -1048,8 +1071,9 @@ plots.table(
 #
 # ## What goes wrong (2): the loss on all patches
 #
-# If visible patches count too, a share of the loss asks the decoder to copy what it sees. The paper found that this costs
-# half a point of fine-tuning accuracy. Here, after the same steps (record):
+# If visible patches count too, a share of the loss asks the network to copy what it sees. The paper found that this costs
+# about half a point of accuracy ([He et al., 2022](https://arxiv.org/abs/2111.06377)). Here, after the same steps (record),
+# compare the error with the two probes: the better painter need not be the better encoder.
 
 # %%
 pairs_of = []
@@ -1279,10 +1303,13 @@ def verdict(holds: bool, partly: bool = False) -> str:
 RATIOS = {0.25: "ratio 0.25", 0.5: "ratio 0.5", 0.75: "mae", 0.875: "ratio 0.875"}
 by_ratio = {r: (recorded(name, "probe"), recorded(name, "tokens")) for r, name in RATIOS.items()}
 best = [max(by_ratio, key=lambda r: by_ratio[r][k]) for k in (0, 1)]
+clear = all(
+    by_ratio[0.75][k] > by_ratio[0.25][k] + 0.03 for k in (0, 1)
+)  # less than three points is noise here
 book.claim(
     "C-90",
     "MAE learns better features with 75% of the patches hidden than with few.",
-    verdict(best[0] == best[1] == 0.75, 0.75 in best),
+    verdict(best == [0.75, 0.75] and clear, 0.75 in best),
     {f"probe, mean token, {r:.0%} hidden": p for r, (p, _) in by_ratio.items()}
     | {f"probe, all tokens, {r:.0%} hidden": t for r, (_, t) in by_ratio.items()},
     "he2022masked",
@@ -1340,11 +1367,11 @@ if minute("ijepa"):
         {f"probe after a minute, {m}": median(minute(m)) for m in ("mae", "data2vec", "ijepa") if minute(m)},
         "assran2023self",
     )
-disagree = in_order("probe") != in_order("tuned")
+flipped = (by["mae"]["probe"] < by["simclr"]["probe"]) != (by["mae"]["tuned"] < by["simclr"]["tuned"])
 book.claim(
     "C-96",
     "Linear probing and fine-tuning rank masked and contrastive pretraining differently.",
-    verdict(disagree and in_order("tuned")[0] == "mae", disagree),
+    verdict(flipped),
     {f"{key}, {s}": by[s][key] for s in STARTS for key in ("probe", "tuned")},
     "he2022masked",
 )

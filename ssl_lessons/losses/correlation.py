@@ -196,8 +196,9 @@ def w_mse(z1: Tensor, z2: Tensor, sub_batch: int | None = None, eps: float = 0.0
 
         loss = mean_i | w1_i / |w1_i| - w2_i / |w2_i| |^2 = 2 - 2 mean cosine,  w = whiten(z)
 
-    Each view is whitened on its own, as in the authors' code. Collapse is impossible by construction:
-    whitened embeddings fill all D dimensions alike. sub_batch: whiten groups of that many consecutive
+    Each view is whitened on its own, as in the authors' code. Whitened embeddings fill all D dimensions
+    alike, so they cannot all be equal; but a few outliers can carry the variance while the other images
+    share one point, at a loss near 0. sub_batch: whiten groups of that many consecutive
     rows instead of all N; the authors draw a new random grouping, which the rows of a shuffled batch
     already are. N must be a multiple of it, and it should be at least 2 D. eps: see `whiten`.
 

@@ -12,7 +12,8 @@ from ssl_lessons.methods.base import Method
 
 
 class WMSE(Method):
-    """Whiten the embeddings of each view over the batch, then pull partners together: whitened points cannot collapse.
+    """Whiten the embeddings of each view over the batch, then pull partners together: whitened points cannot all be
+    equal.  (A few outliers can still carry all the variance: watch the rank of z.)
 
     hidden_dim, out_dim: the projector (paper: 1024 and 64 for small images).  sub_batch: whiten groups of that many
     images (paper: 128 at 64 dimensions; at least twice out_dim); 0 = the whole batch.  eps: share of the identity
