@@ -818,7 +818,7 @@ fig = plots.bars(
 )
 plots.show(
     fig,
-    alt="Bars of probe accuracy after pretraining on the balanced and the long-tailed world, for supervised training, SimCLR, SwAV, MSN and PMSN, one dot per seed.",
+    alt=f"Bars of probe accuracy after pretraining on the balanced and on the long-tailed world, for {', '.join(TAILED)}.",
 )
 
 # %% [markdown]
