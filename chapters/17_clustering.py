@@ -564,14 +564,14 @@ assert abs(live - before) < TOLERANCE
 # %%
 with torch.no_grad():
     assigned = torch.cat([swav.assign(views.normalize(b)) for b in test.images.split(500)])
-busiest = assigned.mean(dim=0).argsort(descending=True)[[0, 8, 16, 24, 32, 40]]
+busiest = assigned.mean(dim=0).argsort(descending=True)[[0, 16, 32]]
 top = assigned[:, busiest].topk(8, dim=0).indices.T
 fig = plots.image_grid(
-    test.images[top.flatten()], columns=8, title="Six prototypes, one per row: their eight favourite pictures"
+    test.images[top.flatten()], columns=8, title="Three prototypes, one per row: their eight favourite pictures"
 )
 plots.show(
     fig,
-    alt="Six rows of eight pictures, the favourites of six prototypes; most rows share the kind or the outline of the object across colours and grounds.",
+    alt="Three rows of eight pictures, the favourites of three prototypes; most rows share the kind or the outline of the object across colours and grounds.",
 )
 hard = assigned.argmax(dim=1)
 test_purity = purity(hard, test.labels)
@@ -986,12 +986,11 @@ widgets.explore(
     partial(sinkhorn_widget.render, batch=matrices),
     sinkhorn_widget.controls(tuple(matrices)),
     static=[
-        {"iterations": 0}, {"iterations": 3}, {"iterations": 3, "epsilon": 0.5},
+        {"iterations": 0}, {"iterations": 3},
         {"scores": "with a favourite", "iterations": 0}, {"scores": "with a favourite", "iterations": 3},
-        {"scores": "before training", "iterations": 3},
     ],
     alt=partial(sinkhorn_widget.describe, batch=matrices),
-    columns=3,
+    columns=2,
 )  # fmt: skip
 
 # %% [markdown]
