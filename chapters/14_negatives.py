@@ -542,50 +542,61 @@ book.results_table(MEMBERS.split(), "One minute each, same encoder, same picture
 # %% [markdown]
 # ## The film: who goes stale?
 #
-# Now the answer to the puzzle, with all four key encoders, in the middle of the training. Two things can go wrong with a
-# key, and they are not the same. It may be *inconsistent*: the same encoder would say something else about the same
-# view today (left). Or it may be *out of reach*: today's query does not come near it (right). For the second, ask how
-# often a query is closer to its own old key than to another picture's old key; a guess would be right half of the time.
+# Now the answer to the puzzle, with all four key encoders. Two things can go wrong with a key, and they are not the
+# same. It may be *inconsistent*: the same encoder would say something else about the same view today (left, early in the
+# training, where the network changes fastest). Or it may be *out of reach*: today's query does not come near it (right,
+# in the middle). For the second, ask how often a query is closer to its own old key than to another picture's old key; a
+# guess would be right half of the time.
 
 # %%
-ages_shown = range(0, 2 * EPOCH + 1, 4)
-seen = {m: [staleness.compare(film, m, a, "middle") for a in ages_shown] for m in FILMED}
+ages_shown = range(0, EPOCH + 1, 4)
+seen = {m: [staleness.compare(film, m, a, "early") for a in ages_shown] for m in FILMED}
+reach = {m: [staleness.compare(film, m, a, "middle") for a in ages_shown] for m in FILMED}
 fig, (left, right) = plots.new_figure(9.0, 3.0, 1, 2)
-for (m, row), style, color in zip(seen.items(), ("-", "--", "-.", ":"), plots.COLORS):
-    left.plot(ages_shown, [s.steady for s in row], style, color=color, label=f"m = {m:g}")
-    right.plot(ages_shown, [100 * s.wins for s in row], style, color=color)
+for m, style, color in zip(FILMED, ("-", "--", "-.", ":"), plots.COLORS):
+    left.plot(ages_shown, [s.steady for s in seen[m]], style, color=color, label=f"m = {m:g}")
+    right.plot(ages_shown, [100 * s.wins for s in reach[m]], style, color=color)
 for ax in (left, right):
     ax.axvspan(0, QUEUE // N, color="#eeeeee", zorder=0)
-    ax.axvline(EPOCH, color=plots.GRAY, linestyle=":")
-left.set(
-    title="Is an old key still what a new one would be?",
-    xlabel="age of the key (steps)",
-    ylabel="cosine, old and new key",
-)
-right.set(
-    title="Does the query find it?",
-    xlabel="age of the key (steps)",
-    ylabel="closer than another key (%)",
-    ylim=(48, 101),
-)
-left.annotate("queue", (0.3, 0.03), xycoords=("data", "axes fraction"), fontsize=8, color=plots.GRAY)
-left.annotate("one pass", (EPOCH + 1, 0.03), xycoords=("data", "axes fraction"), fontsize=8, color=plots.GRAY)
+    ax.set_xlabel("age of the key (steps); gray: the queue")
+left.set(title="Is an old key still what a new one would be?", ylabel="cosine, old and new key")
+right.set(title="Does the query find it?", ylabel="closer than another key (%)", ylim=(48, 101))
 left.legend()
-one_pass = EPOCH // film.every
 words = [
-    f"m {m:g}: {row[0].wins:.0%} fresh, {row[one_pass].wins:.0%} one pass old" for m, row in seen.items()
+    f"m {m:g}: {seen[m][2].steady:.2f} at the queue's end, {seen[m][-1].steady:.2f} one pass old"
+    for m in FILMED
 ]
 plots.show(
     fig,
-    alt="Left: cosine of old and new keys against age, one curve per momentum. Right: how often a query is closer "
-    f"to its own old key than to another. {'; '.join(words)}.",
+    alt="Left: cosine of old and new keys against age, early in the training, one curve per momentum. Right: how often a "
+    f"query is closer to its own old key than to another. {'; '.join(words)}.",
+)
+
+
+def fresh_wins(m: float, moment: str) -> float:
+    """How often another picture's fresh key is closer to the query than its key from the queue's other end."""
+    fresh, old = (staleness.compare(film, m, a, moment).others for a in (0, QUEUE // N))
+    return (fresh > old).double().mean().item()
+
+
+plots.table(
+    [
+        {"momentum": f"{m:g}"} | {when: fresh_wins(m, when) for when in ("early", "middle", "late")}
+        for m in FILMED
+    ],
+    f"Other pictures: how often is a fresh key closer than the same picture's key of {QUEUE // N} steps ago?",
+    floatfmt=".0%",
 )
 
 # %% [markdown]
-# On the left, the inequality's first half: the faster the encoder, the sooner its keys are outdated. The gray strip is
-# what a queue asks for, the dotted line is where a memory bank has to live. On the right, at age 0, its second half: a
-# slow encoder makes keys that agree with each other, and lag behind the queries. The best momentum has to be high on
-# the left *over the gray strip*, and high on the right at its left edge.
+# The left panel is the first half of the inequality: how much a key changes while it waits. The gray strip is what a
+# queue asks for; the right end, one pass, is where a memory bank has to live. The right panel, at age 0, is the second
+# half: a slow encoder makes keys that agree with each other, and lag behind the queries.
+#
+# The table shows what staleness does to the *game*. The positive key is always fresh, the negatives have waited. Where a
+# fresh key of just any picture beats the old one (half of the time would be fair), the network can tell the positive by
+# its age, without looking at the picture, and it is rewarded for moving on. That is a second reason for keys that change
+# slowly, and for a short queue in a short run. And note *when*: late, at a learning rate near zero, keys keep.
 #
 # The record holds training runs, one per momentum and seed, shorter than the one above:
 
@@ -1248,6 +1259,9 @@ plots.table(
 )
 
 # %% [markdown]
+# Compare the two columns honestly. The paper's student gains because its teacher is large, fine-tuned, and mostly right.
+# A teacher that is wrong more often than right, and a student with a second or two of training, are another matter.
+#
 # **No negatives at all.** The last answer to "my batch is too small" is to need none: BYOL and SimSiam replace them by
 # a predictor and a stop-gradient. That is chapter 15.
 
@@ -1344,10 +1358,10 @@ widgets.explore(
     staleness.controls(film),
     static=[
         {"age": 0, "momentum": 0.0},
-        {"age": 32, "momentum": 0.0},
         {"age": 32, "momentum": 0.99},
         {"age": 32, "momentum": 0.999},
         {"age": 32, "momentum": 0.0, "moment": "early"},
+        {"age": 32, "momentum": 0.99, "moment": "early"},
         {"age": 32, "momentum": 0.0, "moment": "late"},
     ],
     alt=partial(staleness.describe_keys, film=film),
@@ -1577,7 +1591,7 @@ book.claim(
     | {f"two, queue {k}": mean(row) for k, row in dual.items()},
     "zhang2022dual",
 )
-bank, in_queue = 1 - seen[0.0][EPOCH // 4].steady, 1 - seen[0.99][QUEUE // N // 4].steady
+bank, in_queue = 1 - seen[0.0][-1].steady, 1 - seen[0.99][QUEUE // N // 4].steady
 book.claim(
     "C-34",
     "Features in a memory bank go stale; the keys of a momentum encoder do not.",
@@ -1585,7 +1599,7 @@ book.claim(
     {
         "bank, one pass old: 1 - cosine with a new one": bank,
         "momentum 0.99, at the queue's end": in_queue,
-        "momentum 0.99, one pass old": 1 - seen[0.99][EPOCH // 4].steady,
+        "momentum 0.99, one pass old": 1 - seen[0.99][-1].steady,
     },
     "jaiswal2021survey",
 )
@@ -1619,12 +1633,12 @@ book.claim(
     | {"MoCo v2": by_name["moco_v2"], "MoCHi": by_name["mochi"]},
     "robinson2021contrastive",
 )
-hundredth, half = push_sorted[:, :20].sum(dim=1).mean().item(), push_sorted[:, 1000:].sum(dim=1).mean().item()
+tenth, half = push_sorted[:, :200].sum(dim=1).mean().item(), push_sorted[:, 1000:].sum(dim=1).mean().item()
 book.claim(
     "C-36",
     "Softmax losses with a temperature focus on hard negatives by themselves.",
-    verdict(hundredth > 0.1),
-    f"The most similar hundredth of 1,999 negatives takes {hundredth:.0%} of the push (all alike: 1%). Rule: over 10%.",
+    verdict(tenth > 0.2),
+    f"The most similar tenth of 1,999 negatives takes {tenth:.0%} of the push (all alike: 10%). Rule: over 20%.",
     "balestriero2023cookbook",
 )
 book.claim(
@@ -1645,7 +1659,9 @@ book.claim(
 book.claim(
     "C-39",
     "Neighbours as positives (NNCLR) allow lighter augmentation.",
-    verdict(drop["NNCLR"] < drop["SimCLR"] - GAP, drop["NNCLR"] < drop["SimCLR"]),
+    verdict(
+        mean(light["NNCLR, light"]) > mean(light["SimCLR, light"]) + GAP and drop["NNCLR"] < drop["SimCLR"]
+    ),
     probes(light) | {f"lost by {name} without colour": d for name, d in drop.items()},
     "dwibedi2021little",
 )

@@ -139,7 +139,7 @@ def test_interruption_says_how_to_go_on(monkeypatch, tmp_path):
         (["--temperature", "-1"], ["--temperature", "above 0"]),
         (["--data", "imagenet"], ["imagenet", *data.NAMES]),
         (["--method", "mocov9"], ["mocov9", *METHODS]),
-        (["--encoder", "vit"], ["vit", *ENCODERS]),
+        (["--encoder", "vgg"], ["vgg", *ENCODERS]),
         (["--recipe", "fast"], ["fast", *RECIPES]),
         (["--optimizer", "adam", "--lr", "1"], ["adam", *OPTIMIZERS]),
         (["--optimizer", "sgd"], ["--lr", "adamw"]),

@@ -11,7 +11,7 @@ from ssl_lessons import plots
 from ssl_lessons.errors import InputError
 from ssl_lessons.widgets.core import Choice, Slider
 
-MOMENTS = {"early": 0.12, "middle": 0.5, "late": 1.0}  # share of the training
+MOMENTS = {"early": 0.3, "middle": 0.6, "late": 1.0}  # share of the training
 
 
 class Film(NamedTuple):
