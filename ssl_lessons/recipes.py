@@ -114,7 +114,10 @@ QUICK: dict[str, dict] = {
     "pcl": _SGD | {"lr": 0.1},
     "swav": _SGD | {"lr": 0.2},
     "msn": _SGD | {"lr": 0.2},
-    "w_mse": {"lr": 2e-3, "options": {"sub_batch": 0, "out_dim": 32}},  # 64 directions collapse: too few images
+    "w_mse": {
+        "lr": 2e-3,
+        "options": {"sub_batch": 0, "out_dim": 32},
+    },  # 64 directions collapse: too few images
     "dino": {"lr": 2e-3},
     "ibot": _VIT | {"lr": 1e-3, "weight_decay": 1e-4},
     "mae": _VIT | {"lr": 3e-3},

@@ -3,20 +3,14 @@
 import math
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
+from exercise_cases import checker_tests
 
-from ssl_lessons import exercises
 from ssl_lessons.data import label_subset
 from ssl_lessons.exercises import ch00, ch13, ch25
-from ssl_lessons.exercises.core import Exercise, _tensor, same
 from ssl_lessons.optimizers import warmup_cosine
 from ssl_lessons.pretraining import steps_that_fit
-
-NAMESPACE = vars(ch00) | vars(ch13) | vars(ch25)  # later chapters have test files of their own
-ALL = {name: value for name, value in NAMESPACE.items() if name.startswith("check_")}
-TABLES = {name: value for name, value in NAMESPACE.items() if isinstance(value, Exercise)}
 
 # --- correct solutions, in several styles ------------------------------------------------------------
 
@@ -153,17 +147,6 @@ CORRECT = {
         lambda s, per, n, b: [math.floor(s / per), math.floor(s / per) / (n / b)],
     ],
 }
-
-
-def test_every_checker_has_solutions_and_wrong_versions():
-    assert set(CORRECT) == set(ALL) == {name for name, _, _ in WRONG}
-
-
-@pytest.mark.parametrize(("name", "fn"), [(n, f) for n, fs in CORRECT.items() for f in fs])
-def test_correct_solutions_pass(name, fn):
-    check = ALL[name](fn)
-    assert check.passed is True, check
-    assert str(check).startswith("✓ correct")
 
 
 # --- wrong versions: (checker, words the verdict must contain, the function) ------------------------------
@@ -369,59 +352,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "words", "fn"), WRONG)
-def test_wrong_versions_are_named(name, words, fn):
-    check = ALL[name](fn)
-    assert check.passed is False
-    assert words in check.message, check
-    assert str(check).startswith("✗ ")
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_each_named_mistake_is_wrong_and_is_told_from_the_others(name):
-    exercise = TABLES[name]
-    inputs = exercise.inputs()
-    right = [_tensor(exercise.reference(*args)) for args in inputs]
-    for message, wrong in exercise.mistakes:
-        assert not all(same(_tensor(wrong(*args)), r) for args, r in zip(inputs, right, strict=True)), message
-        assert exercise.check(wrong).message == message
+TestCheckers = checker_tests(ch00, ch13, ch25, correct=CORRECT, wrong=WRONG)
 
 
 def test_knn_inputs_leave_enough_rows_without_ties():
     assert all(len(test_x) > 100 for _, _, test_x, _ in ch00.KNN.inputs())
-
-
-# --- whatever else a reader's function may do -----------------------------------------------------------
-
-
-def unfinished(*args):
-    raise NotImplementedError
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_not_attempted(name):
-    for fn in (lambda *args: exercises.NOT_ATTEMPTED, unfinished, exercises.NOT_ATTEMPTED):
-        check = ALL[name](fn)
-        assert check.passed is None
-        assert "not attempted yet" in str(check)
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_failures_are_reported_not_raised(name):
-    def broken(*args):
-        raise KeyError("no <such> key")
-
-    check = ALL[name](broken)
-    assert check.passed is False
-    assert "KeyError" in check.message
-    assert "no <such> key" in check.message
-    assert "<such>" not in check._repr_html_()
-    assert "TypeError" in ALL[name](lambda: 1).message
-    for value in (None, "a string", 3 + 1j, True, torch.zeros(2, 3, 4, 5), torch.tensor(math.nan), 3):
-        verdict = ALL[name](lambda *args, value=value: value)
-        assert verdict.passed is False, value
-        assert verdict.message
-    assert "without calling it" in ALL[name](3.0).message
 
 
 def test_wrong_types_shapes_and_values_are_described():
@@ -441,13 +376,6 @@ def test_inputs_are_protected():
 
     assert "in place" in ch00.check_cosine_similarity(in_place).message
     assert ch00.check_cosine_similarity(cosine_loops).passed, "the next check gets fresh inputs"
-
-
-def test_a_check_leaves_the_global_generator_alone():
-    state = torch.get_rng_state()
-    for name, check in ALL.items():
-        check(CORRECT[name][0])
-    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_verdict_in_a_notebook():

@@ -2,16 +2,12 @@
 
 import math
 
-import pytest
 import torch
 import torch.nn.functional as F
+from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch14
-from ssl_lessons.exercises.core import Exercise, _tensor, same
+from ssl_lessons.exercises import ch14
 from ssl_lessons.methods.moco import Queue
-
-CHECKS = {name: fn for name, fn in vars(ch14).items() if name.startswith("check_")}
-TABLES = {name: value for name, value in vars(ch14).items() if isinstance(value, Exercise)}
 
 
 def enqueue_loop(queue, pointer, keys):
@@ -46,16 +42,15 @@ def mask_loops(labels):
     )
 
 
-CORRECT = [
-    ("check_enqueue", enqueue_loop),
-    ("check_enqueue", enqueue_package),
-    ("check_enqueue", enqueue_roll),
-    ("check_momentum_for", lambda h: math.exp(-math.log(2) / h)),
-    ("check_momentum_for", lambda h: torch.tensor(2.0) ** (-1 / h)),
-    ("check_hard_weights", weights_by_hand),
-    ("check_hard_weights", lambda s, t, b: F.softmax(b * s.float() / t, dim=-1) * s.shape[1]),
-    ("check_false_negative_mask", mask_loops),
-]
+CORRECT = {
+    "check_enqueue": [enqueue_loop, enqueue_package, enqueue_roll],
+    "check_momentum_for": [lambda h: math.exp(-math.log(2) / h), lambda h: torch.tensor(2.0) ** (-1 / h)],
+    "check_hard_weights": [
+        weights_by_hand,
+        lambda s, t, b: F.softmax(b * s.float() / t, dim=-1) * s.shape[1],
+    ],
+    "check_false_negative_mask": [mask_loops],
+}
 
 
 def rows(x):
@@ -107,32 +102,4 @@ WRONG = [
 ]
 
 
-def test_every_checker_has_solutions_and_wrong_versions():
-    assert set(CHECKS) == {name for name, _ in CORRECT} == {name for name, _, _ in WRONG}
-
-
-@pytest.mark.parametrize(("name", "fn"), CORRECT)
-def test_correct_solutions_pass(name, fn):
-    check = CHECKS[name](fn)
-    assert check.passed is True, check
-
-
-@pytest.mark.parametrize(("name", "words", "fn"), WRONG)
-def test_wrong_versions_are_named(name, words, fn):
-    check = CHECKS[name](fn)
-    assert check.passed is False and words in check.message, check
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_each_named_mistake_is_wrong_and_is_told_from_the_others(name):
-    exercise = TABLES[name]
-    inputs = exercise.inputs()
-    right = [_tensor(exercise.reference(*args)) for args in inputs]
-    for message, wrong in exercise.mistakes:
-        assert not all(same(_tensor(wrong(*args)), r) for args, r in zip(inputs, right, strict=True)), message
-        assert exercise.check(wrong).message == message
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_a_stub_is_not_attempted(name):
-    assert CHECKS[name](lambda *args: NOT_ATTEMPTED).passed is None
+TestCheckers = checker_tests(ch14, correct=CORRECT, wrong=WRONG)

@@ -3,16 +3,11 @@
 import math
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
+from exercise_cases import checker_tests
 
-from ssl_lessons import exercises
 from ssl_lessons.exercises import ch15
-from ssl_lessons.exercises.core import Exercise, _tensor, same
-
-ALL = {name: getattr(ch15, name) for name in dir(ch15) if name.startswith("check_")}
-TABLES = {name: value for name, value in vars(ch15).items() if isinstance(value, Exercise)}
 
 
 def byol_loops(prediction, target):
@@ -86,33 +81,4 @@ WRONG = [
 ]
 
 
-def test_every_checker_has_solutions_and_wrong_versions():
-    assert set(CORRECT) == set(ALL) == {name for name, _, _ in WRONG}
-
-
-@pytest.mark.parametrize(("name", "fn"), [(n, f) for n, fs in CORRECT.items() for f in fs])
-def test_correct_solutions_pass(name, fn):
-    check = ALL[name](fn)
-    assert check.passed is True, check
-
-
-@pytest.mark.parametrize(("name", "words", "fn"), WRONG)
-def test_wrong_versions_are_named(name, words, fn):
-    check = ALL[name](fn)
-    assert check.passed is False
-    assert words in check.message, check
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_each_named_mistake_is_wrong_and_is_told_from_the_others(name):
-    exercise = TABLES[name]
-    inputs = exercise.inputs()
-    right = [_tensor(exercise.reference(*args)) for args in inputs]
-    for message, wrong in exercise.mistakes:
-        assert not all(same(_tensor(wrong(*args)), r) for args, r in zip(inputs, right, strict=True)), message
-        assert exercise.check(wrong).message == message
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_not_attempted(name):
-    assert ALL[name](lambda *args: exercises.NOT_ATTEMPTED).passed is None
+TestCheckers = checker_tests(ch15, correct=CORRECT, wrong=WRONG)

@@ -1,12 +1,9 @@
 """The checkers of chapter 16 against solutions in several styles, and wrong versions a reader would write."""
 
-import pytest
 import torch
+from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch16
-from ssl_lessons.exercises.core import Exercise, _tensor, same
-
-TABLES = {name: value for name, value in vars(ch16).items() if isinstance(value, Exercise)}
+from ssl_lessons.exercises import ch16
 
 
 def cross_loops(z1, z2):
@@ -80,65 +77,31 @@ CORRECT = {
     "check_zca_whiten": [zca_svd, zca_eigenvectors],
     "check_vicreg": [vicreg_by_hand, lambda a, b: vicreg_by_hand(a.float(), b.float())],
 }
-WRONG = {
-    "check_cross_correlation": [
-        (lambda a, b: (a - a.mean(0)).div(a.std(0)).T @ (b - b.mean(0)).div(b.std(0)) / len(a), "famous mix"),
-        (lambda a, b: a @ b.T, "images were compared"),
-        (lambda a, b: cross_corrcoef(b, a), "transposed"),
-    ],
-    "check_variance_term": [
-        (lambda z: torch.relu(1 - z.var(0)).mean(), "square root"),
-        (lambda z: torch.relu(1 - z.std(0)).mean(), "infinite"),
-        (lambda z: (1 - (z.var(0) + 1e-4).sqrt()).mean(), "no hinge"),
-    ],
-    "check_zca_whiten": [
-        (pca_whiten, "white, but rotated"),
-        (cholesky_whiten, "white, but rotated"),
-        (lambda z: z, "instead of"),
-    ],
-    "check_vicreg": [
-        (
-            lambda a, b: vicreg_by_hand(a, b) + 12.5 * (ch16.vicreg_variance(a) + ch16.vicreg_variance(b)),
-            "half",
-        ),
-        (
-            lambda a, b: vicreg_by_hand(a, b) + 25 * (a.shape[1] - 1) * (a - b).square().mean(),
-            "divided by D too",
-        ),
-    ],
-}
+WRONG = [
+    (
+        "check_cross_correlation",
+        "famous mix",
+        lambda a, b: (a - a.mean(0)).div(a.std(0)).T @ (b - b.mean(0)).div(b.std(0)) / len(a),
+    ),
+    ("check_cross_correlation", "images were compared", lambda a, b: a @ b.T),
+    ("check_cross_correlation", "transposed", lambda a, b: cross_corrcoef(b, a)),
+    ("check_variance_term", "square root", lambda z: torch.relu(1 - z.var(0)).mean()),
+    ("check_variance_term", "infinite", lambda z: torch.relu(1 - z.std(0)).mean()),
+    ("check_variance_term", "no hinge", lambda z: (1 - (z.var(0) + 0.0001).sqrt()).mean()),
+    ("check_zca_whiten", "white, but rotated", pca_whiten),
+    ("check_zca_whiten", "white, but rotated", cholesky_whiten),
+    ("check_zca_whiten", "instead of", lambda z: z),
+    (
+        "check_vicreg",
+        "half",
+        lambda a, b: vicreg_by_hand(a, b) + 12.5 * (ch16.vicreg_variance(a) + ch16.vicreg_variance(b)),
+    ),
+    (
+        "check_vicreg",
+        "divided by D too",
+        lambda a, b: vicreg_by_hand(a, b) + 25 * (a.shape[1] - 1) * (a - b).square().mean(),
+    ),
+]
 
 
-@pytest.mark.parametrize("name, fn", [(n, f) for n, fns in CORRECT.items() for f in fns])
-def test_correct_solutions_pass(name, fn):
-    check = getattr(ch16, name)(fn)
-    assert check.passed, check
-
-
-@pytest.mark.parametrize("name, fn, words", [(n, f, w) for n, pairs in WRONG.items() for f, w in pairs])
-def test_wrong_solutions_are_named(name, fn, words):
-    check = getattr(ch16, name)(fn)
-    assert check.passed is False and words in check.message, check
-
-
-@pytest.mark.parametrize("name", CORRECT)
-def test_a_stub_is_not_attempted(name):
-    assert getattr(ch16, name)(lambda *args: NOT_ATTEMPTED).passed is None
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_each_listed_mistake_is_wrong_and_told_by_its_own_words(name):
-    exercise = TABLES[name]
-    seen = []
-    for message, wrong in exercise.mistakes:
-        check = exercise.check(wrong)
-        assert check.passed is False and check.message == message
-        answers = [_tensor(wrong(*args)) for args in exercise.inputs()]
-        for other_message, other in seen:
-            assert message == other_message or not all(map(same, answers, other)), (message, other_message)
-        seen.append((message, answers))
-
-
-def test_every_checker_is_tried_here():
-    names = {name for name in vars(ch16) if name.startswith("check_")}
-    assert names == set(CORRECT) == set(WRONG) and len(TABLES) == len(names)
+TestCheckers = checker_tests(ch16, correct=CORRECT, wrong=WRONG)

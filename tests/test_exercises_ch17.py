@@ -3,14 +3,11 @@
 import math
 from collections import Counter
 
-import pytest
 import torch
 import torch.nn.functional as F
+from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch17
-from ssl_lessons.exercises.core import Exercise, _tensor, same
-
-TABLES = {name: value for name, value in vars(ch17).items() if isinstance(value, Exercise)}
+from ssl_lessons.exercises import ch17
 
 
 def purity_counter(clusters, labels):
@@ -137,35 +134,4 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "fn"), [(n, f) for n, fs in CORRECT.items() for f in fs])
-def test_correct_solutions_pass(name, fn):
-    check = getattr(ch17, name)(fn)
-    assert check.passed is True, check
-
-
-@pytest.mark.parametrize(("name", "words", "fn"), WRONG)
-def test_wrong_versions_are_named(name, words, fn):
-    check = getattr(ch17, name)(fn)
-    assert check.passed is False and words in check.message, check
-
-
-@pytest.mark.parametrize("table", TABLES)
-def test_every_named_mistake_is_a_mistake_and_is_told_apart(table):
-    """Each wrong function of the table gets its own message: none is right, none hides behind an earlier one."""
-    exercise = TABLES[table]
-    inputs = exercise.inputs()
-    seen = []
-    for message, wrong in exercise.mistakes:
-        answers = [_tensor(wrong(*args)) for args in inputs]
-        assert not all(
-            same(a, _tensor(exercise.reference(*args))) for a, args in zip(answers, inputs, strict=True)
-        )
-        for other_message, other in seen:
-            equal = all(same(a, b) for a, b in zip(answers, other, strict=True))
-            assert not equal or message == other_message, (message, other_message)
-        seen.append((message, answers))
-
-
-@pytest.mark.parametrize("name", CORRECT)
-def test_a_stub_is_not_attempted(name):
-    assert getattr(ch17, name)(lambda *args: NOT_ATTEMPTED).passed is None
+TestCheckers = checker_tests(ch17, correct=CORRECT, wrong=WRONG)

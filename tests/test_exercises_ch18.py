@@ -1,14 +1,10 @@
 """The checkers of chapter 18 against solutions and wrong versions written as a reader would write them."""
 
-import pytest
 import torch
 import torch.nn.functional as F
+from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch18
-from ssl_lessons.exercises.core import Exercise, _tensor, same
-
-CHECKS = {name: fn for name, fn in vars(ch18).items() if name.startswith("check_")}
-TABLES = {name: value for name, value in vars(ch18).items() if isinstance(value, Exercise)}
+from ssl_lessons.exercises import ch18
 
 
 def mask_by_rank(noise, ratio):
@@ -78,38 +74,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_solutions_pass(name):
-    for solution in CORRECT[name]:
-        assert CHECKS[name](solution).passed is True, CHECKS[name](solution)
-
-
-@pytest.mark.parametrize(("name", "words", "fn"), WRONG)
-def test_wrong_versions_are_named(name, words, fn):
-    check = CHECKS[name](fn)
-    assert check.passed is False and words in check.message, check
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_each_named_mistake_is_wrong_and_is_told_from_the_others(name):
-    exercise = TABLES[name]
-    inputs = exercise.inputs()
-    right = [_tensor(exercise.reference(*args)) for args in inputs]
-    for message, wrong in exercise.mistakes:
-        assert not all(same(_tensor(wrong(*args)), r) for args, r in zip(inputs, right, strict=True)), message
-        assert exercise.check(wrong).message == message
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_stubs_and_failures(name):
-    assert CHECKS[name](lambda *args: NOT_ATTEMPTED).passed is None
-
-    def broken(*args):
-        raise KeyError("nothing")
-
-    assert "KeyError" in CHECKS[name](broken).message
-    for value in (None, "text", torch.zeros(2, 3, 4, 5), 3):
-        assert CHECKS[name](lambda *args, value=value: value).passed is False
+TestCheckers = checker_tests(ch18, correct=CORRECT, wrong=WRONG)
 
 
 def test_masks_of_the_exercise_hide_the_same_number_everywhere():

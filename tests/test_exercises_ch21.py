@@ -1,15 +1,11 @@
 """Chapter 21's checkers against solutions and wrong versions written as a reader would write them."""
 
 import numpy as np
-import pytest
 import torch
+from exercise_cases import checker_tests
 from scipy.stats import kendalltau
 
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch21
-from ssl_lessons.exercises.core import Exercise, _tensor, same
-
-CHECKS = {name: fn for name, fn in vars(ch21).items() if name.startswith("check_")}
-TABLES = {name: value for name, value in vars(ch21).items() if isinstance(value, Exercise)}
+from ssl_lessons.exercises import ch21
 
 
 def rank_numpy(z):
@@ -39,16 +35,15 @@ def identity(images, dim):
     return torch.eye(dim).repeat(len(images) // dim + 1, 1)[: len(images)]
 
 
-CORRECT = [
-    ("check_effective_rank", rank_numpy),
-    ("check_effective_rank", rank_perplexity),
-    ("check_kendall_tau", tau_loops),
-    ("check_kendall_tau", lambda x, y: kendalltau(x, y).statistic),
-    ("check_regret", lambda m, p: float(max(p)) - p[int(np.argmax(m))].item()),
-    ("check_regret", lambda m, p: p.max() - p[m.argsort()[-1]]),
-    ("check_fool_rank_me", noise),
-    ("check_fool_rank_me", identity),
-]
+CORRECT = {
+    "check_effective_rank": [rank_numpy, rank_perplexity],
+    "check_kendall_tau": [tau_loops, lambda x, y: kendalltau(x, y).statistic],
+    "check_regret": [
+        lambda m, p: float(max(p)) - p[int(np.argmax(m))].item(),
+        lambda m, p: p.max() - p[m.argsort()[-1]],
+    ],
+    "check_fool_rank_me": [noise, identity],
+}
 
 
 def shares(z):
@@ -81,33 +76,4 @@ WRONG = [
 ]
 
 
-def test_every_checker_has_solutions_and_wrong_versions():
-    assert {name for name, _ in CORRECT} == set(CHECKS) == {name for name, _, _ in WRONG}
-
-
-@pytest.mark.parametrize(("name", "fn"), CORRECT)
-def test_correct_solutions_pass(name, fn):
-    check = CHECKS[name](fn)
-    assert check.passed is True, check
-
-
-@pytest.mark.parametrize(("name", "words", "fn"), WRONG)
-def test_wrong_versions_are_named(name, words, fn):
-    check = CHECKS[name](fn)
-    assert check.passed is False and words in check.message, check
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_a_stub_is_not_attempted(name):
-    assert CHECKS[name](lambda *args: NOT_ATTEMPTED).passed is None
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_every_named_mistake_differs_from_the_solution_and_from_the_others(name):
-    table = TABLES[name]
-    inputs = table.inputs()
-    answers = [[_tensor(table.reference(*args)) for args in inputs]]
-    for _, wrong in table.mistakes:
-        found = [_tensor(wrong(*args)) for args in inputs]
-        assert not any(all(map(same, found, other)) for other in answers), table.mistakes[len(answers) - 1][0]
-        answers.append(found)
+TestCheckers = checker_tests(ch21, correct=CORRECT, wrong=WRONG)

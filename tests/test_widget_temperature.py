@@ -72,7 +72,9 @@ def test_render_over_the_whole_range_of_every_control(views):
         words = tw.describe_weights(**parameters, batch=batch)
         bars = [bar.get_height() for bar in fig.axes[2].patches]
         assert sum(bars) == pytest.approx(100) and f"{bars[0]:.0f} percent of the push" in words
-        titles = [ax.get_title() or ax.get_title(loc="left") for ax in fig.axes]  # left in the book's own style
+        titles = [
+            ax.get_title() or ax.get_title(loc="left") for ax in fig.axes
+        ]  # left in the book's own style
         assert all(titles) and all(ax.get_xlabel() and ax.get_ylabel() for ax in fig.axes)
         seen[tuple(parameters.values())] = plots.png(fig)
     assert len(set(seen.values())) == len(seen) >= 8, "every setting draws its own picture"

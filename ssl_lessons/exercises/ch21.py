@@ -32,8 +32,9 @@ def check_fool_rank_me(fn) -> Check:
         g = torch.Generator().manual_seed(seed)
         images = torch.randint(256, (n, 3, 4, 4), generator=g, dtype=torch.uint8)
         try:
-            torch.manual_seed(0)
-            z = call(fn, (images, dim))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                z = call(fn, (images, dim))
             _judge(z, n, dim)
         except Stop as stop:
             return stop.check
