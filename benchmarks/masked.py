@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ssl_lessons import diagnostics, evaluation
 from ssl_lessons.encoders import build_encoder, patchify, take
-from ssl_lessons.losses.masked import data2vec_loss
+from ssl_lessons.losses.masked import data2vec
 from ssl_lessons.masks import block_mask, random_mask, uniform_mask, visible
 from ssl_lessons.methods import SimCLR, Supervised
 from ssl_lessons.methods.base import momentum_copy
@@ -142,7 +142,7 @@ class Data2Vec2(Data2Vec):
             grid = self.mask_token.expand(*mask.shape, -1).scatter(1, keep[:, :, None].expand_as(seen), seen)
             grid = grid.mT.unflatten(2, (self.encoder.side, -1))
             prediction = self.predictor((grid + self.decoder(grid)).flatten(2).mT)
-            total = total + data2vec_loss(prediction, target, mask, self.beta) / self.masks
+            total = total + data2vec(prediction, target, mask, self.beta) / self.masks
         return total
 
 

@@ -22,7 +22,7 @@ from torch import nn
 from ssl_lessons import diagnostics, evaluation
 from ssl_lessons.data import label_subset, world
 from ssl_lessons.encoders import build_encoder
-from ssl_lessons.losses.distillation import byol_loss, isd_loss
+from ssl_lessons.losses.distillation import byol, isd
 from ssl_lessons.methods.byol import BYOL
 from ssl_lessons.methods.dino import DINO
 from ssl_lessons.methods.msf import MSF
@@ -42,7 +42,7 @@ class OneSided(BYOL):
     def forward(self, views, labels=None):
         with torch.no_grad():
             target = self.teacher(views[1])
-        return 2 * byol_loss(self.predictor(self.embed(views[0])), target)
+        return 2 * byol(self.predictor(self.embed(views[0])), target)
 
 
 class LinearPredictor(BYOL):
@@ -62,7 +62,7 @@ class ISD(MSF):
     """MSF's frame with the loss of ISD: the queue holds the anchors."""
 
     def distance(self, prediction, target):
-        return isd_loss(prediction, target, self.queue, 0.1)
+        return isd(prediction, target, self.queue.rows, 0.1)
 
 
 BYOL_ARMS = {

@@ -459,7 +459,7 @@ print(
     all(torch.allclose(a, b, atol=1e-6) for a, b in zip(mine.parameters(), theirs.parameters())),
 )
 a, b = torch.randn(2, 9, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-print("agreement_loss is byol_loss:", torch.allclose(agreement_loss(a, b), distillation.byol_loss(a, b)))
+print("agreement_loss is byol_loss:", torch.allclose(agreement_loss(a, b), distillation.byol(a, b)))
 
 # %% [markdown]
 # ## The run
@@ -798,8 +798,8 @@ def my_dino_loss(student, teacher, center, tau_s=0.1, tau_t=0.04):
 # NBVAL_CHECK_OUTPUT
 generator = torch.Generator().manual_seed(0)
 logits, center = torch.randn(4, 8, 16, generator=generator), torch.randn(16, generator=generator)
-mine, theirs = (f(list(logits), list(logits[:2]), center) for f in (my_dino_loss, distillation.dino_loss))
-print("agrees with ssl_lessons.losses.dino_loss:", torch.allclose(mine, theirs))
+mine, theirs = (f(list(logits), list(logits[:2]), center) for f in (my_dino_loss, distillation.dino))
+print("agrees with ssl_lessons.losses.dino:", torch.allclose(mine, theirs))
 large, small = 2, 6
 print(f"{large} large and {small} small crops make", large * (large + small) - large, "terms")
 
@@ -937,7 +937,7 @@ points = torch.tensor([1.0, 0.0]) + 0.25 * torch.randn(40, 2, generator=generato
 snapshots = {0: points.clone()}
 points.requires_grad_()
 for step in range(1, 301):
-    (gradient,) = torch.autograd.grad(distillation.koleo_loss(points), points)
+    (gradient,) = torch.autograd.grad(distillation.koleo(points), points)
     with torch.no_grad():
         points -= 0.1 * gradient
     if step in (30, 300):

@@ -227,7 +227,7 @@ print("the painting agrees with the package:", torch.allclose(by_hand, package, 
 ours = mae_loss(by_hand, patchify(x, PATCH), mask)
 print(
     "so does the loss:",
-    torch.allclose(ours, losses.mae_loss(package, patchify(x, PATCH), mask, norm_targets=False)),
+    torch.allclose(ours, losses.mae(package, patchify(x, PATCH), mask, norm_targets=False)),
 )
 
 # %% [markdown]
@@ -559,11 +559,11 @@ layers = list(
     torch.randn(4, 5, T, 12, generator=generator) * torch.tensor([1.0, 2, 5, 20])[:, None, None, None]
 )
 checks = {
-    "simmim": (simmim_loss(a, b, mask), losses.simmim_loss(a, b, mask)),
-    "beit": (beit_loss(a, codes, mask), losses.beit_loss(a, codes, mask)),
+    "simmim": (simmim_loss(a, b, mask), losses.simmim(a, b, mask)),
+    "beit": (beit_loss(a, codes, mask), losses.beit(a, codes, mask)),
     "data2vec's targets": (data2vec_targets(layers, 2), losses.data2vec_targets(layers, 2)),
-    "data2vec": (data2vec_loss(a, b, mask, 0.5), losses.data2vec_loss(a, b, mask, 0.5)),
-    "ijepa": (ijepa_loss(a[None], b[None]), losses.ijepa_loss(a[None], b[None])),
+    "data2vec": (data2vec_loss(a, b, mask, 0.5), losses.data2vec(a, b, mask, 0.5)),
+    "ijepa": (ijepa_loss(a[None], b[None]), losses.ijepa(a[None], b[None])),
 }
 for name, (mine, theirs) in checks.items():
     print(f"{name} agrees with the package:", torch.allclose(mine, theirs, atol=1e-5))
@@ -802,7 +802,7 @@ class FCMAE(nn.Module):
         visible = (~mask).view(-1, 8, 8, 1).float()
         h = torch.where(visible.bool(), self.encode(x, visible), self.token)
         painted = self.paint(self.decoder(h, torch.ones_like(visible))).flatten(1, 2)
-        return losses.mae_loss(painted, patchify(x, 4), mask)
+        return losses.mae(painted, patchify(x, 4), mask)
 
 
 @torch.no_grad()
@@ -892,7 +892,7 @@ def learn_codes(codes: torch.Tensor, steps: int = 100) -> CodeModel:
         y = codes[torch.randint(len(codes), (64,))]
         hidden = (torch.cos(torch.rand(64, 1) * math.pi / 2) * CELLS).ceil()
         mask = torch.rand(64, CELLS).argsort(dim=1).argsort(dim=1) < hidden
-        loss = losses.beit_loss(model(torch.where(mask, WORDS, y)), y, mask)
+        loss = losses.beit(model(torch.where(mask, WORDS, y)), y, mask)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

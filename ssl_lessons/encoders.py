@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -70,21 +71,18 @@ def patchify(x: Tensor, patch: int) -> Tensor:
             f"patches of {patch} px need images [N, C, H, W] with sides that are multiples of {patch}, "
             f"not {list(x.shape)}"
         )
-    n, c, h, w = x.shape
-    x = x.reshape(n, c, h // patch, patch, w // patch, patch)
-    return x.permute(0, 2, 4, 1, 3, 5).reshape(n, (h // patch) * (w // patch), c * patch * patch)
+    return rearrange(x, "n c (h p) (w q) -> n (h w) (c p q)", p=patch, q=patch)
 
 
 def unpatchify(patches: Tensor, patch: int) -> Tensor:
     """The square images [N, 3, S, S] behind patches [N, T, 3 patch^2]: the inverse of `patchify`."""
-    n, t, width = patches.shape
+    _, t, width = patches.shape
     side = math.isqrt(t)
     if side * side != t or width != 3 * patch * patch:
         raise InputError(
             f"{list(patches.shape)} is not [N, T, {3 * patch * patch}] patches of a square image with T a square number"
         )
-    x = patches.reshape(n, side, side, 3, patch, patch).permute(0, 3, 1, 4, 2, 5)
-    return x.reshape(n, 3, side * patch, side * patch)
+    return rearrange(patches, "n (h w) (c p q) -> n c (h p) (w q)", h=side, p=patch, q=patch)
 
 
 def sincos_positions(side: int, dim: int) -> Tensor:

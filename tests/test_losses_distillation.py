@@ -9,12 +9,12 @@ import torch.nn.functional as F
 
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.distillation import (
-    byol_loss,
-    dino_loss,
-    ibot_loss,
-    isd_loss,
-    koleo_loss,
-    msf_loss,
+    byol,
+    dino,
+    ibot,
+    isd,
+    koleo,
+    msf,
     negative_cosine,
     update_center,
 )
@@ -135,18 +135,18 @@ def patches(z):
 
 CASES = {
     "negative_cosine": (negative_cosine, loop_cosine),
-    "byol": (byol_loss, loop_byol),
+    "byol": (byol, loop_byol),
     "dino": (
-        lambda s, t: dino_loss(views(s), views(t)[:2], CENTER.to(t), 0.1, 0.05),
+        lambda s, t: dino(views(s), views(t)[:2], CENTER.to(t), 0.1, 0.05),
         lambda s, t: loop_dino(views(s), views(t)[:2], CENTER, 0.1, 0.05),
     ),
     "ibot": (
-        lambda s, t: ibot_loss(patches(s), patches(t), MASK, CENTER.to(t), 0.2, 0.1),
+        lambda s, t: ibot(patches(s), patches(t), MASK, CENTER.to(t), 0.2, 0.1),
         lambda s, t: loop_ibot(patches(s), patches(t), MASK, CENTER, 0.2, 0.1),
     ),
-    "koleo": (lambda s, t: koleo_loss(s), lambda s, t: loop_koleo(s)),
-    "msf": (lambda s, t: msf_loss(s, t, QUEUE.to(t), 4), lambda s, t: loop_msf(s, t, QUEUE, 4)),
-    "isd": (lambda s, t: isd_loss(s, t, QUEUE.to(t), 0.1), lambda s, t: loop_isd(s, t, QUEUE, 0.1)),
+    "koleo": (lambda s, t: koleo(s), lambda s, t: loop_koleo(s)),
+    "msf": (lambda s, t: msf(s, t, QUEUE.to(t), 4), lambda s, t: loop_msf(s, t, QUEUE, 4)),
+    "isd": (lambda s, t: isd(s, t, QUEUE.to(t), 0.1), lambda s, t: loop_isd(s, t, QUEUE, 0.1)),
 }
 EVERY = pytest.mark.parametrize("name", CASES)
 
@@ -213,16 +213,16 @@ def test_agreement_and_opposition():
     z = draw(4, 6)
     lengths = torch.logspace(-2, 2, 4, dtype=torch.float64)[:, None]
     assert negative_cosine(lengths * z, z).item() == pytest.approx(-1)
-    assert byol_loss(lengths * z, z).item() == pytest.approx(0, abs=1e-12)
-    assert byol_loss(z, -z).item() == pytest.approx(4)
-    assert byol_loss(z[:1], z[:1]).item() == pytest.approx(0, abs=1e-12)  # a batch of one will do
+    assert byol(lengths * z, z).item() == pytest.approx(0, abs=1e-12)
+    assert byol(z, -z).item() == pytest.approx(4)
+    assert byol(z[:1], z[:1]).item() == pytest.approx(0, abs=1e-12)  # a batch of one will do
 
 
 def test_a_zero_row_is_harmless():
     p = draw(4, 6)
     p[1] = 0
     p.requires_grad_()
-    value = byol_loss(p, draw(4, 6, seed=1))
+    value = byol(p, draw(4, 6, seed=1))
     value.backward()
     assert value.isfinite() and (p.grad[1] == 0).all() and p.grad[0].norm() > 0
 
@@ -230,9 +230,9 @@ def test_a_zero_row_is_harmless():
 @pytest.mark.parametrize("k", [2, 100])
 def test_equal_logits_give_log_k(k):
     flat = [torch.zeros(3, k, dtype=torch.float64)] * 2
-    assert dino_loss(flat, flat, torch.zeros(k)).item() == pytest.approx(math.log(k))
+    assert dino(flat, flat, torch.zeros(k)).item() == pytest.approx(math.log(k))
     tokens = torch.zeros(2, 3, k, dtype=torch.float64)
-    assert ibot_loss(tokens, tokens, MASK, torch.zeros(k)).item() == pytest.approx(math.log(k))
+    assert ibot(tokens, tokens, MASK, torch.zeros(k)).item() == pytest.approx(math.log(k))
 
 
 def test_dino_compares_every_pair_of_different_views_once():
@@ -247,10 +247,10 @@ def test_dino_compares_every_pair_of_different_views_once():
             pair[i, j] = -((t / 0.04).softmax(dim=1) * log_p).sum()
     used = [v for (i, j), v in pair.items() if i != j]
     assert len(used) == 2 * (n + 1)
-    value = dino_loss(student, teacher, torch.zeros(k))
+    value = dino(student, teacher, torch.zeros(k))
     assert value.item() == pytest.approx((sum(used) / len(used)).item())
     # With only its own teacher view besides, a student view would get no gradient from that teacher.
-    only = dino_loss(student[:2], teacher[:1], torch.zeros(k))
+    only = dino(student[:2], teacher[:1], torch.zeros(k))
     (gradient,) = torch.autograd.grad(only, student[0], allow_unused=True)
     assert gradient is None or (gradient == 0).all()
 
@@ -259,16 +259,16 @@ def test_center_is_subtracted_from_the_teacher_only():
     s, t = [draw(4, 6, seed=1)] * 2, [draw(4, 6, seed=2)] * 2
     center = draw(6, seed=3)
     moved = [z - center for z in t]
-    assert dino_loss(s, t, center).item() == pytest.approx(dino_loss(s, moved, 0 * center).item())
-    assert abs(dino_loss([z - center for z in s], moved, 0 * center) - dino_loss(s, t, center)) > 1e-2
+    assert dino(s, t, center).item() == pytest.approx(dino(s, moved, 0 * center).item())
+    assert abs(dino([z - center for z in s], moved, 0 * center) - dino(s, t, center)) > 1e-2
 
 
 def test_sharpening_lowers_the_entropy_of_the_teacher():
     """Student equal to teacher: at equal temperatures the loss is the entropy, and below it falls."""
     z = [draw(8, 16)] * 2
     entropy = torch.special.entr((z[0] / 0.1).softmax(dim=1)).sum(dim=1).mean()
-    assert dino_loss(z, z, torch.zeros(16), 0.1, 0.1).item() == pytest.approx(entropy.item())
-    assert dino_loss(z, z, torch.zeros(16), 0.1, 0.04) < entropy
+    assert dino(z, z, torch.zeros(16), 0.1, 0.1).item() == pytest.approx(entropy.item())
+    assert dino(z, z, torch.zeros(16), 0.1, 0.04) < entropy
 
 
 def test_center_update():
@@ -285,18 +285,18 @@ def test_ibot_ignores_visible_patches():
     s, t = draw(2, 3, 5), draw(2, 3, 5, seed=1)
     other_s, other_t = s.clone(), t.clone()
     other_s[~MASK], other_t[~MASK] = 7.0, -3.0
-    assert ibot_loss(s, t, MASK, CENTER).item() == ibot_loss(other_s, other_t, MASK, CENTER).item()
+    assert ibot(s, t, MASK, CENTER).item() == ibot(other_s, other_t, MASK, CENTER).item()
     s.requires_grad_()
-    nothing = ibot_loss(s, t, torch.zeros_like(MASK), CENTER)
+    nothing = ibot(s, t, torch.zeros_like(MASK), CENTER)
     nothing.backward()
     assert nothing.item() == 0 and (s.grad == 0).all()
 
 
 def test_koleo_of_known_points():
     square = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]], dtype=torch.float64)
-    assert koleo_loss(square).item() == pytest.approx(-math.log(math.sqrt(2)))
+    assert koleo(square).item() == pytest.approx(-math.log(math.sqrt(2)))
     twice = torch.cat([square, square]).requires_grad_()
-    value = koleo_loss(twice)  # every row has a twin at distance 0
+    value = koleo(twice)  # every row has a twin at distance 0
     value.backward()
     assert value.item() == pytest.approx(-math.log(1e-8)) and twice.grad.isfinite().all()
 
@@ -311,16 +311,16 @@ def test_koleo_spreads_points_out():
     before = closest()
     for _ in range(20):
         opt.zero_grad()
-        koleo_loss(z).backward()
+        koleo(z).backward()
         opt.step()
     assert closest() > 3 * before
 
 
 def test_msf_with_one_neighbour_is_byol():
     q, t = draw(2, 6, 5)
-    assert msf_loss(q, t, QUEUE, k=1).item() == pytest.approx(byol_loss(q, t).item())
+    assert msf(q, t, QUEUE, k=1).item() == pytest.approx(byol(q, t).item())
     copies = torch.cat([3 * t, QUEUE])  # twins of the targets in the queue change nothing
-    assert msf_loss(q, t, copies, k=1).item() == pytest.approx(byol_loss(q, t).item())
+    assert msf(q, t, copies, k=1).item() == pytest.approx(byol(q, t).item())
 
 
 def test_msf_searches_from_the_target_not_from_the_query():
@@ -328,26 +328,26 @@ def test_msf_searches_from_the_target_not_from_the_query():
     queue = torch.tensor([[1.0, 0.1], [0.1, 1.0]])
     near_target = F.normalize(queue[1:], dim=1)
     right = (2 + (2 - 2 * near_target[0, 0])) / 2
-    assert msf_loss(q, t, queue, k=2).item() == pytest.approx(right.item())
+    assert msf(q, t, queue, k=2).item() == pytest.approx(right.item())
 
 
 def test_msf_neighbours_include_the_other_targets_of_the_batch():
     t = torch.tensor([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.0]])
     far = torch.tensor([[0.0, -1.0]])
-    value = msf_loss(t, t, far, k=2)
-    assert value < msf_loss(t[[0, 2]], t[[0, 2]], far, k=2)
+    value = msf(t, t, far, k=2)
+    assert value < msf(t[[0, 2]], t[[0, 2]], far, k=2)
 
 
 def test_isd_is_zero_for_agreement_and_blind_to_length():
     q, t = draw(2, 6, 5)
-    assert isd_loss(3 * t, t, QUEUE).item() == pytest.approx(0, abs=1e-12)
-    assert isd_loss(q, t, QUEUE, 0.1) > 0
-    assert isd_loss(q, 5 * t, 7 * QUEUE, 0.1).item() == pytest.approx(isd_loss(q, t, QUEUE, 0.1).item())
+    assert isd(3 * t, t, QUEUE).item() == pytest.approx(0, abs=1e-12)
+    assert isd(q, t, QUEUE, 0.1) > 0
+    assert isd(q, 5 * t, 7 * QUEUE, 0.1).item() == pytest.approx(isd(q, t, QUEUE, 0.1).item())
 
 
 def test_isd_is_not_the_reverse_divergence():
     q, t = draw(2, 6, 5)
-    assert abs(isd_loss(q, t, QUEUE, 0.1) - isd_loss(t, q, QUEUE, 0.1)) > 1e-3
+    assert abs(isd(q, t, QUEUE, 0.1) - isd(t, q, QUEUE, 0.1)) > 1e-3
 
 
 # --- famous wrong versions: each differs from the right loss on the same data ------------------------
@@ -355,11 +355,11 @@ def test_isd_is_not_the_reverse_divergence():
 
 def wrong_one_temperature(s, t, c):
     """One temperature for both sides, as it is sometimes printed: nothing is sharpened."""
-    return dino_loss(s, t, c, 0.1, 0.1)
+    return dino(s, t, c, 0.1, 0.1)
 
 
 def wrong_student_centred(s, t, c):
-    return dino_loss([z - c for z in s], t, 0 * c, 0.1, 0.04)
+    return dino([z - c for z in s], t, 0 * c, 0.1, 0.04)
 
 
 def wrong_same_view(s, t, c):
@@ -371,14 +371,14 @@ def wrong_same_view(s, t, c):
 def test_wrong_versions_of_dino_give_another_number(wrong):
     s, t = list(draw(3, 4, 6)), list(draw(2, 4, 6, seed=1))
     c = draw(6, seed=2)
-    assert dino_loss(s, t, c, 0.1, 0.04).item() == pytest.approx(loop_dino(s, t, c, 0.1, 0.04))
-    assert abs(wrong(s, t, c) - dino_loss(s, t, c, 0.1, 0.04)) > 1e-2
+    assert dino(s, t, c, 0.1, 0.04).item() == pytest.approx(loop_dino(s, t, c, 0.1, 0.04))
+    assert abs(wrong(s, t, c) - dino(s, t, c, 0.1, 0.04)) > 1e-2
 
 
 # --- errors -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", [negative_cosine, byol_loss])
+@pytest.mark.parametrize("loss", [negative_cosine, byol])
 def test_pairs_must_fit(loss):
     z = draw(4, 5)
     with pytest.raises(InputError, match="same shape"):
@@ -403,12 +403,12 @@ def test_dino_arguments_must_fit():
         ([z[0] for z in v], [v[0][0]], "2-D"),
     ):
         with pytest.raises(InputError, match=words):
-            dino_loss(student, teacher, c)
+            dino(student, teacher, c)
     with pytest.raises(InputError, match="6 numbers"):
-        dino_loss(v, v[:2], torch.zeros(5))
+        dino(v, v[:2], torch.zeros(5))
     for bad in ({"student_temperature": 0.0}, {"teacher_temperature": -1.0}):
         with pytest.raises(InputError, match=next(iter(bad))):
-            dino_loss(v, v[:2], c, **bad)
+            dino(v, v[:2], c, **bad)
 
 
 def test_center_and_patches_must_fit():
@@ -418,28 +418,28 @@ def test_center_and_patches_must_fit():
         update_center(torch.zeros(5), draw(3, 5), 1.1)
     z = draw(2, 3, 5)
     with pytest.raises(InputError, match="patches"):
-        ibot_loss(z, z[:, :2], MASK, CENTER)
+        ibot(z, z[:, :2], MASK, CENTER)
     with pytest.raises(InputError, match="bool"):
-        ibot_loss(z, z, MASK.float(), CENTER)
+        ibot(z, z, MASK.float(), CENTER)
     with pytest.raises(InputError, match="bool"):
-        ibot_loss(z, z, MASK[:, :2], CENTER)
+        ibot(z, z, MASK[:, :2], CENTER)
     with pytest.raises(InputError, match="5 numbers"):
-        ibot_loss(z, z, MASK, torch.zeros(4))
+        ibot(z, z, MASK, torch.zeros(4))
     with pytest.raises(InputError, match="teacher_temperature"):
-        ibot_loss(z, z, MASK, CENTER, teacher_temperature=0)
+        ibot(z, z, MASK, CENTER, teacher_temperature=0)
 
 
 def test_crowds_must_fit():
     q, t = draw(2, 6, 5)
     with pytest.raises(InputError, match="queue"):
-        msf_loss(q, t, draw(9, 4))
+        msf(q, t, draw(9, 4))
     for k in (0, 16):
         with pytest.raises(InputError, match="between 1 and the 15"):
-            msf_loss(q, t, QUEUE, k)
-    assert msf_loss(q, t, QUEUE[:0], 6).isfinite()  # an empty queue: the batch alone
+            msf(q, t, QUEUE, k)
+    assert msf(q, t, QUEUE[:0], 6).isfinite()  # an empty queue: the batch alone
     with pytest.raises(InputError, match="anchors"):
-        isd_loss(q, t, draw(1, 5))
+        isd(q, t, draw(1, 5))
     with pytest.raises(InputError, match="temperature"):
-        isd_loss(q, t, QUEUE, 0.0)
+        isd(q, t, QUEUE, 0.0)
     with pytest.raises(InputError, match="At least 2"):
-        koleo_loss(q[:1])
+        koleo(q[:1])

@@ -7,13 +7,13 @@ import torch
 
 from ssl_lessons.errors import InputError, NotFiniteError
 from ssl_lessons.losses.masked import (
-    beit_loss,
-    data2vec_loss,
+    beit,
+    data2vec,
     data2vec_targets,
-    ijepa_loss,
-    mae_loss,
+    ijepa,
+    mae,
     normalized_patches,
-    simmim_loss,
+    simmim,
 )
 
 N, T, P = 3, 4, 6
@@ -69,15 +69,15 @@ CODES = torch.tensor([[0, 1, 2, 3], [4, 5, 0, 1], [2, 2, 3, 5]])
 @pytest.mark.parametrize("norm", [True, False])
 def test_mae_is_the_loop(norm):
     a, b = rows(0), 3 * rows(1) + 2
-    assert mae_loss(a, b, MASK, norm).item() == pytest.approx(mae_loop(a, b, norm), rel=1e-12)
+    assert mae(a, b, MASK, norm).item() == pytest.approx(mae_loop(a, b, norm), rel=1e-12)
 
 
 def test_the_others_are_their_loops():
     a, b = rows(0), rows(1)
-    assert simmim_loss(a, b, MASK).item() == pytest.approx(simmim_loop(a, b), rel=1e-12)
-    assert beit_loss(a, CODES, MASK).item() == pytest.approx(beit_loop(a, CODES), rel=1e-12)
+    assert simmim(a, b, MASK).item() == pytest.approx(simmim_loop(a, b), rel=1e-12)
+    assert beit(a, CODES, MASK).item() == pytest.approx(beit_loop(a, CODES), rel=1e-12)
     for beta in (0.1, 1.0, 5.0):
-        assert data2vec_loss(a, b, MASK, beta).item() == pytest.approx(data2vec_loop(a, b, beta), rel=1e-12)
+        assert data2vec(a, b, MASK, beta).item() == pytest.approx(data2vec_loop(a, b, beta), rel=1e-12)
 
 
 def test_data2vec_targets_are_the_loop():
@@ -100,16 +100,16 @@ def test_ijepa_is_the_loop():
     total = sum(
         float(((a[n, m, j] - b[n, m, j]) ** 2).sum()) for n in range(2) for m in range(3) for j in range(4)
     )
-    assert ijepa_loss(a, b).item() == pytest.approx(total / (2 * 3 * 4 * 5), rel=1e-12)
+    assert ijepa(a, b).item() == pytest.approx(total / (2 * 3 * 4 * 5), rel=1e-12)
 
 
 def calls(a, b, mask=MASK):
     return {
-        "mae": lambda: mae_loss(a, b, mask),
-        "mae pixels": lambda: mae_loss(a, b, mask, norm_targets=False),
-        "simmim": lambda: simmim_loss(a, b, mask),
-        "beit": lambda: beit_loss(a, CODES.to(a.device), mask),
-        "data2vec": lambda: data2vec_loss(a, b, mask),
+        "mae": lambda: mae(a, b, mask),
+        "mae pixels": lambda: mae(a, b, mask, norm_targets=False),
+        "simmim": lambda: simmim(a, b, mask),
+        "beit": lambda: beit(a, CODES.to(a.device), mask),
+        "data2vec": lambda: data2vec(a, b, mask),
     }
 
 
@@ -123,23 +123,23 @@ def test_gradients(name):
 
 def test_ijepa_gradients():
     a = rows(0, 1, 2, 2, 3).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: ijepa_loss(x, rows(1, 1, 2, 2, 3)), (a,))
+    assert torch.autograd.gradcheck(lambda x: ijepa(x, rows(1, 1, 2, 2, 3)), (a,))
 
 
 def test_known_values():
     a, b = rows(0), rows(1)
-    assert mae_loss(normalized_patches(b), b, MASK) == 0 and simmim_loss(b, b, MASK) == 0
-    assert data2vec_loss(b, b, MASK) == 0
+    assert mae(normalized_patches(b), b, MASK) == 0 and simmim(b, b, MASK) == 0
+    assert data2vec(b, b, MASK) == 0
     zero = torch.zeros_like(a)
     # normalised by n - 1, the mean square of a patch is (P - 1) / P
-    assert mae_loss(zero, b, MASK).item() == pytest.approx((P - 1) / P, abs=1e-5)
-    assert beit_loss(zero, CODES, MASK).item() == pytest.approx(math.log(P))
-    assert simmim_loss(b + 0.5, b, MASK).item() == pytest.approx(0.5)
-    assert data2vec_loss(b + 3, b, MASK, beta=2.0).item() == pytest.approx(2.0)
+    assert mae(zero, b, MASK).item() == pytest.approx((P - 1) / P, abs=1e-5)
+    assert beit(zero, CODES, MASK).item() == pytest.approx(math.log(P))
+    assert simmim(b + 0.5, b, MASK).item() == pytest.approx(0.5)
+    assert data2vec(b + 3, b, MASK, beta=2.0).item() == pytest.approx(2.0)
     # targets normalised per patch do not know brightness and contrast
-    assert mae_loss(a, 5 * b - 1, MASK).item() == pytest.approx(mae_loss(a, b, MASK).item(), rel=1e-4)
+    assert mae(a, 5 * b - 1, MASK).item() == pytest.approx(mae(a, b, MASK).item(), rel=1e-4)
     # a flat patch has no contrast: its target is zero, not NaN
-    assert mae_loss(zero, torch.ones_like(b), MASK) == 0
+    assert mae(zero, torch.ones_like(b), MASK) == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -150,7 +150,7 @@ def test_half_precision_is_computed_in_float32(dtype, autocast):
         for name, call in calls(a, b).items():
             assert call().dtype == torch.float32 and call().isfinite(), name
             assert torch.allclose(call(), calls(a.float(), b.float())[name]()), name
-        assert ijepa_loss(a[None], b[None]).dtype == torch.float32 and ijepa_loss(a[None], b[None]).isfinite()
+        assert ijepa(a[None], b[None]).dtype == torch.float32 and ijepa(a[None], b[None]).isfinite()
     assert data2vec_targets([a, b], 2).dtype == torch.float32
 
 
@@ -163,7 +163,7 @@ def test_values_that_are_not_finite_are_named(value):
             call()
             pytest.fail(name)
     with pytest.raises(NotFiniteError):
-        ijepa_loss(a[None], b[None])
+        ijepa(a[None], b[None])
 
 
 def test_bad_input_is_refused():
@@ -178,10 +178,10 @@ def test_bad_input_is_refused():
                 call()
     for codes in (CODES.float(), CODES[:2], CODES + 1, CODES - 1):
         with pytest.raises(InputError, match="codes"):
-            beit_loss(a, codes, MASK)
+            beit(a, codes, MASK)
     for beta in (0, -1.0, float("nan")):
         with pytest.raises(InputError, match="beta"):
-            data2vec_loss(a, b, MASK, beta)
+            data2vec(a, b, MASK, beta)
     for x, y in ((a, b), (a[None], b[None, :2]), (a[None, :0], b[None, :0])):
         with pytest.raises(InputError, match="alike"):
-            ijepa_loss(x, y)
+            ijepa(x, y)

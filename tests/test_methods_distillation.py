@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from ssl_lessons.encoders import build_encoder
 from ssl_lessons.errors import InputError
-from ssl_lessons.losses.distillation import byol_loss, dino_loss, ibot_loss, msf_loss, negative_cosine
+from ssl_lessons.losses.distillation import byol, dino, ibot, msf, negative_cosine
 from ssl_lessons.methods.byol import BYOL
 from ssl_lessons.methods.dino import DINO, PrototypeHead
 from ssl_lessons.methods.ibot import IBOT
@@ -124,9 +124,9 @@ def test_byol_is_its_formula():
     method, (a, b) = settled("byol"), views()
     q = [method.predictor(method.projector(method.encoder(v))) for v in (a, b)]
     t = [method.teacher(v) for v in (a, b)]
-    right = byol_loss(q[0], t[1]) + byol_loss(q[1], t[0])
+    right = byol(q[0], t[1]) + byol(q[1], t[0])
     assert torch.allclose(method([a, b]), right)
-    assert not torch.allclose(right, byol_loss(q[0], t[0]) + byol_loss(q[1], t[1]), atol=1e-4)
+    assert not torch.allclose(right, byol(q[0], t[0]) + byol(q[1], t[1]), atol=1e-4)
     assert torch.equal(method.embed(a), method.projector(method.encoder(a)))
 
 
@@ -146,7 +146,7 @@ def test_dino_is_its_formula(n_small):
     assert method.center.abs().max() > 0
     student = [method.projector(method.encoder(v)) for v in batch]
     teacher = [method.teacher(v) for v in batch[:2]]
-    assert torch.allclose(method(batch), dino_loss(student, teacher, method.center, 0.1, 0.02))
+    assert torch.allclose(method(batch), dino(student, teacher, method.center, 0.1, 0.02))
 
 
 def test_ibot_is_dino_plus_the_patches():
@@ -160,13 +160,13 @@ def test_ibot_is_dino_plus_the_patches():
         for v, m in zip(batch, masks, strict=True)
     ]
     t = [method.teacher[0].patches(v) for v in batch]
-    whole = dino_loss(
+    whole = dino(
         [method.projector(x.mean(dim=1)) for x in s],
         [method.teacher[1](x.mean(dim=1)) for x in t],
         method.center,
         teacher_temperature=0.02,
     )
-    hidden = ibot_loss(
+    hidden = ibot(
         method.projector(torch.cat(s)),
         method.teacher[1](torch.cat(t)),
         torch.cat(masks),
@@ -185,7 +185,7 @@ def test_ibot_masks_a_share_of_half_of_the_images():
 def test_msf_is_its_formula_and_its_queue_is_first_in_first_out():
     method, (a, b) = settled("msf", queue_size=20, k=3), views()
     q, t = method.predictor(method.embed(a)), method.teacher(b)
-    assert torch.allclose(method([a, b]), msf_loss(q, t, method.queue, 3), atol=1e-6)
+    assert torch.allclose(method([a, b]), msf(q, t, method.queue.rows, 3), atol=1e-6)
     method = make("msf", queue_size=20)
     seen = []
     for s in range(4):
@@ -195,10 +195,10 @@ def test_msf_is_its_formula_and_its_queue_is_first_in_first_out():
     # 4 x 8 targets into 20 places: the last 20 remain, each in place (number mod 20)
     seen = torch.cat(seen)
     for number in range(12, 32):
-        assert torch.allclose(method.queue[number % 20], seen[number], atol=1e-6)
-    assert int(method.oldest) == 32 % 20
+        assert torch.allclose(method.queue.rows[number % 20], seen[number], atol=1e-6)
+    assert int(method.queue.oldest) == 32 % 20
     method.eval()(views())
-    assert int(method.oldest) == 32 % 20, "nothing enters the queue in evaluation mode"
+    assert int(method.queue.oldest) == 32 % 20, "nothing enters the queue in evaluation mode"
 
 
 def test_center_follows_the_teacher_in_training_only():

@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn.functional import mse_loss, normalize
 
-from ssl_lessons.losses.distillation import byol_loss
+from ssl_lessons.losses.distillation import byol
 
 from .core import Check, Exercise
 
@@ -41,7 +41,7 @@ def _rows(g: torch.Generator) -> list[tuple]:
 
 BYOL_LOSS = Exercise(
     sample=_rows,
-    reference=byol_loss,
+    reference=byol,
     mistakes=(
         (
             "the rows are not normalized: divide prediction and target by their lengths first",
@@ -63,19 +63,19 @@ BYOL_LOSS = Exercise(
             "the mean runs over all N D entries: sum over the dimensions, mean over the rows",
             lambda p, z: mse_loss(normalize(p, dim=1), normalize(z, dim=1)),
         ),
-        ("the sum over the rows: take the mean", lambda p, z: len(p) * byol_loss(p, z)),
+        ("the sum over the rows: take the mean", lambda p, z: len(p) * byol(p, z)),
         (
             "this is minus the cosine: SimSiam's loss; BYOL's is 2 - 2 cos",
-            lambda p, z: byol_loss(p, z) / 2 - 1,
+            lambda p, z: byol(p, z) / 2 - 1,
         ),
-        ("this is 1 - cos, half of the squared distance", lambda p, z: byol_loss(p, z) / 2),
+        ("this is 1 - cos, half of the squared distance", lambda p, z: byol(p, z) / 2),
         (
             "this is the distance: square it before the mean",
             lambda p, z: (normalize(p, dim=1) - normalize(z, dim=1)).norm(dim=1).mean(),
         ),
         (
             "the sign is wrong: two rows that agree should give 0, the lowest value",
-            lambda p, z: -byol_loss(p, z),
+            lambda p, z: -byol(p, z),
         ),
     ),
 )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from ssl_lessons.losses.masked import data2vec_targets, mae_loss, normalized_patches
+from ssl_lessons.losses.masked import data2vec_targets, mae, normalized_patches
 
 from .core import Check, Exercise
 
@@ -104,7 +104,7 @@ def _per_image(prediction: Tensor, patches: Tensor, mask: Tensor) -> Tensor:
 
 MAE_LOSS = Exercise(
     sample=_predictions,
-    reference=mae_loss,
+    reference=mae,
     mistakes=(
         ("the loss covers all patches: only the hidden ones count", lambda p, x, m: _squares(p, x).mean()),
         (
@@ -113,7 +113,7 @@ MAE_LOSS = Exercise(
         ),
         (
             "the targets are raw pixels: normalise each patch by its own mean and standard deviation",
-            lambda p, x, m: mae_loss(p, x, m, norm_targets=False),
+            lambda p, x, m: mae(p, x, m, norm_targets=False),
         ),
         (
             "hidden patches are summed and divided by all patches: divide by the hidden ones",

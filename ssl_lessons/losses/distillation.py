@@ -29,7 +29,7 @@ def negative_cosine(prediction: Tensor, target: Tensor) -> Tensor:
         return -(p * z).sum(dim=1).mean()
 
 
-def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
+def byol(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared distance of unit-length rows, 2 - 2 cos (BYOL, Grill et al. 2020, eq. 2).
 
     Arguments and errors as in `negative_cosine`. Returns a scalar from 0 (same directions) to 4.
@@ -37,7 +37,7 @@ def byol_loss(prediction: Tensor, target: Tensor) -> Tensor:
     return 2 + 2 * negative_cosine(prediction, target)
 
 
-def dino_loss(
+def dino(
     student: Sequence[Tensor],
     teacher: Sequence[Tensor],
     center: Tensor,
@@ -93,7 +93,7 @@ def update_center(center: Tensor, teacher: Tensor, momentum: float = 0.9) -> Ten
     return momentum * center + (1 - momentum) * teacher.to(center.dtype).mean(dim=0)
 
 
-def ibot_loss(
+def ibot(
     student: Tensor,
     teacher: Tensor,
     mask: Tensor,
@@ -103,7 +103,7 @@ def ibot_loss(
 ) -> Tensor:
     """Masked patch distillation: at every hidden patch, name what the teacher, who sees it, says it is.
 
-        loss = mean over masked patches of -sum_k P_t[k] log P_s[k],  P_t and P_s as in `dino_loss`
+        loss = mean over masked patches of -sum_k P_t[k] log P_s[k],  P_t and P_s as in `dino`
 
     iBOT (Zhou et al. 2022, L_MIM, whose sum over the masked patches is a mean here). Patches that are not
     masked do not count.
@@ -129,7 +129,7 @@ def ibot_loss(
         return -(p * log_p).sum() / max(1, len(p))
 
 
-def koleo_loss(z: Tensor) -> Tensor:
+def koleo(z: Tensor) -> Tensor:
     """KoLeo: minus the mean log distance to the nearest other row (Sablayrolles et al. 2019).
 
         loss = -mean_i log min_{j != i} |z_i - z_j|,  unit-length z
@@ -148,13 +148,13 @@ def koleo_loss(z: Tensor) -> Tensor:
         return -(z - z[nearest]).norm(dim=1).clamp_min(_CLOSEST).log().mean()
 
 
-def msf_loss(query: Tensor, target: Tensor, queue: Tensor, k: int = 5) -> Tensor:
+def msf(query: Tensor, target: Tensor, queue: Tensor, k: int = 5) -> Tensor:
     """Mean shift: pull the query towards the k nearest neighbours of its target.
 
         loss = mean_i mean_{z in the k candidates nearest to t_i} (2 - 2 q_i.z),  unit-length vectors
 
     The candidates are the targets of the batch and the queue, so the target is its own first neighbour, and
-    k = 1 is `byol_loss` (MSF, Koohpayegani et al. 2021, whose batch enters the memory bank before the search).
+    k = 1 is `byol` (MSF, Koohpayegani et al. 2021, whose batch enters the memory bank before the search).
 
     query: [N, D], the student's predictions; target: [N, D], the teacher's embeddings of the other view;
     queue: [M, D], earlier targets (M may be 0). Returns a scalar from 0 to 4. Precision as in
@@ -174,7 +174,7 @@ def msf_loss(query: Tensor, target: Tensor, queue: Tensor, k: int = 5) -> Tensor
         return 2 - 2 * (q[:, None] * neighbours).sum(dim=2).mean()
 
 
-def isd_loss(query: Tensor, target: Tensor, anchors: Tensor, temperature: float = 0.02) -> Tensor:
+def isd(query: Tensor, target: Tensor, anchors: Tensor, temperature: float = 0.02) -> Tensor:
     """Iterative similarity distillation: student and teacher shall find the same anchors similar.
 
         loss = mean_i KL(P_i || Q_i),  P_i = softmax_j(t_i.a_j / temperature),  Q_i = softmax_j(q_i.a_j / temperature)

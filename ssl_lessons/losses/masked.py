@@ -17,7 +17,7 @@ def normalized_patches(patches: Tensor, eps: float = 1e-6) -> Tensor:
     return (patches - mean) / (var + eps).sqrt()
 
 
-def mae_loss(prediction: Tensor, patches: Tensor, mask: Tensor, norm_targets: bool = True) -> Tensor:
+def mae(prediction: Tensor, patches: Tensor, mask: Tensor, norm_targets: bool = True) -> Tensor:
     """The loss of MAE (He et al. 2022, section 3): mean squared error of the pixels of hidden patches.
 
         loss = mean over hidden patches and their pixels of (prediction - target)^2
@@ -34,10 +34,10 @@ def mae_loss(prediction: Tensor, patches: Tensor, mask: Tensor, norm_targets: bo
         return (prediction - target)[mask].square().mean()
 
 
-def simmim_loss(prediction: Tensor, patches: Tensor, mask: Tensor) -> Tensor:
+def simmim(prediction: Tensor, patches: Tensor, mask: Tensor) -> Tensor:
     """The loss of SimMIM (Xie et al. 2022, eq. 1): mean absolute error of the pixels of hidden patches.
 
-    Shapes, precision and errors as for `mae_loss`.
+    Shapes, precision and errors as for `mae`.
     """
     _check(prediction, patches, mask)
     with torch.autocast(prediction.device.type, enabled=False):
@@ -45,11 +45,11 @@ def simmim_loss(prediction: Tensor, patches: Tensor, mask: Tensor) -> Tensor:
         return (prediction - patches)[mask].abs().mean()
 
 
-def beit_loss(logits: Tensor, codes: Tensor, mask: Tensor) -> Tensor:
+def beit(logits: Tensor, codes: Tensor, mask: Tensor) -> Tensor:
     """The loss of BEiT (Bao et al. 2022, eq. 1): -log p(code of a hidden patch | the masked image), averaged.
 
     logits: [N, T, V] over V codes; codes: integers [N, T] in 0..V-1; mask: bool [N, T].  A classification, not a
-    regression: log V when all codes are equally likely.  Precision and errors as for `mae_loss`.
+    regression: log V when all codes are equally likely.  Precision and errors as for `mae`.
     """
     if codes.shape != logits.shape[:2] or codes.is_floating_point():
         raise InputError("codes must be whole numbers [N, T], one per patch of the logits [N, T, V].")
@@ -73,13 +73,13 @@ def data2vec_targets(layers: list[Tensor], top_k: int) -> Tensor:
         return torch.stack([F.layer_norm(x, x.shape[-1:]) for x in layers]).mean(dim=0)
 
 
-def data2vec_loss(prediction: Tensor, target: Tensor, mask: Tensor, beta: float = 1.0) -> Tensor:
+def data2vec(prediction: Tensor, target: Tensor, mask: Tensor, beta: float = 1.0) -> Tensor:
     """The loss of data2vec (Baevski et al. 2022, section 3.4): smooth L1 between features at hidden patches, averaged.
 
         d = target - prediction;  d^2 / (2 beta) where |d| <= beta, else |d| - beta / 2
 
     prediction, target: [N, T, D], the target from `data2vec_targets` of a momentum encoder (detach it); mask: bool
-    [N, T].  Precision and errors as for `mae_loss`; InputError also for beta <= 0.
+    [N, T].  Precision and errors as for `mae`; InputError also for beta <= 0.
     """
     check_positive(beta=beta)
     _check(prediction, target, mask)
@@ -88,12 +88,12 @@ def data2vec_loss(prediction: Tensor, target: Tensor, mask: Tensor, beta: float 
         return F.smooth_l1_loss(prediction[mask], target[mask], beta=beta)
 
 
-def ijepa_loss(prediction: Tensor, target: Tensor) -> Tensor:
+def ijepa(prediction: Tensor, target: Tensor) -> Tensor:
     """The loss of I-JEPA (Assran et al. 2023, section 3): squared L2 distance of predicted and target features.
 
     prediction, target: [N, M, B, D], B patches in each of M target blocks; the target comes from the momentum
     encoder (detach it).  The paper sums over the patches of a block, here as in the published code it is the mean over
-    patches and dimensions.  Precision as for `mae_loss`.  Raises InputError unless the shapes agree.
+    patches and dimensions.  Precision as for `mae`.  Raises InputError unless the shapes agree.
     """
     if prediction.ndim != 4 or prediction.shape != target.shape or not prediction.numel():
         raise InputError(

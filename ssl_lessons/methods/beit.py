@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ssl_lessons.encoders import patchify
-from ssl_lessons.losses.masked import beit_loss
+from ssl_lessons.losses.clustering import kmeans
+from ssl_lessons.losses.masked import beit
 from ssl_lessons.masks import block_mask
 from ssl_lessons.methods.masked import MaskedMethod, mask_token
 
@@ -39,15 +40,9 @@ class BEiT(MaskedMethod):
         return torch.cdist(self.describe(x), self.codebook.expand(len(x), -1, -1)).argmin(dim=2)
 
     def refresh(self, extract: Callable[[nn.Module], Tensor]) -> None:
-        """Lloyd's k-means on four random patches of every training image."""
-        rows = extract(_Sample(self.describe, 4)).reshape(-1, self.codebook.shape[1]).to(self.codebook)
-        centers = rows[torch.randperm(len(rows))[: len(self.codebook)]]
-        for _ in range(10):
-            nearest = torch.cdist(rows, centers).argmin(dim=1)
-            counts = torch.bincount(nearest, minlength=len(centers))[:, None]
-            sums = torch.zeros_like(centers).index_add_(0, nearest, rows)
-            centers = torch.where(counts > 0, sums / counts.clamp(min=1), centers)
-        self.codebook[: len(centers)] = centers
+        """k-means on four random patches of every training image."""
+        rows = extract(_Sample(self.describe, 4)).reshape(-1, self.codebook.shape[1])
+        self.codebook.copy_(kmeans(rows, len(self.codebook))[1])
 
     def draw_mask(self, n: int) -> Tensor:
         return block_mask(n, self.encoder.n_tokens, self.mask_ratio)
@@ -58,7 +53,7 @@ class BEiT(MaskedMethod):
         tokens = self.encoder.patches(x, mask=mask, mask_token=self.mask_token)
         with torch.no_grad():
             codes = self.tokenize(x)
-        return beit_loss(self.classify(tokens), codes, mask)
+        return beit(self.classify(tokens), codes, mask)
 
 
 class _Sample(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ssl_lessons.encoders import projection_head
 from ssl_lessons.errors import InputError
-from ssl_lessons.losses.distillation import byol_loss
+from ssl_lessons.losses.distillation import byol
 from ssl_lessons.methods.base import Method, cosine_momentum, momentum_copy, momentum_update
 
 
@@ -54,7 +54,7 @@ class BYOL(Method):
             with torch.no_grad():
                 target1, target2 = (self.teacher(v) for v in views)
         # Both directions are summed, as in the paper: SGD sees twice the gradient of their mean.
-        return byol_loss(self.predictor(z1), target2) + byol_loss(self.predictor(z2), target1)
+        return byol(self.predictor(z1), target2) + byol(self.predictor(z2), target1)
 
     def after_step(self, progress: float) -> None:
         momentum = cosine_momentum(self.momentum, progress) if self.rising else self.momentum

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssl_lessons.losses.masked import data2vec_loss, data2vec_targets
+from ssl_lessons.losses.masked import data2vec, data2vec_targets
 from ssl_lessons.masks import block_mask
 from ssl_lessons.methods.base import momentum_copy, momentum_update
 from ssl_lessons.methods.masked import MaskedMethod, mask_token
@@ -46,7 +46,7 @@ class Data2Vec(MaskedMethod):
         x = views[0]
         mask = self.draw_mask(len(x)).to(x.device)
         prediction = self.predictor(self.encoder.patches(x, mask=mask, mask_token=self.mask_token))
-        return data2vec_loss(prediction, self.targets(x), mask, self.beta)
+        return data2vec(prediction, self.targets(x), mask, self.beta)
 
     def after_step(self, progress: float) -> None:
         momentum_update(self.encoder, self.teacher, self.momentum)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ssl_lessons.encoders import projection_head
 from ssl_lessons.errors import InputError
-from ssl_lessons.losses.distillation import dino_loss, update_center
+from ssl_lessons.losses.distillation import dino, update_center
 from ssl_lessons.methods.base import Method, cosine_momentum, momentum_copy, momentum_update
 from ssl_lessons.views import Policy
 
@@ -75,7 +75,7 @@ class DINO(Method):
         with torch.no_grad():
             teacher = [self.teacher(v) for v in views[:2]]
         student = [self.projector(self.encoder(v)) for v in views]
-        loss = dino_loss(student, teacher, self.center, self.student_temperature, self.teacher_temperature)
+        loss = dino(student, teacher, self.center, self.student_temperature, self.teacher_temperature)
         if self.centering and self.training:
             self.center.copy_(update_center(self.center, torch.cat(teacher), self.center_momentum))
         return loss

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.losses.distillation import dino_loss, ibot_loss, update_center
+from ssl_lessons.losses.distillation import dino, ibot, update_center
 from ssl_lessons.masks import block_mask
 from ssl_lessons.methods.dino import DINO
 from ssl_lessons.views import Policy
@@ -67,8 +67,8 @@ class IBOT(DINO):
             teacher_patches = self.teacher[1](torch.cat(teacher_tokens))
         student = [self.projector(t.mean(dim=1)) for t in tokens]
         patches = self.projector(torch.cat(tokens))
-        whole = dino_loss(student, teacher, self.center, *temperatures)
-        hidden = ibot_loss(patches, teacher_patches, torch.cat(masks), self.patch_center, *temperatures)
+        whole = dino(student, teacher, self.center, *temperatures)
+        hidden = ibot(patches, teacher_patches, torch.cat(masks), self.patch_center, *temperatures)
         if self.centering and self.training:
             m = self.center_momentum
             self.center.copy_(update_center(self.center, torch.cat(teacher), m))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from ssl_lessons.encoders import sincos_positions, take, transformer_blocks
-from ssl_lessons.losses.masked import ijepa_loss
+from ssl_lessons.losses.masked import ijepa
 from ssl_lessons.masks import context_and_targets
 from ssl_lessons.methods.base import momentum_copy, momentum_update
 from ssl_lessons.methods.masked import MaskedMethod, mask_token
@@ -60,7 +60,7 @@ class IJEPA(MaskedMethod):
             target = layer_norm(target, target.shape[-1:])  # as in the published code
             target = take(target, blocks.flatten(1)).view(*blocks.shape, -1)
         prediction = self.predict(self.encoder.patches(x, context), context, blocks)
-        return ijepa_loss(prediction, target)
+        return ijepa(prediction, target)
 
     def after_step(self, progress: float) -> None:
         momentum_update(self.encoder, self.teacher, self.momentum)

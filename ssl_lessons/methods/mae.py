@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ssl_lessons.encoders import patchify, sincos_positions, transformer_blocks
-from ssl_lessons.losses.masked import mae_loss
+from ssl_lessons.losses.masked import mae
 from ssl_lessons.masks import random_mask, visible
 from ssl_lessons.methods.masked import MaskedMethod, mask_token
 
@@ -56,4 +56,4 @@ class MAE(MaskedMethod):
         mask = self.draw_mask(len(x)).to(x.device)
         counted = mask if self.masked_only else torch.ones_like(mask)
         target = patchify(x, self.encoder.patch)
-        return mae_loss(self.reconstruct(x, mask), target, counted, self.norm_targets)
+        return mae(self.reconstruct(x, mask), target, counted, self.norm_targets)

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.losses.distillation import msf_loss
+from ssl_lessons.losses.distillation import msf
 from ssl_lessons.methods.byol import BYOL
+from ssl_lessons.methods.moco import Queue
 
 
 class MSF(BYOL):
@@ -31,8 +32,7 @@ class MSF(BYOL):
     ):
         super().__init__(encoder, hidden_dim, out_dim, momentum, rising, predictor_lr=predictor_lr)
         self.k = k
-        self.register_buffer("queue", normalize(torch.randn(queue_size, out_dim), dim=1))
-        self.register_buffer("oldest", torch.zeros((), dtype=torch.long))
+        self.queue = Queue(queue_size, out_dim)
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
         if len(views) != 2:
@@ -41,16 +41,8 @@ class MSF(BYOL):
             target = normalize(self.teacher(views[1]).float(), dim=1)
         loss = self.distance(self.predictor(self.embed(views[0])), target)
         if self.training:
-            self.enqueue(target)
+            self.queue.push(target)
         return loss
 
     def distance(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return msf_loss(prediction, target, self.queue, self.k)
-
-    @torch.no_grad()
-    def enqueue(self, target: Tensor) -> None:
-        """The newest targets take the places of the oldest."""
-        size = len(self.queue)
-        places = (self.oldest + torch.arange(len(target), device=target.device)) % size
-        self.queue[places[-size:]] = target[-size:]
-        self.oldest.copy_((self.oldest + len(target)) % size)
+        return msf(prediction, target, self.queue.rows, self.k)

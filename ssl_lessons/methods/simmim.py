@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ssl_lessons.encoders import patchify
-from ssl_lessons.losses.masked import simmim_loss
+from ssl_lessons.losses.masked import simmim
 from ssl_lessons.masks import random_mask
 from ssl_lessons.methods.masked import MaskedMethod, mask_token
 
@@ -33,4 +33,4 @@ class SimMIM(MaskedMethod):
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
         x = views[0]
         mask = self.draw_mask(len(x)).to(x.device)
-        return simmim_loss(self.reconstruct(x, mask), patchify(x, self.encoder.patch), mask)
+        return simmim(self.reconstruct(x, mask), patchify(x, self.encoder.patch), mask)
