@@ -10,7 +10,8 @@ import ssl_lessons
 ROOT = Path(ssl_lessons.__file__).parent
 FLOORS = (
     {"errors"},
-    {"data", "views", "masks", "encoders", "losses", "diagnostics", "optimizers", "checkpoints"},
+    {"data", "views", "masks", "encoders", "losses", "diagnostics", "optimizers", "checkpoints"}
+    | {"pretext", "color", "words", "generative"},
     {"methods", "evaluation"},
     {"pretraining", "recipes"},
     {"plots", "widgets", "exercises", "capstone"},
