@@ -102,6 +102,8 @@ def run(name: str, arm: str, seed: int) -> dict:
         "processor_seconds": round(time.process_time() - work, 1),
         "loss": sum(r["loss"] for r in history[-20:]) / len(history[-20:]),
     }
+    if chance := method.chance_loss(recipe.batch_size):
+        history[-1]["chance_loss"] = chance  # as the monitor would
     z = embeddings(method, sets[2].images)
     report = diagnostics.diagnose(z, history=history)
     found = measure(method, sets[1], sets[2])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, one_hot
 
 from ssl_lessons.encoders import projection_head
 from ssl_lessons.losses.clustering import deepcluster, kmeans
@@ -68,7 +68,8 @@ class DeepCluster(Method):
         return deepcluster(logits, targets, self.sizes if self.balance else None)
 
     def assign(self, x: Tensor) -> Tensor:
-        return self.classifier(self.embed(x)).softmax(dim=1)
+        """One-hot: these clusters are hard.  (How sure the classifier is says little, it has just begun afresh.)"""
+        return one_hot(self.classifier(self.embed(x)).argmax(dim=1), self.classifier.out_features).float()
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(self.classifier.out_features)

@@ -1,0 +1,1 @@
+"""Models that describe or produce their input: energies, autoencoders, autoregression, adversaries, diffusion."""

@@ -1,0 +1,66 @@
+"""Jigsaw puzzles, the context-free network (Noroozi & Favaro 2016, https://arxiv.org/abs/1603.09246)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ssl_lessons.encoders import projection_head
+from ssl_lessons.methods.base import Method
+from ssl_lessons.methods.rotation import gentle
+from ssl_lessons.pretext import normalize_tiles, permutation_set, shuffle, tiles
+from ssl_lessons.views import Policy
+
+
+class Jigsaw(Method):
+    """Shuffled tiles: which order of a fixed set was it?
+
+    Every tile goes through the encoder alone ("context-free"); only the classifier sees them together.
+
+    orders: size of the permutation set, chosen for a large Hamming distance (paper: 1,000 of 9!).  grid: tiles per side.
+    gap: share of a cell's side left free around its tile (paper: 64 of 75 px).  tile_dim: width per tile at the
+    classifier's entrance.  zoom: the view's side over the recipe's.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        orders: int = 50,
+        grid: int = 3,
+        gap: float = 0.15,
+        tile_dim: int = 64,
+        zoom: float = 1.5,
+    ):
+        super().__init__()
+        self.encoder = encoder
+        self.tile_head = nn.Linear(encoder.dim, tile_dim)
+        self.classifier = projection_head(grid**2 * tile_dim, encoder.dim, orders)
+        self.register_buffer("permutations", permutation_set(grid**2, orders))
+        self.grid, self.gap, self.zoom = grid, gap, zoom
+
+    def views(self, policy: Policy) -> tuple[Policy, ...]:
+        return gentle(policy, size=round(self.zoom * policy.size))
+
+    def cut(self, x: Tensor) -> Tensor:
+        """Normalised tiles [N, grid^2, 3, s, s] of views x [N, 3, S, S], in reading order."""
+        cell = x.shape[-1] // self.grid
+        return normalize_tiles(tiles(x, self.grid, max(1, round((1 - self.gap) * cell)), jitter=True))
+
+    def predict(self, shuffled: Tensor) -> Tensor:
+        """Logits [N, orders] of tiles [N, grid^2, 3, s, s] in some order."""
+        h = self.tile_head(self.encoder(shuffled.flatten(0, 1))).relu()
+        return self.classifier(h.view(len(shuffled), -1)).float()
+
+    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        cut = self.cut(views[0])
+        order = torch.randint(len(self.permutations), (len(cut),)).to(cut.device)
+        return cross_entropy(self.predict(shuffle(cut, self.permutations[order])), order)
+
+    def embed(self, x: Tensor) -> Tensor:
+        return self.encoder(x)
+
+    def chance_loss(self, batch_size: int) -> float:
+        return math.log(len(self.permutations))

@@ -1,0 +1,74 @@
+"""Relative patch position, "Context" (Doersch et al. 2015, https://arxiv.org/abs/1505.05192)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ssl_lessons.encoders import projection_head
+from ssl_lessons.errors import InputError
+from ssl_lessons.methods.base import Method
+from ssl_lessons.methods.rotation import gentle
+from ssl_lessons.pretext import CENTRE, NEIGHBOURS, drop_colours, project_colours, tiles
+from ssl_lessons.views import Policy
+
+COLOURS = ("keep", "drop", "project")
+
+
+class RelativePosition(Method):
+    """Two patches of one image: on which of eight sides of the first does the second lie?
+
+    The image is cut into 3 x 3 cells; the centre is asked about each of its neighbours.  The encoder sees single
+    patches and never their places.
+
+    gap: share of a cell's side left free around its patch (paper: patches of 96 px, gaps of 48).  jitter: the patch sits
+    anywhere in its cell (paper: up to 7 px).  colours: "keep", "drop" two of three channels, or "project" out the
+    green-magenta axis, against chromatic aberration (section 3.1).  zoom: the view's side over the recipe's.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        gap: float = 0.25,
+        jitter: bool = True,
+        colours: str = "keep",
+        zoom: float = 1.5,
+    ):
+        super().__init__()
+        if colours not in COLOURS or not 0 <= gap < 1:
+            raise InputError(
+                f"colours must be one of {', '.join(COLOURS)}, and gap a share from 0 to below 1"
+            )
+        self.encoder = encoder
+        self.classifier = projection_head(2 * encoder.dim, encoder.dim, len(NEIGHBOURS))
+        self.gap, self.jitter, self.colours, self.zoom = gap, jitter, colours, zoom
+
+    def views(self, policy: Policy) -> tuple[Policy, ...]:
+        return gentle(policy, size=round(self.zoom * policy.size))
+
+    def patches(self, x: Tensor) -> Tensor:
+        """The nine patches [N, 9, 3, s, s] of views x [N, 3, S, S], with the shortcuts blocked as asked for."""
+        cell = x.shape[-1] // 3
+        cut = tiles(x, 3, max(1, round((1 - self.gap) * cell)), self.jitter)
+        return {"keep": lambda t: t, "drop": drop_colours, "project": project_colours}[self.colours](cut)
+
+    def predict(self, cut: Tensor) -> Tensor:
+        """Logits [N, 8, 8] for patches [N, 9, 3, s, s]: entry i, k, c scores place c for neighbour k of image i."""
+        h = self.encoder(cut.flatten(0, 1)).view(len(cut), 9, -1)
+        neighbours = h[:, list(NEIGHBOURS)]
+        pairs = torch.cat([h[:, CENTRE : CENTRE + 1].expand_as(neighbours), neighbours], dim=2)
+        return self.classifier(pairs.flatten(0, 1)).float().view(len(cut), 8, 8)
+
+    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        logits = self.predict(self.patches(views[0]))
+        places = torch.arange(8, device=logits.device).repeat(len(logits))
+        return cross_entropy(logits.flatten(0, 1), places)
+
+    def embed(self, x: Tensor) -> Tensor:
+        return self.encoder(x)
+
+    def chance_loss(self, batch_size: int) -> float:
+        return math.log(8)
