@@ -559,7 +559,7 @@ assert abs(live - before) < TOLERANCE
 # %% [markdown]
 # ### What have the prototypes become?
 #
-# For six prototypes, the eight test pictures that they score highest.
+# For three prototypes, the eight test pictures that they score highest.
 
 # %%
 with torch.no_grad():

@@ -854,16 +854,6 @@ plots.table(
 WORDS, CELLS = 48, 64
 
 
-def kmeans(rows: torch.Tensor, k: int, rounds: int = 8) -> torch.Tensor:
-    centers = rows[torch.randperm(len(rows))[:k]].clone()
-    for _ in range(rounds):
-        nearest = torch.cdist(rows, centers).argmin(dim=1)
-        count = torch.bincount(nearest, minlength=k)[:, None]
-        sums = torch.zeros_like(centers).index_add_(0, nearest, rows)
-        centers = torch.where(count > 0, sums / count.clamp(min=1), centers)
-    return centers
-
-
 class CodeModel(nn.Module):
     """Codes [N, 64], with the code WORDS standing for "hidden" -> logits [N, 64, WORDS]."""
 
@@ -919,7 +909,7 @@ def draw_codes(model, n: int, rounds: int, seed: int = 0) -> torch.Tensor:
 
 torch.manual_seed(0)
 cells = patchify(views.normalize(unlabeled.images[:2048]), 4)  # [2048, 64, 48]
-centers = kmeans(cells.flatten(0, 1)[torch.randperm(2048 * CELLS)[:8000]], WORDS)
+_, centers = losses.kmeans(cells.flatten(0, 1)[torch.randperm(2048 * CELLS)[:8000]], WORDS)
 spelling = torch.cat([torch.cdist(c, centers.expand(len(c), -1, -1)).argmin(dim=2) for c in cells.split(256)])
 code_model = learn_codes(spelling)
 

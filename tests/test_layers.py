@@ -11,7 +11,7 @@ ROOT = Path(ssl_lessons.__file__).parent
 FLOORS = (
     {"errors"},
     {"data", "views", "masks", "encoders", "losses", "diagnostics", "optimizers", "checkpoints"}
-    | {"pretext", "color", "words", "generative"},
+    | {"pretext", "color", "words", "generative", "embedding"},
     {"methods", "evaluation"},
     {"pretraining", "recipes"},
     {"plots", "widgets", "exercises", "capstone"},

@@ -96,4 +96,6 @@ class PCL(Method):
         )
 
     def chance_loss(self, batch_size: int) -> float:
-        return math.log(batch_size)
+        """Of both terms, once there are prototypes."""
+        prototypes = sum(map(math.log, self.counts)) / len(self.counts) if self.refreshes > 1 else 0.0
+        return math.log(batch_size) + prototypes
