@@ -1,11 +1,11 @@
 """The collapse clinic: runs broken on purpose and healthy ones, each named by `diagnose` from its monitor alone.
 
-    uv run python benchmarks/clinic.py                             # what is missing in the record, seeds 0, 1, 2
+    uv run python benchmarks/clinic.py                             # what is missing in the record, seeds 0 to 5
     uv run python benchmarks/clinic.py --cases swav_no_sinkhorn --seeds 0
     uv run python benchmarks/clinic.py --judge                     # judge the record anew, without training
 
-Every run is short (the quick recipe, 60 to 200 steps).  The lines that `diagnose` draws were set on seed 0; seeds 1 and
-2 only confirm them.  A run that is in the record is not repeated unless it is named.
+Every run is short (the quick recipe, mostly 80 to 200 steps).  The lines that `diagnose` draws, and the cases, were set
+on seeds 0, 1 and 2; seeds 3, 4 and 5 only confirm them.  A run that is in the record is not repeated unless it is named.
 """
 
 import argparse
@@ -40,7 +40,6 @@ NUMBERS = (
     "teacher_distance",
 )  # fmt: skip
 NO_COLOR = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0, "grayscale_p": 0.0}
-ADAM = {"optimizer": "adamw", "lr": 4e-3, "weight_decay": 1e-4}  # breaks the SGD methods sooner
 STRONG = {
     "crop_scale": (0.02, 0.1),
     "brightness": 1.0,
@@ -119,14 +118,15 @@ class Case:
     steps: int = 80
     images: int = IMAGES  # to train on
     broken_by: str = ""  # a function of BREAKS
+    also: str = ""  # a second name that is right: which of the two it becomes, the seed decides
 
 
 COMPLETE, CLUSTER, DIMENSIONAL = "complete collapse", "cluster collapse", "dimensional collapse"
 BROKEN = [
     Case("simsiam_no_predictor", "simsiam", "SimSiam without predictor", DIMENSIONAL, {"predictor": False},
-         ADAM),
+         steps=200, also=COMPLETE),
     Case("simsiam_no_stop_gradient", "simsiam", "SimSiam without stop-gradient", COMPLETE, {"stop_gradient": False},
-         ADAM, steps=150),
+         steps=200),
     Case("byol_no_predictor_no_ema", "byol", "BYOL without predictor and moving average", COMPLETE,
          {"predictor": False, "momentum": 0.0, "rising": False}),
     Case("byol_no_predictor", "byol", "EMA teacher, but no predictor", COMPLETE,
@@ -145,7 +145,7 @@ BROKEN = [
          {"teacher_temperature": 1.0}),
     Case("swav_no_sinkhorn", "swav", "SwAV without Sinkhorn", CLUSTER, {"sinkhorn": False}),
     Case("temperature_high", "simclr", "temperature 20", DIMENSIONAL, {"temperature": 20.0}),
-    Case("temperature_low", "simclr", "temperature 0.002", "loss at chance", {"temperature": 0.002}),
+    Case("temperature_low", "simclr", "temperature 0.0005", "loss at chance", {"temperature": 0.0005}),
     Case("wrong_pairs", "simclr", "the second view is of another image", "loss at chance", broken_by="wrong_pairs"),
     Case("detached", "simclr", "no gradient reaches the encoder", "loss at chance", broken_by="detached"),
     Case("lr_high", "vicreg", "learning rate 250 times too high", "divergence", training={"lr": 1.0}),
@@ -211,6 +211,7 @@ def run(case: Case, seed: int, sets) -> tuple[dict, list[dict], Method]:
     row = {
         "case": case.name, "kind": "broken" if case.expected != "healthy" else "healthy", "method": case.method,
         "what": case.what, "seed": seed, "steps": len(history), "expected": case.expected,
+        "also": case.also,
         "stopped": stopped,  # by `pretrain` itself, because something became NaN
         "seconds": round(time.perf_counter() - clock, 1),
         # All that `judge` needs, so that new lines in `diagnose` need no new training.
@@ -249,6 +250,11 @@ def verdicts(row: dict) -> dict:
     return first | last | {"course": course, "verdict": "divergence" if row["stopped"] else course[-1]}
 
 
+def named(row: dict) -> bool:
+    """Did the run get its name, or the other one that is right?"""
+    return row["verdict"] in (row["expected"], row["also"] or row["expected"])
+
+
 def table(rows: list[dict]) -> str:
     """The confusion matrix: expected name against the verdict, and the runs that got another name."""
     names = [v for v in VERDICTS if any(v in (r["expected"], r["verdict"]) for r in rows)]
@@ -259,9 +265,9 @@ def table(rows: list[dict]) -> str:
         lines.append(f"{e:>{width}}  " + "  ".join(f"{count[e, v] or '.':>{len(v)}}" for v in names))
     for kind in ("broken", "healthy"):
         of_kind = [r for r in rows if r["kind"] == kind]
-        right = sum(r["verdict"] == r["expected"] for r in of_kind)
+        right = sum(map(named, of_kind))
         lines.append(f"{kind}: {right} of {len(of_kind)} runs got the right name")
-    wrong = [f"  {r['case']} seed {r['seed']}: {r['verdict']}" for r in rows if r["verdict"] != r["expected"]]
+    wrong = [f"  {r['case']} seed {r['seed']}: {r['verdict']}" for r in rows if not named(r)]
     return "\n".join([*lines, *wrong])
 
 
@@ -281,7 +287,7 @@ def main(names: list[str], seeds: list[int], seconds: float) -> None:
                 continue
             row, _, _ = run(known[name], seed, sets)
             merge("clinic", [row], KEY)
-            mark = "" if row["verdict"] == row["expected"] else f"  <-- expected {row['expected']}"
+            mark = "" if named(row) else f"  <-- expected {row['expected']}"
             print(f"{name} seed {seed}: {row['verdict']}{mark}  ({row['seconds']} s)", flush=True)
     print(table(recorded()))
 
@@ -291,14 +297,15 @@ if __name__ == "__main__":
         description=inspect.cleandoc(__doc__), formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--cases", nargs="*", default=[], help="run these, recorded or not")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4, 5])
     parser.add_argument("--seconds", type=float, default=1e9, help="start no further run after that many")
     parser.add_argument("--judge", action="store_true", help="judge the record anew, without training")
     given = parser.parse_args()
     if given.judge:
-        expected = {case.name: case.expected for case in BROKEN}
+        known = cases()
         rows = [
-            row | {"expected": expected.get(row["case"], "healthy")} | verdicts(row) for row in recorded()
+            row | {"expected": known[row["case"]].expected, "also": known[row["case"]].also} | verdicts(row)
+            for row in recorded()
         ]
         merge("clinic", rows, KEY)
         print(table(rows))

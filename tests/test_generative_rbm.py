@@ -147,12 +147,12 @@ def test_cd_k_converges_to_the_exact_gradient(rbm):
         expected = states.T @ (after[:, None] * rbm.hidden(states)) - data.T @ rbm.hidden(data) / len(data)
         errors.append((expected - exact).norm().item() / exact.norm().item())
     assert errors == sorted(errors, reverse=True)
-    assert errors[0] > 0.05 > 1e-3 > errors[-1]
+    assert errors[0] > 0.02 > 1e-3 > errors[-1]
     # ... and many chains estimate that expectation
-    many = data.repeat(20_000, 1)
+    many = data.repeat(5_000, 1)
     loss, _ = contrastive_divergence(rbm, many, k=30, generator=torch.Generator().manual_seed(0))
     (sampled,) = torch.autograd.grad(loss, [rbm.W])
-    assert (sampled - exact).abs().max() < 0.02
+    assert (sampled - exact).abs().max() < 0.03
 
 
 def test_persistent_chain_goes_on_where_it_stopped(rbm):
@@ -171,17 +171,17 @@ def bars() -> torch.Tensor:
 @pytest.mark.parametrize("options", [{"k": 1}, {"k": 1, "persistent": True}])
 def test_training_learns_bars(options):
     data = bars()
-    rbm = train_rbm(data, 12, steps=1200, lr=0.1, batch_size=30, weight_decay=0.0, **options)
+    rbm = train_rbm(data, 12, steps=500, lr=0.3, batch_size=12, weight_decay=0.0, **options)
     p = rbm.log_likelihood(data).exp()
     assert p.sum() > 0.4  # a uniform model gives 6 / 512
     assert torch.equal(
-        rbm.W, train_rbm(data, 12, steps=1200, lr=0.1, batch_size=30, weight_decay=0.0, **options).W
+        rbm.W, train_rbm(data, 12, steps=500, lr=0.3, batch_size=12, weight_decay=0.0, **options).W
     )
 
 
 def test_stack_and_ancestral_samples():
     data = bars().repeat(20, 1)
-    stack = train_stack(data, (10, 6), steps=300, batch_size=30, lr=0.2)
+    stack = train_stack(data, (10, 6), steps=50, batch_size=30, lr=0.2)
     assert [tuple(r.W.shape) for r in stack] == [(9, 10), (10, 6)]
     assert not any(p.requires_grad for r in stack for p in r.parameters())
     v = sample_dbn(stack, torch.zeros(7, 10), steps=20, generator=torch.Generator().manual_seed(0))

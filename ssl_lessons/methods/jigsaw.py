@@ -20,8 +20,8 @@ class Jigsaw(Method):
 
     Every tile goes through the encoder alone ("context-free"); only the classifier sees them together.
 
-    orders: size of the permutation set, chosen for a large Hamming distance (paper: 1,000 of 9!).  grid: tiles per side.
-    gap: share of a cell's side left free around its tile (paper: 64 of 75 px).  tile_dim: width per tile at the
+    orders: size of the permutation set, chosen for a large Hamming distance (paper: 1,000 of 9!).  grid: tiles per
+    side.  gap: share of a cell's side left free around its tile (paper: 64 of 75 px).  tile_dim: width per tile at the
     classifier's entrance.  zoom: the view's side over the recipe's.
     """
 

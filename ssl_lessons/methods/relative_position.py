@@ -24,8 +24,8 @@ class RelativePosition(Method):
     The image is cut into 3 x 3 cells; the centre is asked about each of its neighbours.  The encoder sees single
     patches and never their places.
 
-    gap: share of a cell's side left free around its patch (paper: patches of 96 px, gaps of 48).  jitter: the patch sits
-    anywhere in its cell (paper: up to 7 px).  colours: "keep", "drop" two of three channels, or "project" out the
+    gap: share of a cell's side left free around its patch (paper: patches of 96 px, gaps of 48).  jitter: the patch
+    sits anywhere in its cell (paper: up to 7 px).  colours: "keep", "drop" two of three channels, or "project" out the
     green-magenta axis, against chromatic aberration (section 3.1).  zoom: the view's side over the recipe's.
     """
 

@@ -478,7 +478,8 @@ plots.table(
 #
 # The record below was made by `benchmarks/clinic.py`: each patient is a method of this book with one thing broken and
 # a few seconds of training. `diagnose` saw the embeddings and the history, never the name of the case. Its lines were
-# drawn on seed 0, so for that seed a good table proves little; any further seed in the record is a test.
+# drawn on seeds 0 to 2, so for those a good table proves little. Seeds 3 to 5 were trained afterwards: they are the test.
+# (One patient, SimSiam without predictor, may end on a line or in a point; the seed decides, and either name is right.)
 
 # %%
 rows, origin = book.recorded("clinic")
@@ -498,16 +499,15 @@ def confusion(found: list[dict]) -> list[dict]:
     return table
 
 
-seeds = sorted({row["seed"] for row in rows})
-plots.table(
-    confusion(rows), f"Expected name (rows) against the verdict of diagnose (columns), runs of seeds {seeds}"
-)
+for title, seeds in (("seeds 0 to 2, on which the lines were drawn", (0, 1, 2)), ("seeds 3 to 5, the test", (3, 4, 5))):
+    part = [row for row in rows if row["seed"] in seeds]
+    plots.table(confusion(part), f"Expected name (rows) against the verdict of diagnose (columns): {title}")
 right = {
-    kind: sum(r["verdict"] == r["expected"] for r in group)
+    kind: sum(r["verdict"] in (r["expected"], r["also"] or r["expected"]) for r in group)
     for kind, group in (("broken", broken), ("healthy", healthy))
 }
 print(
-    f"{right['broken']} of {len(broken)} broken runs got the right name; {right['healthy']} of {len(healthy)} healthy runs no alarm."
+    f"{right['broken']} of {len(broken)} broken runs got the right name; {right['healthy']} of {len(healthy)} healthy runs gave no alarm."
 )
 print(origin)
 
@@ -562,7 +562,7 @@ plots.table(
 # |---|---|---|
 # | Twins without predictor or stop-gradient | $\dot W = -WA$: the descent itself | put the predictor and the stop-gradient back ([SimSiam](https://arxiv.org/abs/2011.10566)) |
 # | A moving-average teacher alone | the teacher follows the student into the point, only later | the predictor ([BYOL](https://arxiv.org/abs/2006.07733)) |
-# | SimSiam without predictor | the BatchNorm at the end of its projector forbids the point; the line is left | as above |
+# | SimSiam without predictor | the stop-gradient alone does not hold the directions up; the BatchNorm at the end of its projector makes the point hard to reach, so mostly a line is left | as above |
 # | No negatives, no variance term | no push: $\beta = 0$ | the term ([VICReg](https://arxiv.org/abs/2105.04906)) |
 # | No covariance term, $\lambda = 0$ | variance is forced, correlations are not: all dimensions copy the easiest one | the term ([Barlow Twins](https://arxiv.org/abs/2103.03230)) |
 # | Extreme augmentation, linear head | two crops of a few percent share nothing: every eigenvalue of $\beta C - A$ is negative | weaken it |
@@ -570,7 +570,7 @@ plots.table(
 # | DINO without sharpening | the uniform answer is always half right, and its target never commits | teacher temperature below the student's |
 # | SwAV without Sinkhorn | nothing balances the clusters | the balance ([SwAV](https://arxiv.org/abs/2006.09882)) |
 # | Temperature 20 | the softmax is flat: every negative pushes alike, so the push is served best along one direction, and the line is all you get | lower it (chapter 13) |
-# | Temperature 0.002 | one wrong pair costs hundreds of nats, so the network bunches everything up, to be wrong by less, and stays at chance | raise it |
+# | Temperature 0.0005 | one wrong pair costs hundreds of nats, so the network bunches everything up, to be wrong by less, and stays at chance | raise it |
 # | Wrong pairs, detached encoder | there is nothing to learn, or nobody to learn it | check the pairing; check that weights change |
 # | Learning rate 250 times too high | the weights leave, the lengths of $h$ and $z$ say so | a tenth of it, and a warm-up |
 # | Raw queue | negatives win by their length, not their direction | normalise on the way into the queue |
