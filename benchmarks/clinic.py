@@ -4,8 +4,9 @@
     uv run python benchmarks/clinic.py --cases swav_no_sinkhorn --seeds 0
     uv run python benchmarks/clinic.py --judge                     # judge the record anew, without training
 
-Every run is short (the quick recipe, mostly 80 to 200 steps).  The lines that `diagnose` draws, and the cases, were set
-on seeds 0, 1 and 2; seeds 3, 4 and 5 only confirm them.  A run that is in the record is not repeated unless it is named.
+Every run is short (the quick recipe, mostly 80 to 200 steps).  The lines that `diagnose` draws, and the cases, were
+set on seeds 0, 1 and 2; seeds 3, 4 and 5 only confirm them.  A run that is in the record is not repeated unless it is
+named.
 """
 
 import argparse

@@ -536,7 +536,9 @@ for m in FAMILY:
 # %% [markdown]
 # Be honest with this table. In one minute, self-distillation is a slow learner, slower than anything with
 # negatives or with explicit decorrelation; a method that does not clear its untrained encoder by 15 points has
-# not had enough time, and the table says so. The theory says why. A direction grows at a rate proportional to
+# not had enough time, and the table says so. (Look at iBOT's steps: with a transformer, and a head on every token
+# of student and teacher, a minute buys a tenth of what the convolutional network gets.) The theory says why. A
+# direction grows at a rate proportional to
 # its own $p$ and $s$: *small directions wait*, and the effective rank below shows how few have been woken.
 # Negatives push on all directions from the first step. On ImageNet the race lasts a thousand times longer, and
 # there BYOL comes out ahead of SimCLR ([Grill et al., 2020](https://arxiv.org/abs/2006.07733), table 1).

@@ -502,13 +502,17 @@ def confusion(found: list[dict]) -> list[dict]:
 for title, seeds in (("seeds 0 to 2, on which the lines were drawn", (0, 1, 2)), ("seeds 3 to 5, the test", (3, 4, 5))):
     part = [row for row in rows if row["seed"] in seeds]
     plots.table(confusion(part), f"Expected name (rows) against the verdict of diagnose (columns): {title}")
-right = {
-    kind: sum(r["verdict"] in (r["expected"], r["also"] or r["expected"]) for r in group)
-    for kind, group in (("broken", broken), ("healthy", healthy))
-}
-print(
-    f"{right['broken']} of {len(broken)} broken runs got the right name; {right['healthy']} of {len(healthy)} healthy runs gave no alarm."
-)
+
+
+def named(row: dict) -> bool:
+    return row["verdict"] in (row["expected"], row["also"] or row["expected"])
+
+
+for kind, group, words in (("broken", broken, "got the right name"), ("healthy", healthy, "gave no alarm")):
+    print(f"{sum(map(named, group))} of {len(group)} {kind} runs {words}.")
+for row in rows:
+    if not named(row):
+        print(f"   seed {row['seed']}: {row['what']} was called {row['verdict']} instead of {row['expected']}")
 print(origin)
 
 # %% [markdown]
