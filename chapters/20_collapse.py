@@ -737,7 +737,8 @@ print(heads_origin)
 # %% [markdown]
 # The colour of the background is what the augmentation asks the network to forget. The embedding $z$ forgets it; the
 # features $h$ one MLP earlier still know. That is what "the projector takes the blow" means in numbers: the invariance
-# is paid for in $z$.
+# is paid for in $z$. Now look at the first column, and at claims C-2 and C-10 below: whether a projector makes $h$
+# *better* is another question, and a run of seconds need not answer it as a run of days does.
 #
 # ## Play: the collapse slider
 #
@@ -897,8 +898,12 @@ def sick(case: str) -> list[bool]:
 
 
 def names(*chosen: str) -> dict[str, str]:
-    """For each case: the verdicts of its seeds."""
-    return {of(c)[0]["what"]: ", ".join(row["verdict"] for row in of(c)) for c in chosen}
+    """For each case: the verdicts of its seeds, counted."""
+    found = {}
+    for case in chosen:
+        called = [row["verdict"] for row in of(case)]
+        found[of(case)[0]["what"] + ":"] = ", ".join(f"{v} ({called.count(v)})" for v in dict.fromkeys(called))
+    return found
 
 
 without = ("simsiam_no_predictor", "byol_no_predictor", "byol_no_predictor_no_ema")

@@ -117,7 +117,7 @@ QUICK: dict[str, dict] = {
     "w_mse": {
         "lr": 2e-3,
         "options": {"sub_batch": 0, "out_dim": 32},
-    },  # 64 directions collapse: too few images
+    },
     "dino": _SGD | {"lr": 0.1, "options": {"teacher_temperature": 0.03}},
     "ibot": _VIT | {"lr": 1e-3, "weight_decay": 1e-4},
     "mae": _VIT | {"lr": 3e-3},
