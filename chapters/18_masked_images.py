@@ -851,6 +851,8 @@ plots.table(
 # the whole thing, on codes of 4 px patches.
 
 # %%
+from ssl_lessons.losses import kmeans
+
 WORDS, CELLS = 48, 64
 
 
@@ -909,7 +911,7 @@ def draw_codes(model, n: int, rounds: int, seed: int = 0) -> torch.Tensor:
 
 torch.manual_seed(0)
 cells = patchify(views.normalize(unlabeled.images[:2048]), 4)  # [2048, 64, 48]
-_, centers = losses.kmeans(cells.flatten(0, 1)[torch.randperm(2048 * CELLS)[:8000]], WORDS)
+_, centers = kmeans(cells.flatten(0, 1)[torch.randperm(2048 * CELLS)[:8000]], WORDS)
 spelling = torch.cat([torch.cdist(c, centers.expand(len(c), -1, -1)).argmin(dim=2) for c in cells.split(256)])
 code_model = learn_codes(spelling)
 
