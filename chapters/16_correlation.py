@@ -783,6 +783,9 @@ book.results_table(
 )
 
 # %% [markdown]
+# Two of the three family members are as good as anything in this book after a minute. W-MSE, fully constrained, is
+# not, although the constraint of all three is the same. Keep the question; "What goes wrong" answers it.
+#
 # ### How far did the constraint get? A tug-of-war you can compute
 #
 # The hinge asks for deviation 1 in every dimension. Is it met? Let all $D$ dimensions have deviation $\sigma$ in

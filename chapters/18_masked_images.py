@@ -1036,7 +1036,7 @@ def leak(method, mask: torch.Tensor) -> float:
     return float(touched[masking.hidden_pixels(mask, PATCH)].float().mean())
 
 
-def short_run(method, steps: int = 45) -> float:
+def short_run(method, steps: int = 35) -> float:
     options = recipe.training() | {"batch_size": 128}
     rows = pretrain(
         method, unlabeled.images, method.views(recipe.policy), steps=steps, seed=0, progress=False, **options
@@ -1052,7 +1052,7 @@ for name, cls in (("right", MAE), ("mask in the loss only", Forgotten), ("blur b
     leaks.append({"version": name, "leak": share, "loss": short_run(method)})
 plots.table(
     leaks,
-    "45 steps each: the bug looks like progress",
+    "35 steps each: the bug looks like progress",
     {"version": "version", "leak": "hidden pixels that leak", "loss": "loss"},
     {"leak": ".0%", "loss": ".2f"},
 )
@@ -1102,7 +1102,7 @@ def short_jepa(**options) -> dict:
     torch.manual_seed(0)
     method = IJEPA(build_encoder("vit", depth=2), **options)
     rows = pretrain(
-        method, unlabeled.images[:4096], method.views(recipe.policy), steps=70, batch_size=64, lr=3e-3,
+        method, unlabeled.images[:4096], method.views(recipe.policy), steps=55, batch_size=64, lr=3e-3,
         weight_decay=0.05, seed=0, progress=False,
     )  # fmt: skip
     z = evaluation.extract_features(method.encoder, train.images[:500])
@@ -1122,7 +1122,7 @@ jepa = {
 }
 plots.table(
     [{"version": name} | row for name, row in jepa.items()],
-    "A small I-JEPA after 70 steps: the loss, and how far the features of 500 pictures spread (0: all alike)",
+    "A small I-JEPA after 55 steps: the loss, and how far the features of 500 pictures spread (0: all alike)",
     {
         "version": "version",
         "first": "first loss",
