@@ -23,7 +23,7 @@ from _world import probe
 from ssl_lessons import color, data, evaluation, pretext
 from ssl_lessons.encoders import build_encoder
 from ssl_lessons.methods import SimCLR
-from ssl_lessons.methods.colorization import Colorization
+from ssl_lessons.methods.colorization import Colorization, recolour
 from ssl_lessons.methods.context_encoder import DAMAGES, ContextEncoder, Restore
 from ssl_lessons.methods.counting import Counting
 from ssl_lessons.methods.exemplar import Exemplar
@@ -44,30 +44,25 @@ WORLDS = {
     "upright objects": {},
     "seen from above": {"oriented": False},
     "textures": {"objects": False},
-    "own colours": {},  # see `natural`: every kind has a hue of its own
 }
+COLOUR_WORLDS = ("any colour", "own colours")  # see `painted`
 
 
 # ---- data --------------------------------------------------------------------------------------------------
 
 
-def natural(split: str, n: int, seed: int) -> data.ImageSet:
-    """Upright objects whose hue belongs to their kind, up to a little noise; the lightness stays free."""
-    known = data.shapes(split, 32, n, seed)
-    table = {name: factor.values.clone() for name, factor in known.factors.items()}
-    generator = torch.Generator().manual_seed(seed)
-    kinds = table["kind"].float()
-    table["object_hue"] = 2 * torch.pi * kinds / len(data.world.CLASSES) + 0.2 * torch.randn(
-        n, generator=generator
-    )
-    images = data.render(table, 32)
-    return data.ImageSet(images, known.labels, known.classes, "shapes", split, known.factors)
+def painted(split: str, n: int, seed: int, own: bool) -> data.ImageSet:
+    """Upright objects with a lightness that tells no hue; own: each kind has a hue of its own, up to a little noise."""
+    plain = data.shapes(split, 32, n, seed)
+    hue, kind = (plain.factors[name].values for name in ("object_hue", "kind"))
+    noise = 0.2 * torch.randn(n, generator=torch.Generator().manual_seed(seed))
+    return recolour(plain, 2 * torch.pi * kind / 10 + noise if own else hue)
 
 
 def splits(world: str, seed: int) -> list[data.ImageSet]:
     sizes = zip(data.SPLITS, (UNLABELED, LABELLED, TEST), strict=True)
-    if world == "own colours":
-        return [natural(split, n, seed) for split, n in sizes]
+    if world in COLOUR_WORLDS:
+        return [painted(split, n, seed, own=world == "own colours") for split, n in sizes]
     return [data.shapes(split, 32, n, seed, **WORLDS[world]) for split, n in sizes]
 
 
@@ -189,14 +184,22 @@ def run(arm: str, world: str, seed: int, steps: int) -> dict:
     return row | {"upright": upright_probe(encoder, train, test)}
 
 
+ABOUT_COLOUR = ("pixels", "untrained", "colorization", "colorization plain", "split_brain", "context_encoder",
+                "restore nothing", "restore gray", "simclr")  # fmt: skip
+
+
 def pairs(arms: list[str], worlds: list[str]) -> list[tuple[str, str]]:
     """The arms that make sense on each world, the main table first."""
     found = []
     for world in worlds:
         for arm in arms:
-            main = arm in ("pixels", "untrained", *ARMS)
-            extra = arm in EXTRA and world in ("upright objects", "own colours")[: 2 if "color" in arm else 1]
-            if main or extra or (arm == TURNED and world in ("upright objects", "seen from above")):
+            if world in COLOUR_WORLDS:
+                wanted = arm in ABOUT_COLOUR
+            elif arm == TURNED:
+                wanted = world != "textures"
+            else:
+                wanted = arm in ("pixels", "untrained", *ARMS) or world == "upright objects"
+            if wanted:
                 found.append((arm, world))
     return found
 
@@ -219,7 +222,7 @@ if __name__ == "__main__":
         description=inspect.cleandoc(__doc__), formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--arms", nargs="+", default=["pixels", "untrained", *ARMS, *EXTRA, TURNED])
-    parser.add_argument("--data", nargs="+", default=list(WORLDS), choices=list(WORLDS), dest="worlds")
+    parser.add_argument("--data", nargs="+", default=[*WORLDS, *COLOUR_WORLDS], dest="worlds")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=STEPS)
     main(**vars(parser.parse_args()))

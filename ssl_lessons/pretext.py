@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -115,6 +116,12 @@ def hamming(a: Tensor, b: Tensor) -> Tensor:
     return (a[:, None] != b[None]).sum(dim=2)
 
 
+@lru_cache
+def _all_orders(n_tiles: int) -> Tensor:
+    flat = itertools.chain.from_iterable(itertools.permutations(range(n_tiles)))
+    return torch.frombuffer(bytearray(flat), dtype=torch.int8).view(-1, n_tiles)
+
+
 def permutation_set(n_tiles: int, count: int, seed: int = 0) -> Tensor:
     """`count` orders of n_tiles tiles that are far from each other: int64 [count, n_tiles], all different.
 
@@ -127,7 +134,7 @@ def permutation_set(n_tiles: int, count: int, seed: int = 0) -> Tensor:
             f"{n_tiles} tiles have {math.factorial(max(n_tiles, 0))} orders: ask for 1 up to that many, "
             "and for 2 to 9 tiles"
         )
-    everyone = torch.tensor(list(itertools.permutations(range(n_tiles))), dtype=torch.int8)
+    everyone = _all_orders(n_tiles)
     tie = torch.rand(len(everyone), generator=Generator().manual_seed(seed))
     least = torch.full((len(everyone),), n_tiles, dtype=torch.float32)
     total = torch.zeros(len(everyone))

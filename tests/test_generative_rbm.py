@@ -171,12 +171,10 @@ def bars() -> torch.Tensor:
 @pytest.mark.parametrize("options", [{"k": 1}, {"k": 1, "persistent": True}])
 def test_training_learns_bars(options):
     data = bars()
-    rbm = train_rbm(data, 12, steps=500, lr=0.3, batch_size=12, weight_decay=0.0, **options)
-    p = rbm.log_likelihood(data).exp()
-    assert p.sum() > 0.4  # a uniform model gives 6 / 512
-    assert torch.equal(
-        rbm.W, train_rbm(data, 12, steps=500, lr=0.3, batch_size=12, weight_decay=0.0, **options).W
-    )
+    rbm = train_rbm(data, 12, steps=1200, lr=0.05, batch_size=30, weight_decay=0.0, **options)
+    assert rbm.log_likelihood(data).exp().sum() > 0.3  # a uniform model gives 6 / 512
+    first, again = (train_rbm(data, 12, steps=20, **options) for _ in range(2))
+    assert torch.equal(first.W, again.W)
 
 
 def test_stack_and_ancestral_samples():

@@ -93,8 +93,9 @@ def kl_to_standard_normal(mu: Tensor, log_var: Tensor) -> Tensor:
 
 
 def bernoulli_log_likelihood(x: Tensor, logits: Tensor) -> Tensor:
-    """log p(x) in nats of independent Bernoulli pixels: x in [0, 1] and logits [..., V] -> [...]."""
-    return -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(dim=-1)
+    """log p(x) in nats of independent Bernoulli pixels: x in [0, 1] and logits [..., V], broadcast -> [...]."""
+    x, logits = torch.broadcast_tensors(x, logits)
+    return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(dim=-1)
 
 
 def normal_log_density(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:

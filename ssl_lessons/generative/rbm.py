@@ -109,9 +109,11 @@ def train_rbm(
     weight_decay: float = 1e-4,
     seed: int = 0,
 ) -> RBM:
-    """An RBM trained on v [N, V] (binary, or probabilities) by CD-k or persistent CD-k with momentum 0.5 to 0.9.
+    """An RBM trained on v [N, V] (binary, or probabilities) by CD-k or persistent CD-k.
 
-    The visible biases start at the log-odds of the data's means (Hinton 2010, section 8).
+    Momentum rises from 0.5 to 0.9, the learning rate falls linearly to 0 (a persistent chain lags behind weights that
+    move fast: give it a smaller lr).  The visible biases start at the log-odds of the data's means (Hinton 2010,
+    section 8).
     """
     generator = torch.Generator().manual_seed(seed)
     rbm = RBM(v.shape[1], hidden, generator).to(v.dtype)
@@ -127,9 +129,8 @@ def train_rbm(
     )
     chain = None
     for step in range(steps):
-        if step == steps // 10:
-            for group in optimizer.param_groups:
-                group["momentum"] = 0.9
+        for group in optimizer.param_groups:
+            group["lr"], group["momentum"] = lr * (1 - step / steps), 0.5 if step < steps / 10 else 0.9
         batch = v[torch.randint(len(v), (batch_size,), generator=generator)]
         loss, end = contrastive_divergence(rbm, batch, k, chain, generator)
         chain = end if persistent else None

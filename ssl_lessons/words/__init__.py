@@ -1,0 +1,1 @@
+"""Words from their neighbours: corpora, co-occurrence counts, objectives, and the geometry of word vectors."""

@@ -1,0 +1,90 @@
+"""Questions put to word vectors: neighbours, analogies, the direction of a bias and its removal."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ssl_lessons.errors import InputError
+
+
+def nearest(vectors: Tensor, query: Tensor, n: int = 5, exclude: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+    """The `n` rows of vectors [V, D] with the largest cosine to query [D]: cosines [n] and indices [n]."""
+    cosine = normalize(vectors, dim=1) @ normalize(query, dim=0)
+    cosine[list(exclude)] = -torch.inf
+    return cosine.topk(n)
+
+
+def analogy(vectors: Tensor, questions: Tensor, exclude: bool = True) -> Tensor:
+    """The row closest to  b - a + c  for each question (a, b, c): indices [Q] of questions [Q, 3 or more].
+
+    3CosAdd on unit vectors, the three given words not allowed as answers unless exclude=False (Mikolov, Yih and Zweig
+    2013, section 4; Levy and Goldberg 2014, "Linguistic regularities").
+    """
+    unit = normalize(vectors, dim=1)
+    a, b, c = questions.T[:3]
+    cosine = (unit[b] - unit[a] + unit[c]) @ unit.T
+    if exclude:
+        cosine.scatter_(1, questions[:, :3], -torch.inf)
+    return cosine.argmax(dim=1)
+
+
+def analogy_accuracy(vectors: Tensor, questions: Tensor, exclude: bool = True) -> float:
+    """Share of questions (a, b, c, d) [Q, 4] answered with d."""
+    return float((analogy(vectors, questions, exclude) == questions[:, 3]).double().mean())
+
+
+def group_accuracy(vectors: Tensor, groups: Tensor) -> float:
+    """Share of rows [N, D] whose nearest other row (cosine) has the same group [N]: leave-one-out, one neighbour."""
+    unit = normalize(vectors, dim=1)
+    closest = (unit @ unit.T).fill_diagonal_(-torch.inf).argmax(dim=1)
+    return float((groups[closest] == groups).double().mean())
+
+
+# ---- bias --------------------------------------------------------------------------------------------------
+
+
+def bias_direction(vectors: Tensor, pairs: Tensor) -> Tensor:
+    """The unit direction [D] along which the pairs [P, 2] of words differ most.
+
+    First principal component of the pairs' members, each minus the mean of its pair (Bolukbasi et al. 2016, section
+    5.1 with k = 1), of unit vectors; it points to the first members.
+    """
+    members = normalize(vectors, dim=1)[pairs]  # [P, 2, D]
+    centred = (members - members.mean(dim=1, keepdim=True)).flatten(0, 1)
+    direction = torch.linalg.svd(centred, full_matrices=False).Vh[0]
+    return direction * (members[:, 0] - members[:, 1]).sum(dim=0).dot(direction).sign()
+
+
+def direct_bias(vectors: Tensor, direction: Tensor, strictness: float = 1.0) -> float:
+    """Mean |cos(w, g)|^c of words [N, D] that should be neutral (DirectBias, Bolukbasi et al. 2016, section 5.2)."""
+    return float((normalize(vectors, dim=1) @ normalize(direction, dim=0)).abs().pow(strictness).mean())
+
+
+def neutralize(vectors: Tensor, direction: Tensor) -> Tensor:
+    """Unit vectors [N, D] without their part along `direction`, made unit again (Bolukbasi et al. 2016, section 6)."""
+    unit, g = normalize(vectors, dim=1), normalize(direction, dim=0)
+    return normalize(unit - (unit @ g)[:, None] * g, dim=1)
+
+
+def equalize(pair: Tensor, direction: Tensor) -> Tensor:
+    """Two unit vectors [2, D] equal but for their sign along `direction` (Bolukbasi et al. 2016, section 6).
+
+    Raises InputError when the two do not differ along the direction.
+    """
+    unit, g = normalize(pair, dim=1), normalize(direction, dim=0)
+    mean = unit.mean(dim=0)
+    along = unit @ g - mean @ g
+    if not along.abs().min() > 1e-12:
+        raise InputError("equalize() needs a pair that differs along the direction.")
+    shared = mean - (mean @ g) * g
+    return shared + (1 - shared.square().sum()).sqrt() * along.sign()[:, None] * g
+
+
+def hard_debias(vectors: Tensor, direction: Tensor, pairs: Tensor) -> Tensor:
+    """Unit vectors [V, D]: words in no pair are neutralised, the two words of each pair [P, 2] are equalised."""
+    result = neutralize(vectors, direction)
+    for pair in pairs:
+        result[pair] = equalize(vectors[pair], direction)
+    return result
