@@ -63,7 +63,7 @@ def test_render_over_the_whole_range_of_every_control(games):
         words = puzzle.describe(**parameters, games=games)
         game, answered = games[parameters["game"]], parameters["answer"] != puzzle.UNDECIDED
         truth = puzzle.ANSWERS[int(game.truth[parameters["round"]])]
-        titles = [ax.get_title() for ax in fig.axes]
+        titles = [ax.get_title() or ax.get_title(loc="left") for ax in fig.axes]
         assert (f"the truth is {truth}" in words) == answered
         assert (f"{truth} (right)" in titles) == answered, "the truth is shown after the answer only"
         heights = [bar.get_height() for bar in fig.axes[5].patches]
@@ -75,7 +75,8 @@ def test_render_over_the_whole_range_of_every_control(games):
 def test_a_wrong_answer_is_marked(games):
     truth = int(games["rotation"].truth[0])
     wrong = puzzle.ANSWERS[(truth + 1) % 4]
-    titles = [ax.get_title() for ax in puzzle.render("rotation", 0, wrong, games).axes]
+    axes = puzzle.render("rotation", 0, wrong, games).axes
+    titles = [ax.get_title() or ax.get_title(loc="left") for ax in axes]
     assert f"{wrong} (you)" in titles and f"{puzzle.ANSWERS[truth]} (right)" in titles
 
 
