@@ -26,13 +26,8 @@ from ssl_lessons.recipes import get_recipe
 from ssl_lessons.views import normalize
 
 MINUTE = 1000  # steps of SimCLR with the quick recipe that fit a minute on two idle cores (60 ms each)
-LIVE = {
-    "moco_v2": 300,
-    "byol": 300,
-    "vicreg": 300,
-    "swav": 300,
-    "mae": 200,
-}  # steps that a chapter has time for
+# Steps of the short run that a chapter has time to repeat.
+LIVE = dict.fromkeys(("moco_v2", "byol", "vicreg", "swav"), 300) | {"mae": 200}
 BASELINES = ("pixels", "untrained", "untrained_vit")
 SIMCLR_VIT = {"lr": 2e-3, "weight_decay": 0.05}
 KEY = ("method", "arm", "seed")

@@ -537,7 +537,7 @@ for m in FAMILY:
 # Be honest with this table. In one minute, self-distillation is a slow learner, slower than anything with
 # negatives or with explicit decorrelation; a method that does not clear its untrained encoder by 15 points has
 # not had enough time, and the table says so. (Look at iBOT's steps: with a transformer, and a head on every token
-# of student and teacher, a minute buys a tenth of what the convolutional network gets.) The theory says why. A
+# of student and teacher, a minute buys few of them.) The theory says why. A
 # direction grows at a rate proportional to
 # its own $p$ and $s$: *small directions wait*, and the effective rank below shows how few have been woken.
 # Negatives push on all directions from the first step. On ImageNet the race lasts a thousand times longer, and

@@ -477,8 +477,8 @@ plots.table(
 # ## The ward: every way to break a method, and its name
 #
 # The record below was made by `benchmarks/clinic.py`: each patient is a method of this book with one thing broken and
-# a few seconds of training. `diagnose` saw the embeddings and the history, never the name of the case. Its lines were
-# drawn on seeds 0 to 2, so for those a good table proves little. Seeds 3 to 5 were trained afterwards: they are the test.
+# a few seconds of training. `diagnose` saw the embeddings and the history, never the name of the case. The cases were
+# settled and its lines drawn on seeds 0 to 2, so for those a good table proves little. Seeds 3 to 5 were trained afterwards: they are the test.
 # (One patient, SimSiam without predictor, may end on a line or in a point; the seed decides, and either name is right.)
 
 # %%
