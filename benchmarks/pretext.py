@@ -21,9 +21,9 @@ from _record import RESULTS, merge
 from _world import probe
 
 from ssl_lessons import color, data, evaluation, pretext
-from ssl_lessons.encoders import build_encoder
+from ssl_lessons.encoders import LabChannels, build_encoder
 from ssl_lessons.methods import SimCLR
-from ssl_lessons.methods.colorization import Colorization, recolour
+from ssl_lessons.methods.colorization import Colorization
 from ssl_lessons.methods.context_encoder import DAMAGES, ContextEncoder, Restore
 from ssl_lessons.methods.counting import Counting
 from ssl_lessons.methods.exemplar import Exemplar
@@ -56,7 +56,7 @@ def painted(split: str, n: int, seed: int, own: bool) -> data.ImageSet:
     plain = data.shapes(split, 32, n, seed)
     hue, kind = (plain.factors[name].values for name in ("object_hue", "kind"))
     noise = 0.2 * torch.randn(n, generator=torch.Generator().manual_seed(seed))
-    return recolour(plain, 2 * torch.pi * kind / 10 + noise if own else hue)
+    return data.recolour(plain, 2 * torch.pi * kind / 10 + noise if own else hue)
 
 
 def splits(world: str, seed: int) -> list[data.ImageSet]:
@@ -64,6 +64,13 @@ def splits(world: str, seed: int) -> list[data.ImageSet]:
     if world in COLOUR_WORLDS:
         return [painted(split, n, seed, own=world == "own colours") for split, n in sizes]
     return [data.shapes(split, 32, n, seed, **WORLDS[world]) for split, n in sizes]
+
+
+class Misplaced(Colorization):
+    """The control: paint the colours of another picture, about which the lightness says nothing at all."""
+
+    def cells(self, x):
+        return super().cells(x.roll(1, dims=0))
 
 
 # ---- arms --------------------------------------------------------------------------------------------------
@@ -96,6 +103,8 @@ EXTRA = {
     "colorization plain": (lambda: Colorization(net(), rebalance=False), 128),
 }
 TURNED = "simclr turned"  # on the first two worlds
+MISPLACED = "colorization misplaced"  # on the two worlds of colours
+UNTRAINED = {"untrained": net, "untrained L": lambda: LabChannels(net(), "L")}  # what a colouriser starts from
 
 
 def policies(arm: str, method):
@@ -106,6 +115,8 @@ def policies(arm: str, method):
 def build(arm: str):
     if arm == TURNED:
         return ARMS["simclr"]
+    if arm == MISPLACED:
+        return lambda: Misplaced(net()), 128
     return (ARMS | EXTRA)[arm]
 
 
@@ -163,8 +174,8 @@ def run(arm: str, world: str, seed: int, steps: int) -> dict:
     if arm == "pixels":
         return row | measure(evaluation.pixels, train, test)
     torch.manual_seed(seed)
-    if arm == "untrained":
-        encoder = net()
+    if arm in UNTRAINED:
+        encoder = UNTRAINED[arm]()
     else:
         make, batch = build(arm)
         method = make()
@@ -184,7 +195,7 @@ def run(arm: str, world: str, seed: int, steps: int) -> dict:
     return row | {"upright": upright_probe(encoder, train, test)}
 
 
-ABOUT_COLOUR = ("pixels", "untrained", "colorization", "colorization plain", "split_brain", "context_encoder",
+ABOUT_COLOUR = ("pixels", *UNTRAINED, "colorization", "colorization plain", MISPLACED, "split_brain", "context_encoder",
                 "restore nothing", "restore gray", "simclr")  # fmt: skip
 
 
@@ -197,8 +208,10 @@ def pairs(arms: list[str], worlds: list[str]) -> list[tuple[str, str]]:
                 wanted = arm in ABOUT_COLOUR
             elif arm == TURNED:
                 wanted = world != "textures"
+            elif arm == MISPLACED:
+                wanted = False
             else:
-                wanted = arm in ("pixels", "untrained", *ARMS) or world == "upright objects"
+                wanted = arm in ("pixels", *UNTRAINED, *ARMS) or world == "upright objects"
             if wanted:
                 found.append((arm, world))
     return found
@@ -221,7 +234,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=inspect.cleandoc(__doc__), formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--arms", nargs="+", default=["pixels", "untrained", *ARMS, *EXTRA, TURNED])
+    parser.add_argument("--arms", nargs="+", default=["pixels", *UNTRAINED, *ARMS, *EXTRA, TURNED, MISPLACED])
     parser.add_argument("--data", nargs="+", default=[*WORLDS, *COLOUR_WORLDS], dest="worlds")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=STEPS)

@@ -399,8 +399,9 @@ def pretrain(
         typer.Option(
             help="How to learn: simclr, simclr_v2, dcl, spectral, directclr, supcon, nnclr, instdisc, pirl, moco_v1, "
             "moco_v2, moco_v3, mochi; byol, simsiam, dino, ibot, msf; barlow_twins, vicreg, w_mse; deepcluster, "
-            "online_deepcluster, sela, swav, pcl, msn; mae, simmim, beit, data2vec, ijepa; or supervised, the "
-            "baseline. Default: simclr."
+            "online_deepcluster, sela, swav, pcl, msn; mae, simmim, beit, data2vec, ijepa; context_encoder, "
+            "colorization, split_brain, rotation, relative_position, jigsaw, counting, exemplar; or supervised, "
+            "the baseline. Default: simclr."
         ),
     ] = None,
     recipe: Annotated[
@@ -432,7 +433,7 @@ def pretrain(
     optimizer: Annotated[str | None, typer.Option(help="adamw, sgd or lars.")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate (not scaled with the batch).")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="convnet, resnet18, resnet18_3x3 or vit.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="convnet, resnet18, resnet18_3x3 or vit; lab or split.")] = None,
     policy_strength: Annotated[
         float | None, typer.Option(help="Multiplies the recipe's colour jitter: 0 = none, 1 = as it is.")
     ] = None,

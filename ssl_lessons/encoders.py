@@ -1,7 +1,9 @@
-"""Backbones and heads: a small conv net, ResNet-18 with three stems, a tiny ViT, projection heads, safetensors."""
+"""Backbones and heads: a small conv net, ResNet-18 with three stems, a tiny ViT, encoders that see lightness or colour
+only, projection heads, safetensors."""
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -12,7 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ssl_lessons.color import rgb_to_lab
 from ssl_lessons.errors import InputError
+from ssl_lessons.views import denormalize
 
 
 class ConvNet(nn.Module):
@@ -190,11 +194,74 @@ def take(tokens: Tensor, index: Tensor) -> Tensor:
     return tokens.gather(1, index[:, :, None].expand(-1, -1, tokens.shape[2]))
 
 
+@torch.no_grad()
+def lab_of_views(x: Tensor) -> Tensor:
+    """CIE Lab [N, 3, S, S] of normalised views, in full precision also under autocast."""
+    with torch.autocast(x.device.type, enabled=False):
+        return rgb_to_lab(denormalize(x.float()))
+
+
+class LabChannels(nn.Module):
+    """A plain encoder that sees the lightness only, or the colour only: normalised RGB [N, 3, S, S] -> h [N, dim].
+
+    channels: "L" (three times the same) or "ab" (a, b and an empty channel), scaled to about [-2, 2].
+    """
+
+    def __init__(self, encoder: nn.Module, channels: str):
+        super().__init__()
+        if channels not in ("L", "ab"):
+            raise InputError(f"channels must be 'L' or 'ab', got {channels!r}")
+        if isinstance(encoder, (LabChannels, SplitChannels)):
+            raise InputError(
+                "this encoder splits colour from lightness already; give a plain one, such as convnet"
+            )
+        self.encoder, self.channels, self.dim = encoder, channels, encoder.dim
+        self.name = "lab"
+        self.options = {
+            "channels": channels,
+            "of": getattr(encoder, "name", ""),
+            **getattr(encoder, "options", {}),
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        L, a, b = lab_of_views(x).unbind(1)
+        seen = [(L - 50) / 25] * 3 if self.channels == "L" else [a / 25, b / 25, torch.zeros_like(a)]
+        return self.encoder(torch.stack(seen, dim=1).contiguous(memory_format=torch.channels_last))
+
+
+class SplitChannels(nn.Module):
+    """Two halves of one architecture side by side, one for the lightness, one for colour: [N, 3, S, S] -> h [N, 2 dim].
+
+    The split brain of Zhang et al. (2017, https://arxiv.org/abs/1611.09842), eq. 4.
+    """
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.light, self.colour = LabChannels(encoder, "L"), LabChannels(fresh_copy(encoder), "ab")
+        self.dim = 2 * encoder.dim
+        self.name = "split"
+        self.options = {name: value for name, value in self.light.options.items() if name != "channels"}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.light(x), self.colour(x)], dim=1)
+
+
+def fresh_copy(module: nn.Module) -> nn.Module:
+    """The same architecture with newly drawn weights."""
+    twin = copy.deepcopy(module)
+    for part in twin.modules():
+        if hasattr(part, "reset_parameters"):
+            part.reset_parameters()
+    return twin
+
+
 ENCODERS = {
     "convnet": ConvNet,
     "resnet18": ResNet18,
     "resnet18_3x3": lambda max_pool=True: ResNet18(stem="3x3", max_pool=max_pool),
     "vit": ViT,
+    "lab": lambda channels="L", of="convnet", **options: LabChannels(build_encoder(of, **options), channels),
+    "split": lambda of="convnet", **options: SplitChannels(build_encoder(of, **options)),
 }
 
 
@@ -202,7 +269,8 @@ def build_encoder(name: str = "convnet", **options) -> nn.Module:
     """An untrained encoder by name, with `.dim` (feature width), `.name` and `.options` (to rebuild it).
 
     convnet(width=32, dim=256) · resnet18() · resnet18_3x3(max_pool=True) ·
-    vit(size=32, patch=8, dim=96, depth=4, heads=3, freeze_patches=False).
+    vit(size=32, patch=8, dim=96, depth=4, heads=3, freeze_patches=False) ·
+    lab(channels="L", of="convnet", ...) and split(of="convnet", ...), see LabChannels and SplitChannels.
     Raises InputError for an unknown name or option.
     """
     if name not in ENCODERS:

@@ -104,7 +104,17 @@ RECIPES = {
 # short runs and a probe on held-out images of the train split (seed 0); the test split was never looked at.
 _SGD = {"optimizer": "sgd", "lr": 0.06, "weight_decay": 5e-4}
 _VIT = {"encoder": "vit", "encoder_options": {}, "lr": 2e-3, "weight_decay": 0.05}
+_PRETEXT = {"lr": 3e-3, "batch_size": 128}  # not tuned
 QUICK: dict[str, dict] = {
+    "context_encoder": _PRETEXT,
+    "colorization": _PRETEXT,
+    "split_brain": _PRETEXT
+    | {"encoder_options": {"width": 8, "dim": 128}},  # two halves: as wide as the others
+    "rotation": _PRETEXT | {"batch_size": 64},  # four copies of each image
+    "relative_position": _PRETEXT,
+    "jigsaw": _PRETEXT,
+    "counting": _PRETEXT,
+    "exemplar": _PRETEXT,
     "instdisc": _SGD,
     "pirl": _SGD,
     "moco_v3": _SGD,

@@ -10,8 +10,9 @@ import ssl_lessons
 ROOT = Path(ssl_lessons.__file__).parent
 FLOORS = (
     {"errors"},
-    {"data", "views", "masks", "encoders", "losses", "diagnostics", "optimizers", "checkpoints"}
-    | {"pretext", "color", "words", "generative", "embedding"},
+    {"views", "color"},
+    {"data", "masks", "encoders", "losses", "diagnostics", "optimizers", "checkpoints"}
+    | {"pretext", "words", "generative", "embedding"},
     {"methods", "evaluation"},
     {"pretraining", "recipes"},
     {"plots", "widgets", "exercises", "capstone"},

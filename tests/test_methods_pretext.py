@@ -7,16 +7,24 @@ import torch
 import torch.nn.functional as F
 
 from ssl_lessons import color, data, pretext
-from ssl_lessons.encoders import build_encoder
+from ssl_lessons.encoders import (
+    LabChannels,
+    SplitChannels,
+    build_encoder,
+    fresh_copy,
+    lab_of_views,
+    load_encoder,
+    save_encoder,
+)
 from ssl_lessons.errors import InputError
-from ssl_lessons.methods.colorization import Colorization, LabChannels, lab, recolour
+from ssl_lessons.methods.colorization import Colorization
 from ssl_lessons.methods.context_encoder import DAMAGES, ContextEncoder, Restore, painter
 from ssl_lessons.methods.counting import Counting, counting
 from ssl_lessons.methods.exemplar import Exemplar
 from ssl_lessons.methods.jigsaw import Jigsaw
 from ssl_lessons.methods.relative_position import RelativePosition
 from ssl_lessons.methods.rotation import Rotation
-from ssl_lessons.methods.split_brain import LIGHTNESS_BIN, SplitBrain, fresh_copy
+from ssl_lessons.methods.split_brain import LIGHTNESS_BIN, SplitBrain
 from ssl_lessons.pretraining import pretrain
 from ssl_lessons.views import Policy, normalize
 
@@ -387,7 +395,7 @@ def differ(a, b):
 
 def recoloured(x, seed=0):
     """Views with the lightness of x and other colours, all inside the gamut."""
-    y = lab(x)
+    y = lab_of_views(x)
     y[:, 0] = 40 + 0.2 * y[:, 0]
     other = y.clone()
     other[:, 1:] = 10 * torch.rand(len(x), 2, 1, 1, generator=torch.Generator().manual_seed(seed))
@@ -411,7 +419,7 @@ def test_lightness_encoder_is_blind_to_colour():
 def test_recoloured_pictures_differ_in_hue_alone():
     plain = data.shapes("train", 32, 30, 0)
     hue = plain.factors["object_hue"].values
-    first, second = (recolour(plain, h) for h in (hue, hue + math.pi))
+    first, second = (data.recolour(plain, h) for h in (hue, hue + math.pi))
     a, b = (color.rgb_to_lab(s.images.double() / 255) for s in (first, second))
     assert (a[:, 0] - b[:, 0]).abs().max() < 2.5 and (a[:, 0] - b[:, 0]).abs().mean() < 0.3  # 8 bits
     assert a[:, 1:].norm(dim=1).median().item() == pytest.approx(25, abs=1)
@@ -422,13 +430,13 @@ def test_recoloured_pictures_differ_in_hue_alone():
     assert (turned - expected).abs().mean() < 0.1
     assert torch.equal(first.labels, plain.labels) and first.factors is not None
     with pytest.raises(InputError, match="recolour"):
-        recolour(data.shapes("train", 32, 3, 0, objects=False), hue[:3])
+        data.recolour(data.shapes("train", 32, 3, 0, objects=False), hue[:3])
 
 
 def test_colorization_loss_by_hand():
     method, x = build("colorization").eval(), batch(3)[0]
     method.weights.copy_(torch.rand(len(method.bins), generator=torch.Generator().manual_seed(0)))
-    cells = F.avg_pool2d(lab(x)[:, 1:], 4)
+    cells = F.avg_pool2d(lab_of_views(x)[:, 1:], 4)
     logits = method.logits(x)
     total = 0.0
     for i in range(3):
@@ -449,7 +457,7 @@ def test_colour_weights_come_from_the_training_images():
     from ssl_lessons.evaluation import extract_features
 
     method.refresh(lambda module: extract_features(module, IMAGES, device="cpu"))
-    cells = F.avg_pool2d(lab(normalize(IMAGES))[:, 1:], 4).movedim(1, -1).reshape(-1, 2)
+    cells = F.avg_pool2d(lab_of_views(normalize(IMAGES))[:, 1:], 4).movedim(1, -1).reshape(-1, 2)
     p = torch.bincount(color.nearest_bins(cells, method.bins)[:, 0], minlength=len(method.bins)).double()
     p = color.smooth_frequencies(p / p.sum(), method.bins.double())
     assert torch.allclose(method.weights.double(), color.rebalancing(p), rtol=1e-4)
@@ -467,14 +475,14 @@ def test_painted_pictures_keep_their_lightness():
         method.painter[-1].bias[(method.bins == 0).all(dim=1)] = 50
     gray = method.paint(x)
     assert (gray.amax(dim=1) - gray.amin(dim=1)).max() < 0.01
-    assert torch.allclose(color.rgb_to_lab(gray)[:, 0], lab(x)[:, 0], atol=0.1)
+    assert torch.allclose(color.rgb_to_lab(gray)[:, 0], lab_of_views(x)[:, 0], atol=0.1)
 
 
 def test_split_brain_halves_do_not_see_what_they_predict():
     method, x = build("split_brain").eval(), batch()[0]
     first, second = recoloured(x)
     light, colour = method.targets(x)
-    cells = F.avg_pool2d(lab(x), 4)
+    cells = F.avg_pool2d(lab_of_views(x), 4)
     assert torch.equal(light, (cells[:, 0] // LIGHTNESS_BIN).long().clamp(0, 19))
     assert torch.equal(colour, color.nearest_bins(cells[:, 1:].movedim(1, -1), method.bins)[..., 0])
     a, b = method.encoder(first), method.encoder(second)
@@ -490,3 +498,20 @@ def test_the_second_half_has_weights_of_its_own():
     twin = fresh_copy(encoder)
     assert not torch.equal(twin.layers[0].weight, encoder.layers[0].weight)
     assert twin.layers[0].weight.std().item() == pytest.approx(encoder.layers[0].weight.std().item(), rel=0.5)
+
+
+@pytest.mark.parametrize("name", ["colorization", "split_brain"])
+def test_an_encoder_that_splits_channels_is_saved_and_loaded(name, tmp_path):
+    encoder = build(name).encoder.eval()
+    save_encoder(encoder, tmp_path, 32)
+    loaded, size = load_encoder(tmp_path)
+    x = batch()[0]
+    with torch.no_grad():
+        assert size == 32 and torch.equal(loaded.eval()(x), encoder(x))
+
+
+def test_a_split_encoder_is_not_split_again():
+    with pytest.raises(InputError, match="plain"):
+        SplitBrain(build_encoder("split", width=4, dim=16))
+    with pytest.raises(InputError, match="plain"):
+        LabChannels(SplitChannels(build_encoder("convnet", width=4, dim=16)), "L")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ssl_lessons.data.image_set import SPLITS, Factor, ImageSet, label_subset
-from ssl_lessons.data.world import captions, render, sample_factors, shapes, video
+from ssl_lessons.data.world import captions, recolour, render, sample_factors, shapes, video
 from ssl_lessons.errors import InputError
 
 NAMES = ("shapes", "digits", "stl10", "cifar10")
@@ -50,5 +50,5 @@ def load(
     raise InputError(f"{str(name)!r} is neither a data set ({', '.join(NAMES)}) nor a folder of images")
 
 
-__all__ = ["NAMES", "SPLITS", "Factor", "ImageSet", "captions", "label_subset", "load", "render", "sample_factors",
-           "shapes", "video", *_REAL]  # fmt: skip
+__all__ = ["NAMES", "SPLITS", "Factor", "ImageSet", "captions", "label_subset", "load", "recolour", "render",
+           "sample_factors", "shapes", "video", *_REAL]  # fmt: skip

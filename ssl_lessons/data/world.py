@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import math
 import zlib
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ssl_lessons.color import lab_to_rgb, rgb_to_lab
 from ssl_lessons.data.image_set import SPLITS, UNLABELLED, Factor, ImageSet, label_subset
 from ssl_lessons.errors import InputError
 
@@ -378,6 +380,25 @@ def shapes(
             images.images, images.labels, images.classes, images.name, split, images.factors, folds
         )
     return images
+
+
+def recolour(images: ImageSet, object_hue: Tensor, chroma: float = 25.0) -> ImageSet:
+    """Pictures of the embedded world painted anew in Lab, so that their lightness says nothing about any hue.
+
+    L comes from the mean of the channels, squeezed into 40..75, where every hue of that chroma can be shown; the object
+    gets object_hue (radians, [N], an angle in the ab plane), the background its own factor background_hue.  Raises
+    InputError for other images than those of `data.shapes` with objects.
+    """
+    if "object_hue" not in images.factors or object_hue.shape != images.labels.shape:
+        raise InputError("recolour takes images of data.shapes with objects, and one hue per image")
+    table = {name: factor.values for name, factor in images.factors.items()}
+    empty = render(table, images.size, objects=False)
+    drawn = (images.images != empty).any(dim=1)  # [N, S, S]: where the object is
+    gray = images.images.float().mean(dim=1, keepdim=True) / 255
+    light = 40 + 0.35 * rgb_to_lab(gray.expand(-1, 3, -1, -1))[:, 0]
+    hue = torch.where(drawn, object_hue[:, None, None], table["background_hue"][:, None, None])
+    painted = lab_to_rgb(torch.stack([light, chroma * hue.cos(), chroma * hue.sin()], dim=1))
+    return replace(images, images=(255 * painted.clamp(0, 1)).round().to(torch.uint8))
 
 
 def video(n: int, frames: int = 8, size: int = 32, seed: int = 0) -> Tensor:

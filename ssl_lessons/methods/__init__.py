@@ -9,14 +9,19 @@ from ssl_lessons.methods.barlow_twins import BarlowTwins
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.beit import BEiT
 from ssl_lessons.methods.byol import BYOL
+from ssl_lessons.methods.colorization import Colorization
+from ssl_lessons.methods.context_encoder import ContextEncoder
+from ssl_lessons.methods.counting import Counting
 from ssl_lessons.methods.data2vec import Data2Vec
 from ssl_lessons.methods.dcl import DCL
 from ssl_lessons.methods.deepcluster import DeepCluster
 from ssl_lessons.methods.dino import DINO
 from ssl_lessons.methods.directclr import DirectCLR
+from ssl_lessons.methods.exemplar import Exemplar
 from ssl_lessons.methods.ibot import IBOT
 from ssl_lessons.methods.ijepa import IJEPA
 from ssl_lessons.methods.instdisc import InstDisc
+from ssl_lessons.methods.jigsaw import Jigsaw
 from ssl_lessons.methods.mae import MAE
 from ssl_lessons.methods.mochi import MoCHi
 from ssl_lessons.methods.moco import MoCoV1, MoCoV2
@@ -27,12 +32,15 @@ from ssl_lessons.methods.nnclr import NNCLR
 from ssl_lessons.methods.online_deepcluster import OnlineDeepCluster
 from ssl_lessons.methods.pcl import PCL
 from ssl_lessons.methods.pirl import PIRL
+from ssl_lessons.methods.relative_position import RelativePosition
+from ssl_lessons.methods.rotation import Rotation
 from ssl_lessons.methods.sela import SeLa
 from ssl_lessons.methods.simclr import SimCLR
 from ssl_lessons.methods.simclr_v2 import SimCLRv2
 from ssl_lessons.methods.simmim import SimMIM
 from ssl_lessons.methods.simsiam import SimSiam
 from ssl_lessons.methods.spectral import Spectral
+from ssl_lessons.methods.split_brain import SplitBrain
 from ssl_lessons.methods.supcon import SupCon
 from ssl_lessons.methods.supervised import Supervised
 from ssl_lessons.methods.swav import SwAV
@@ -40,6 +48,10 @@ from ssl_lessons.methods.vicreg import VICReg
 from ssl_lessons.methods.w_mse import WMSE
 
 METHODS = {
+    # What was taken away, or turned? (chapters 05 and 06)
+    "context_encoder": ContextEncoder, "colorization": Colorization, "split_brain": SplitBrain,
+    "rotation": Rotation, "relative_position": RelativePosition, "jigsaw": Jigsaw, "counting": Counting,
+    "exemplar": Exemplar,
     # Which one is it? (chapters 13 and 14)
     "simclr": SimCLR, "simclr_v2": SimCLRv2, "dcl": DCL, "spectral": Spectral, "directclr": DirectCLR,
     "supcon": SupCon, "nnclr": NNCLR, "instdisc": InstDisc, "pirl": PIRL, "moco_v1": MoCoV1, "moco_v2": MoCoV2,

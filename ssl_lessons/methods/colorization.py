@@ -3,78 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, one_hot
 
-from ssl_lessons import data
 from ssl_lessons.color import (
     ab_bins,
     annealed_mean,
     lab_to_rgb,
     nearest_bins,
     rebalancing,
-    rgb_to_lab,
     smooth_frequencies,
     soft_encode,
 )
-from ssl_lessons.errors import InputError
+from ssl_lessons.encoders import LabChannels, lab_of_views
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.context_encoder import painter
 from ssl_lessons.methods.rotation import gentle
-from ssl_lessons.views import Policy, denormalize
-
-
-@torch.no_grad()
-def lab(x: Tensor) -> Tensor:
-    """CIE Lab [N, 3, S, S] of normalised views, in full precision also under autocast."""
-    with torch.autocast(x.device.type, enabled=False):
-        return rgb_to_lab(denormalize(x.float()))
-
-
-def recolour(images: data.ImageSet, object_hue: Tensor, chroma: float = 25.0) -> data.ImageSet:
-    """Pictures of the embedded world painted anew in Lab, so that their lightness says nothing about any hue.
-
-    L comes from the mean of the channels, squeezed into 40..75, where every hue of that chroma can be shown; the object
-    gets object_hue (radians, [N], an angle in the ab plane), the background its own factor background_hue.  Raises
-    InputError for other images than those of `data.shapes` with objects.
-    """
-    if "object_hue" not in images.factors or object_hue.shape != images.labels.shape:
-        raise InputError("recolour takes images of data.shapes with objects, and one hue per image")
-    table = {name: factor.values for name, factor in images.factors.items()}
-    empty = data.render(table, images.size, objects=False)
-    drawn = (images.images != empty).any(dim=1)  # [N, S, S]: where the object is
-    gray = images.images.float().mean(dim=1, keepdim=True) / 255
-    light = 40 + 0.35 * rgb_to_lab(gray.expand(-1, 3, -1, -1))[:, 0]
-    hue = torch.where(drawn, object_hue[:, None, None], table["background_hue"][:, None, None])
-    painted = lab_to_rgb(torch.stack([light, chroma * hue.cos(), chroma * hue.sin()], dim=1))
-    return replace(images, images=(255 * painted.clamp(0, 1)).round().to(torch.uint8))
-
-
-class LabChannels(nn.Module):
-    """An encoder that sees the lightness only, or the colour only: normalised RGB [N, 3, S, S] -> h [N, dim].
-
-    channels: "L" (three times the same) or "ab" (a, b and an empty channel), scaled to about [-2, 2].
-    """
-
-    def __init__(self, encoder: nn.Module, channels: str):
-        super().__init__()
-        if channels not in ("L", "ab"):
-            raise InputError(f"channels must be 'L' or 'ab', got {channels!r}")
-        self.encoder, self.channels, self.dim = encoder, channels, encoder.dim
-        self.name = "lab"
-        self.options = {
-            "channels": channels,
-            "encoder": getattr(encoder, "name", ""),
-            **getattr(encoder, "options", {}),
-        }
-
-    def forward(self, x: Tensor) -> Tensor:
-        L, a, b = lab(x).unbind(1)
-        seen = [(L - 50) / 25] * 3 if self.channels == "L" else [a / 25, b / 25, torch.zeros_like(a)]
-        return self.encoder(torch.stack(seen, dim=1).contiguous(memory_format=torch.channels_last))
+from ssl_lessons.views import Policy
 
 
 class Colorization(Method):
@@ -103,7 +50,7 @@ class Colorization(Method):
         return gentle(policy)
 
     def refresh(self, extract) -> None:
-        colours = extract(_Colours(self.side)).view(-1, self.side**2, 2)[:4096].flatten(0, 1)
+        colours = extract(_Colours(self)).view(-1, self.side**2, 2)[:4096].flatten(0, 1)
         counts = sum(
             one_hot(nearest_bins(c, self.bins)[:, 0], len(self.bins)).sum(dim=0) for c in colours.split(2**15)
         )
@@ -112,9 +59,13 @@ class Colorization(Method):
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
         logits = self.logits(views[0]).movedim(1, -1)  # [N, side, side, Q]
-        near, share = soft_encode(_cells(views[0], self.side).movedim(1, -1), self.bins)
+        near, share = soft_encode(self.cells(views[0]).movedim(1, -1), self.bins)
         cost = -(share * logits.log_softmax(dim=-1).gather(-1, near)).sum(dim=-1)
         return (self.weights[near[..., 0]] * cost).mean()
+
+    def cells(self, x: Tensor) -> Tensor:
+        """The colours to be told, mean (a, b) of side x side cells: normalised [N, 3, S, S] -> [N, 2, side, side]."""
+        return avg_pool2d(lab_of_views(x)[:, 1:], x.shape[-1] // self.side)
 
     def logits(self, x: Tensor) -> Tensor:
         """Scores [N, Q, side, side] of the bins for views x [N, 3, S, S]."""
@@ -125,7 +76,7 @@ class Colorization(Method):
         """The lightness of views x with painted colours: sRGB in [0, 1], [N, 3, S, S]."""
         ab = annealed_mean(self.logits(x).movedim(1, -1), self.bins, temperature).movedim(-1, 1)
         ab = interpolate(ab, x.shape[2:], mode="bilinear")
-        return lab_to_rgb(torch.cat([lab(x)[:, :1], ab], dim=1)).clamp(0, 1)
+        return lab_to_rgb(torch.cat([lab_of_views(x)[:, :1], ab], dim=1)).clamp(0, 1)
 
     def embed(self, x: Tensor) -> Tensor:
         return self.encoder(x)
@@ -134,17 +85,12 @@ class Colorization(Method):
         return None if self.rebalance else math.log(len(self.bins))
 
 
-def _cells(x: Tensor, side: int) -> Tensor:
-    """Mean colours (a, b) of side x side cells: normalised [N, 3, S, S] -> [N, 2, side, side]."""
-    return avg_pool2d(lab(x)[:, 1:], x.shape[-1] // side)
-
-
 class _Colours(nn.Module):
     """The cells' colours as features [N, 2 side^2], so that the loop can extract them from all training images."""
 
-    def __init__(self, side: int):
+    def __init__(self, method: Colorization):
         super().__init__()
-        self.side = side
+        self.cells = method.cells  # a bound method, so that the weights of `method` do not become parts of this module
 
     def forward(self, x: Tensor) -> Tensor:
-        return _cells(x, self.side).movedim(1, -1).flatten(1)
+        return self.cells(x).movedim(1, -1).flatten(1)

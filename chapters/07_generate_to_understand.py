@@ -282,7 +282,7 @@ assert found["balanced, with R1"] >= 6
 # ## Step 2: an encoder beside the generator
 #
 # A GAN goes from $z$ to $x$ only. **BiGAN** ([Donahue et al., 2017](https://arxiv.org/abs/1605.09782)) and **ALI** ([Dumoulin
-# et al., 2017](https://arxiv.org/abs/1606.00704)) had the same idea in the same month: add an encoder $E$, and show the critic
+# et al., 2017](https://arxiv.org/abs/1606.00704)) had the same idea within days of each other: add an encoder $E$, and show the critic
 # *pairs*.
 #
 # $$\min_{G, E}\max_D\ \mathbb{E}_{x\sim p}\log D\big(x, E(x)\big) + \mathbb{E}_z\log\big(1 - D(G(z), z)\big).$$

@@ -53,10 +53,10 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 
 from ssl_lessons import color, data, evaluation, plots, recipes, views, widgets
-from ssl_lessons.encoders import build_encoder
+from ssl_lessons.encoders import LabChannels, build_encoder
 from ssl_lessons.exercises import NOT_ATTEMPTED, ch05
 from ssl_lessons.methods.base import Method
-from ssl_lessons.methods.colorization import Colorization, recolour
+from ssl_lessons.methods.colorization import Colorization
 from ssl_lessons.methods.context_encoder import DAMAGES, ContextEncoder, Restore
 from ssl_lessons.methods.split_brain import SplitBrain
 from ssl_lessons.pretraining import pretrain
@@ -76,7 +76,7 @@ def world(split: str, n: int, own: bool, swap: bool = False) -> data.ImageSet:
     if own:
         noise = 0.2 * torch.randn(n, generator=seeded(0))
         hue = 2 * math.pi * (kind + 5 * swap) / 10 + noise
-    return recolour(plain, hue)
+    return data.recolour(plain, hue)
 
 
 WORLDS = {"any colour": False, "own colours": True}
@@ -676,7 +676,14 @@ def colour_distance(rgb: torch.Tensor, truth: torch.Tensor) -> tuple[float, floa
     return (ab - true_ab).norm(dim=1).mean().item(), ab.norm(dim=1).mean().item()
 
 
-untrained_probe = {where: probe(fresh(), where)["probe"] for where in WORLDS}
+class Misplaced(Colorization):
+    """The control: the colours of another picture, about which the lightness says nothing at all."""
+
+    def cells(self, x):
+        return super().cells(x.roll(1, dims=0))
+
+
+colorizers["any colour", "colours of another picture"] = Misplaced(fresh(), grid=20)
 colour_rows, painted = [], {}
 for (where, name), method in colorizers.items():
     learn(method, unlabeled[where].images, steps=80)
@@ -687,6 +694,9 @@ for (where, name), method in colorizers.items():
         v[:, :, 8:24, 8:24] for v in (painted[where, name], truth, remove_colour(truth))
     ]  # where the objects are
     off, vivid = colour_distance(middles[0], middles[1])
+    start, end = LabChannels(fresh(), "L"), method.encoder
+    if name == "regression":
+        start, end = (nn.Sequential(AsGray(), encoder) for encoder in (fresh(), method.encoder))
     colour_rows.append(
         {
             "world": where,
@@ -695,10 +705,8 @@ for (where, name), method in colorizers.items():
             "gray": colour_distance(middles[2], middles[1])[0],
             "vivid": vivid,
             "true": colour_distance(middles[1], middles[1])[1],
-            "untrained": untrained_probe[where],
-            **probe(
-                nn.Sequential(AsGray(), method.encoder) if name == "regression" else method.encoder, where
-            ),
+            "untrained": probe(start, where)["probe"],
+            **probe(end, where),
         }
     )
 plots.table(
@@ -711,7 +719,7 @@ plots.table(
         "gray": "all gray: off by",
         "vivid": "colourfulness",
         "true": "true colourfulness",
-        "untrained": "probe, untrained (RGB)",
+        "untrained": "probe, untrained",
         "probe": "probe, after",
         "knn": "kNN, after",
     },
@@ -735,11 +743,11 @@ for where in WORLDS:
 fig = plots.image_grid(
     torch.cat(rows),
     columns=7,
-    title="Rows: any colour, true and painted; own colours: true, rebalanced, plain, regression",
+    title="Rows: any colour, true, painted, misled; own colours: true, rebalanced, plain, regression",
 )
 plots.show(
     fig,
-    alt="Six rows of seven pictures: the world of any colour and its painting; the world of own colours, painted by "
+    alt="Seven rows of seven pictures: the world of any colour, its painting, and the control's; the world of own colours, painted by "
     "classification with and without rebalancing and by regression. "
     + " ".join(
         f"{r['world']}, {r['name']}: colours off by {r['off']:.0f}, colourfulness {r['vivid']:.0f}."
@@ -750,14 +758,20 @@ by = {(row["world"], row["name"]): row for row in colour_rows}
 assert by["own colours", "classes, rebalanced"]["vivid"] > by["own colours", "regression"]["vivid"]
 
 # %% [markdown]
-# In the first world, lightness says nothing about hue. The best answer is the same for every picture, and there is
-# nothing to learn about shapes by colouring them. In the second, whoever knows the kind knows the colour: the task
-# can only be solved by *recognising the object*, and no label was needed. That is the condition under which
-# colourisation teaches:
+# ("Untrained" is an encoder with random weights that sees the same as the trained one beside it: lightness only. It
+# is a strong baseline here, for a picture without its colours has fewer ways to look different.)
+#
+# In the second world, whoever knows the kind knows the colour: the task can only be solved by *recognising the
+# object*, and no label was needed. In the first, lightness says nothing about hue, and the painter does not find one
+# (compare "colours off by" with "all gray"). Then why are its features better than before? Look at an outline: a cell
+# there holds two hues, and the mean of two hues is nearer to gray. *Where the outlines run* can be seen in the
+# lightness, and it is worth something in the loss. The control proves that it is the picture: with the colours of
+# *another* picture as the answer, nothing can be learned, and the gain is gone. A task teaches whatever helps to solve
+# it, not what you had in mind. So the condition under which colourisation teaches the *kind* by its colour is:
 #
 # > **The missing part must depend on what you care about, and what is left must not give it away otherwise.**
 #
-# Compare the last rows with each other: regression hedges towards gray, classification commits. Rebalancing has
+# Compare the rows of the second world with each other: regression hedges towards gray, classification commits. Rebalancing has
 # little to do here, since no hue of this world is rare. On photographs, where most pixels are nearly gray, it
 # decides.
 
@@ -943,12 +957,13 @@ assert abs(kept["colouriser (sees L)"]) < 0.05
 # ## The record: longer runs, every damage
 #
 # Same encoder, the same number of steps for each. "Upright objects" is the world of the other chapters, in which a
-# colour also changes the lightness; the first two worlds are those of this chapter.
+# colour also changes the lightness; the first two worlds are those of this chapter. "Untrained L" is what a colouriser
+# starts from, an untrained encoder that sees the lightness only; "misplaced" is the control of step 4.
 
 # %%
 record, origin = book.recorded("pretext")
-ARMS = ("pixels", "untrained", *(f"restore {d}" for d in DAMAGES), "context_encoder", "context_encoder adversary",
-        "colorization", "colorization plain", "split_brain", "simclr")  # fmt: skip
+ARMS = ("pixels", "untrained", "untrained L", *(f"restore {d}" for d in DAMAGES), "context_encoder",
+        "context_encoder adversary", "colorization", "colorization plain", "colorization misplaced", "split_brain", "simclr")  # fmt: skip
 PLACES = ("any colour", "own colours", "upright objects")
 
 
@@ -970,7 +985,7 @@ plots.table(
             **{f"knn {w}": mean(of(arm, w, "knn")) for w in PLACES},
         }
         for arm in ARMS
-        if of(arm, "upright objects")
+        if of(arm, "upright objects") or of(arm, "any colour")
     ],
     "Probe with 10 labels per class, and kNN (means over the seeds)",
     {"arm": "trained by"} | {w: f"probe: {w}" for w in PLACES} | {f"knn {w}": f"kNN: {w}" for w in PLACES},
