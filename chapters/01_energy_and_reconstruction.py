@@ -218,9 +218,11 @@ rows_and_columns = torch.cat(
 assert len(rows_and_columns) == 14
 is_data = (states[:, None] == rows_and_columns).all(dim=2).any(dim=1)  # [512]
 fig = plots.image_grid(
-    rows_and_columns.view(-1, 1, 3, 3), columns=14, title="The whole data set: bars and stripes"
+    F.pad(rows_and_columns.view(-1, 1, 3, 3), (1, 1, 1, 1), value=0.5),  # a grey frame
+    columns=14,
+    title="The whole data set: bars and stripes",
 )
-plots.show(fig, alt="Fourteen 3 by 3 pictures made of full rows or full columns, black and white.")
+plots.show(fig, alt="Fourteen 3 by 3 pictures made of full rows or full columns, black and white, in grey frames.")
 
 
 def free_energy(v, W, a, b):
@@ -815,14 +817,14 @@ for _ in range(800):
     loss.backward()
     optimizer.step()
 
-ticks = torch.linspace(-1.7, 1.7, 15)
+ticks = torch.linspace(-1.7, 1.7, 12)
 grid = torch.cartesian_prod(ticks, ticks)
 with torch.no_grad():
     arrows = {"the network": denoiser(grid) - grid, "the exact conditional mean": exact_denoiser(grid) - grid}
     noisy = autoencoders.add_gaussian(points, SIGMA, generator)
     learned, exact = denoiser(noisy) - noisy, exact_denoiser(noisy) - noisy
 agreement = F.cosine_similarity(learned, exact).median().item()
-fig, axes = plots.new_figure(9.0, 3.9, 1, 2, sharex=True, sharey=True)
+fig, axes = plots.new_figure(7.4, 3.5, 1, 2, sharex=True, sharey=True)
 for ax, (name, field) in zip(axes, arrows.items()):
     ax.plot(points[:, 0], points[:, 1], ".", color=plots.GRAY, markersize=2)
     ax.quiver(*grid.T.numpy(), *field.T.numpy(), color=plots.COLORS[0], angles="xy", scale=12)
@@ -891,7 +893,7 @@ class VariationalAutoencoder(Autoencoder):
         return (cost + autoencoders.kl_to_standard_normal(mu, log_var)).mean() / x[0].numel()
 
 
-STEPS, BATCH, NOISE, HIDE = 120, 64, 1.0, 0.5
+STEPS, BATCH, NOISE, HIDE = 90, 64, 1.0, 0.5
 as_it_is = views.Policy(32, crop_p=0.0, flip_p=0.0, jitter_p=0.0)
 torch.manual_seed(0)
 models = {
@@ -922,20 +924,20 @@ generator = torch.Generator().manual_seed(1)
 for model in models.values():
     model.requires_grad_(False)  # trained: from here on they are only looked at
 damaged = {
-    "denoising": autoencoders.add_gaussian(test_x[:8], NOISE, generator),
-    "inpainting": autoencoders.mask_patches(test_x[:8], HIDE, generator=generator),
+    "denoising": autoencoders.add_gaussian(test_x[:6], NOISE, generator),
+    "inpainting": autoencoders.mask_patches(test_x[:6], HIDE, generator=generator),
 }
-strips = {"the pictures": test_x[:8]}
+strips = {"the pictures": test_x[:6]}
 for name, model in models.items():
     if name in damaged:
         strips[f"{name}: input"] = damaged[name]
-    strips[f"{name}: output"] = model.rebuild(damaged.get(name, test_x[:8]))
+    strips[f"{name}: output"] = model.rebuild(damaged.get(name, test_x[:6]))
 fig = plots.image_grid(
-    views.denormalize(torch.cat(list(strips.values()))), columns=8, title="Rows: " + "; ".join(strips)
+    views.denormalize(torch.cat(list(strips.values()))), columns=6, title="Rows: " + "; ".join(strips)
 )
 plots.show(
     fig,
-    alt="Seven rows of eight pictures: the originals, and what the plain, denoising, inpainting and variational autoencoder "
+    alt="Seven rows of six pictures: the originals, and what the plain, denoising, inpainting and variational autoencoder "
     "rebuilt; for the denoising and the inpainting one also the damaged input. All rebuilt pictures are blurred.",
 )
 
@@ -1022,14 +1024,14 @@ assert (
 
 # %%
 scene = {
-    "images": test_x[:6],
+    "images": test_x[:4],
     "models": {"plain": models["autoencoder"].rebuild, "denoising": models["denoising"].rebuild},
     "display": views.denormalize,
 }
 widgets.explore(
     partial(denoising.render, **scene),
     denoising.controls(),
-    static=[{"level": level} for level in (0.0, 1.0, 2.5)] + [{"level": 1.5, "kind": "hidden patches"}],
+    static=[{"level": 1.5}, {"level": 1.5, "kind": "hidden patches"}],
     alt=partial(denoising.describe, **scene),
     columns=2,
 )

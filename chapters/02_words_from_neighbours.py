@@ -706,14 +706,13 @@ pairs = list(corpora.PEOPLE)[:7]
 chosen = little.index([word for pair in pairs for word in pair])
 plane = torch.linalg.svd(centred[chosen], full_matrices=False).Vh[:2]
 flat = centred[chosen] @ plane.T
-fig, ax = plots.new_figure(6.4, 2.4)
+fig, ax = plots.new_figure(6.4, 3.6)
 for i, pair in enumerate(pairs):
     (y0, x0), (y1, x1) = flat[2 * i].tolist(), flat[2 * i + 1].tolist()
     ax.plot([x0, x1], [y0, y1], "o-", markersize=4, color=plots.COLORS[i])
     for x, y, word in ((x0, y0, pair[0]), (x1, y1, pair[1])):
         ax.annotate(word, (x, y), textcoords="offset points", xytext=(5, 3), fontsize=8)
 ax.margins(0.12)
-ax.set_aspect("equal")
 ax.set(
     title="From he to she is nearly the same step everywhere: parallel lines",
     xlabel="second principal component of these words (no unit)",
@@ -908,8 +907,9 @@ def correlation(x: torch.Tensor, y: torch.Tensor) -> float:
 v = vectors["skip-gram, NEG"]
 fig, ax = plots.new_figure(6.4, 3.4)
 ax.plot(100 * planted, lean(v), "o", color=plots.COLORS[0])
-for x, y, job in zip(100 * planted, lean(v), jobs):
-    ax.annotate(job, (float(x), float(y)), textcoords="offset points", xytext=(5, 2), fontsize=8)
+for i, n in enumerate(planted.argsort().tolist()):  # labels above and below in turn
+    at = float(100 * planted[n]), float(lean(v)[n])
+    ax.annotate(jobs[n], at, textcoords="offset points", xytext=(4, 4 if i % 2 else -11), fontsize=8)
 ax.axhline(0, color=plots.GRAY, linestyle=":")
 ax.margins(x=0.14)
 ax.set(

@@ -633,12 +633,13 @@ def watch_digits(model) -> dict:
     }
 
 
+DIGIT_STEPS = 125
 BUILD = {"NADE": lambda: NADEPictures(64, 64), **IMAGE_MODELS}
 models, histories = {}, {}
 for name, build in BUILD.items():
     models[name] = seeded(build)
     histories[name] = fit(
-        models[name], digit_batch, 160, lr=1e-2 if name == "NADE" else 4e-3, watch=watch_digits
+        models[name], digit_batch, DIGIT_STEPS, lr=1e-2 if name == "NADE" else 4e-3, watch=watch_digits
     )
 
 # %%
@@ -825,7 +826,7 @@ def build_igpt() -> ar.GPT:
 
 
 igpt = seeded(build_igpt)
-fit(igpt, world_batch, 140, lr=4e-3)
+fit(igpt, world_batch, 120, lr=4e-3)
 fresh = seeded(build_igpt)
 
 
@@ -1009,7 +1010,7 @@ drawn = {
 plots.table(
     [
         {
-            "name": "mask A, 160 steps",
+            "name": f"mask A, {DIGIT_STEPS} steps",
             "bits": scores["PixelCNN"]["bits"],
             "leak": sees_itself(models["PixelCNN"]),
             "sum": enumerated(seeded(IMAGE_MODELS["PixelCNN"])),

@@ -1031,7 +1031,7 @@ for name, holds in family_holds.items():
 # > like then?
 
 # %%
-ROWS, STEPS = 128, 90  # pictures through the network per step, and steps: under 20 ms each on two idle cores
+ROWS, STEPS = 128, 75  # pictures through the network per step, and steps: under 20 ms each on two idle cores
 labelled = data.shapes("train", n=3200, seed=1)  # not the pictures that are probed
 gentle = recipe.policy.replace(jitter_p=0.0, grayscale_p=0.0, crop_scale=(0.5, 1.0))
 POLICIES = {

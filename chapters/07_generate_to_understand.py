@@ -255,7 +255,7 @@ painted, found = {}, {}
 for name, gamma, hurry in (("balanced, with R1", 0.2, 1.0), ("a hasty generator, no R1", 0.0, 10.0)):
     torch.manual_seed(0)
     G, D = mlp(2, 64, 64, 2), mlp(2, 64, 64, 1)
-    train_gan(ring, G, D, 2, steps=500, gamma=gamma, hurry=hurry)
+    train_gan(ring, G, D, 2, steps=320, gamma=gamma, hurry=hurry)
     with torch.no_grad():
         painted[name] = G(torch.randn(1000, 2))
 fig, axes = plots.new_figure(7.6, 3.6, 1, 2, sharex=True, sharey=True)
@@ -306,7 +306,7 @@ def bigan_losses(encoded, generated):
     return critic_loss(encoded, generated), critic_loss(generated, encoded)
 
 
-def train_bigan(stochastic: bool, steps: int = 700, lr: float = 2e-3, gamma: float = 0.1):
+def train_bigan(stochastic: bool, steps: int = 450, lr: float = 2e-3, gamma: float = 0.1):
     """stochastic: ALI's encoder, with mean and log variance."""
     torch.manual_seed(0)
     G = mlp(Z, 128, 128, 64, last=nn.Tanh())
@@ -347,7 +347,7 @@ games = {"BiGAN": train_bigan(False), "ALI": train_bigan(True)}
 torch.manual_seed(0)
 plain_g, plain_d = mlp(Z, 128, 128, 64, last=nn.Tanh()), mlp(64, 128, 128, 1)
 train_gan(
-    lambda n: d_train[torch.randint(len(d_train), (n,))].clone(), plain_g, plain_d, Z, steps=600, gamma=0.5
+    lambda n: d_train[torch.randint(len(d_train), (n,))].clone(), plain_g, plain_d, Z, steps=450, gamma=0.5
 )
 plain_g.requires_grad_(False), plain_d.requires_grad_(False)
 G, E, _ = games["BiGAN"]
@@ -441,7 +441,7 @@ digit_results = {
     "ALI, mean of q(z|x)": digit_probe(games["ALI"][1]),
     "GAN, inside the critic": digit_probe(plain_d[:4]),
     "GAN, z found by search": digit_probe(
-        lambda x: bigan.invert(plain_g, x, torch.zeros(len(x), Z), steps=100)[0]
+        lambda x: bigan.invert(plain_g, x, torch.zeros(len(x), Z), steps=60)[0]
     ),
 }
 plots.table(
@@ -565,7 +565,7 @@ def train_codes(model, steps: int, restart: bool = True) -> list[float]:
     return losses
 
 
-VQ_STEPS = {"VQ-VAE": 250, "VQ-VAE, no restarts": 60, "discrete VAE": 150}
+VQ_STEPS = {"VQ-VAE": 220, "VQ-VAE, no restarts": 40, "discrete VAE": 130}
 torch.manual_seed(0)
 coders = {"VQ-VAE": VQVAE(), "VQ-VAE, no restarts": VQVAE(), "discrete VAE": DVAE()}
 with torch.no_grad():
@@ -709,7 +709,7 @@ sentences = {
 }
 torch.manual_seed(0)
 prior = Prior()
-PRIOR_STEPS = 120
+PRIOR_STEPS = 100
 optimizer = torch.optim.AdamW(prior.parameters(), lr=3e-3)
 for _ in range(PRIOR_STEPS):
     batch = sentences["unlabeled"][torch.randint(len(x_unlabeled), (32,))]
@@ -790,7 +790,7 @@ def prior_states(codes: torch.Tensor) -> torch.Tensor:
     return states.view(-1, 2, 4, 2, 4, states.shape[-1]).mean(dim=(2, 4)).flatten(1)
 
 
-def probe(train_x: torch.Tensor, test_x: torch.Tensor, draws: int = 5) -> dict:
+def probe(train_x: torch.Tensor, test_x: torch.Tensor, draws: int = 3) -> dict:
     """A linear probe on frozen features with 100 labels: mean accuracy and spread over draws of the labels."""
     row = evaluation.label_efficiency(
         train_x, train.labels, test_x, test.labels, per_class=(10,), draws=draws
@@ -969,7 +969,7 @@ def train_painter(
 
 torch.manual_seed(0)
 painter = Painter()
-losses = train_painter(painter, x_unlabeled, steps=220)
+losses = train_painter(painter, x_unlabeled, steps=200)
 final_loss = sum(losses[-20:]) / 20
 
 LEVELS = (2, 10, 25, 50, 90)
@@ -1095,7 +1095,7 @@ widgets.explore(
 # %%
 recipe = recipes.get_recipe("quick")
 simclr = recipe.build(seed=0)
-pretrain(simclr, unlabeled.images, simclr.views(recipe.policy), steps=80, batch_size=128, lr=3e-3, seed=0)
+pretrain(simclr, unlabeled.images, simclr.views(recipe.policy), steps=50, batch_size=128, lr=3e-3, seed=0)
 simclr.requires_grad_(False)
 
 
@@ -1108,10 +1108,10 @@ def places_of(x: torch.Tensor) -> dict[str, torch.Tensor]:
 codes = {name: places_of(x) for name, x in (("unlabeled", x_unlabeled), ("train", x_train), ("test", x_test))}
 scale = {key: (v.mean(dim=0), v.std(dim=0) + 1e-3) for key, v in codes["unlabeled"].items()}
 codes = {name: {k: (v - scale[k][0]) / scale[k][1] for k, v in row.items()} for name, row in codes.items()}
-results["SimCLR, h (80 steps)"] = probe(codes["train"]["h"], codes["test"]["h"])
+results["SimCLR, h (50 steps)"] = probe(codes["train"]["h"], codes["test"]["h"])
 
 
-def train_decoder(key: str, steps: int = 120) -> ConvDecoder:
+def train_decoder(key: str, steps: int = 70) -> ConvDecoder:
     torch.manual_seed(0)
     decoder = ConvDecoder(codes["unlabeled"][key].shape[1])
     optimizer = torch.optim.Adam(decoder.parameters(), lr=3e-3)
@@ -1189,7 +1189,7 @@ assert kept["z"]["background_hue"] < kept["untrained h"]["background_hue"]
 # several times from the same $h$. What stays the same is in $h$; what changes was made up.
 
 # %%
-RCDM_STEPS, DRAWS, ASKED = 120, 5, 40
+RCDM_STEPS, DRAWS, ASKED = 60, 5, 30
 small = F.avg_pool2d(x_unlabeled, 2)  # 16x16: four times as cheap
 
 
