@@ -168,8 +168,9 @@ def healthy_cases() -> list[Case]:
     names = [name for name in METHODS if name != "supervised"]
     # W-MSE needs examples to whiten; SupCon, on batches of 64, stays at chance (and is told so): their recipe's batch.
     larger = {name: {"batch_size": 4 * BATCH} for name in ("w_mse", "supcon")}
-    # Nothing can be learned from a memory bank before the second visit of an image: fewer images, more visits.
-    banks = dict.fromkeys(("instdisc", "pirl"), {"images": 512, "steps": 4 * HEALTHY_STEPS})
+    # Nothing can be learned from a memory bank, or a class per image, before the second visit of an image: fewer
+    # images, more visits.
+    banks = dict.fromkeys(("instdisc", "pirl", "exemplar"), {"images": 512, "steps": 4 * HEALTHY_STEPS})
     own = {"steps": HEALTHY_STEPS}
     return [
         Case(name, name, f"{name}, healthy", training=larger.get(name, {}), **own | banks.get(name, {}))

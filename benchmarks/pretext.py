@@ -104,7 +104,10 @@ EXTRA = {
 }
 TURNED = "simclr turned"  # on the first two worlds
 MISPLACED = "colorization misplaced"  # on the two worlds of colours
-UNTRAINED = {"untrained": net, "untrained L": lambda: LabChannels(net(), "L")}  # what a colouriser starts from
+UNTRAINED = {
+    "untrained": net,
+    "untrained L": lambda: LabChannels(net(), "L"),
+}  # what a colouriser starts from
 
 
 def policies(arm: str, method):

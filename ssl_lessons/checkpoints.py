@@ -1,7 +1,9 @@
-"""Checkpoints that survive a kill at any moment: written atomically, verified before use, one kept in reserve."""
+"""Checkpoints that survive a kill at any moment: written atomically, verified before use, one kept in reserve.
+And the log beside them, which tells a person what happened when."""
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import io
 import os
@@ -13,6 +15,7 @@ import torch
 from ssl_lessons.errors import InputError
 
 CURRENT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
+LOG = "log.txt"
 _DIGEST = 32  # bytes of SHA-256 that follow the torch file
 
 
@@ -74,3 +77,11 @@ def load(folder: Path) -> dict | None:
 def exists(folder: Path) -> bool:
     """Whether `folder` holds a checkpoint, whole or not."""
     return (folder / CURRENT).exists() or (folder / PREVIOUS).exists()
+
+
+def note(folder: Path, event: str) -> None:
+    """Append one line to `folder/log.txt`: date, time of day, event.  Earlier lines are never touched."""
+    folder.mkdir(parents=True, exist_ok=True)
+    line = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}  {' '.join(event.split())}\n"
+    with open(folder / LOG, "a", encoding="utf-8") as file:
+        file.write(line)

@@ -45,8 +45,14 @@ class _Group(TyperGroup):
 
 
 def _fail(message, code: int):
-    print(message, file=sys.stderr)
+    if not _is_other_rank():
+        print(message, file=sys.stderr)
     raise typer.Exit(code) from None
+
+
+def _is_other_rank() -> bool:
+    """Whether torchrun started this process beside the one that speaks for all, rank 0."""
+    return os.environ.get("RANK", "0") != "0"
 
 
 app = typer.Typer(
@@ -431,9 +437,20 @@ def pretrain(
     batch_size: Annotated[int | None, typer.Option(min=2, help="Images per step.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Temperature of the contrastive loss.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="adamw, sgd or lars.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate (not scaled with the batch).")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate; not scaled with the batch without --lr-rule.")
+    ] = None,
+    lr_rule: Annotated[
+        str | None,
+        typer.Option(
+            help="linear or sqrt: multiply the learning rate by batch size / 256 or its square root. The recipe's own "
+            "rate counts from the recipe's batch size."
+        ),
+    ] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="convnet, resnet18, resnet18_3x3 or vit; lab or split.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="convnet, resnet18, resnet18_3x3 or vit; lab or split.")
+    ] = None,
     policy_strength: Annotated[
         float | None, typer.Option(help="Multiplies the recipe's colour jitter: 0 = none, 1 = as it is.")
     ] = None,
@@ -444,6 +461,10 @@ def pretrain(
         bool,
         typer.Option("--resume", help="Continue the run in --out with the options it was started with."),
     ] = False,
+    checkpoint_minutes: Annotated[
+        float,
+        typer.Option(min=0, help="Write a checkpoint at least this often. It may differ when you resume."),
+    ] = 5.0,
     data_dir: DataDir = None,
     mirror: Mirror = None,
     download: Download = False,
@@ -454,8 +475,8 @@ def pretrain(
     """Pretrain an encoder on images without their labels.
 
     Writes into the folder --out: checkpoint.pt (to resume), encoder.safetensors and encoder.json (the
-    encoder), history.json (loss, learning rate and online measures per step), run.json (all options and the
-    result).
+    encoder), history.json (loss, learning rate and online measures per step), log.txt (what happened when), run.json
+    (all options and the result).
 
     \b
     Examples:
@@ -463,72 +484,104 @@ def pretrain(
       ssl-lessons pretrain --data photos/ --size 64 --epochs 50 --out runs/photos
       ssl-lessons pretrain --data stl10 --download --recipe recommended --out runs/stl10
       ssl-lessons pretrain --resume --out runs/stl10
+      torchrun --nproc-per-node=4 -m ssl_lessons pretrain --batch-size 1024 --lr-rule sqrt --out runs/four
     """
     asked = {
         "data": data, "method": method, "recipe": recipe, "epochs": epochs, "minutes": minutes,
         "steps": steps, "size": size, "images": images, "labels_per_class": labels_per_class,
         "batch_size": batch_size, "temperature": temperature, "optimizer": optimizer, "lr": lr,
         "weight_decay": weight_decay, "encoder": encoder, "policy_strength": policy_strength, "seed": seed,
+        "lr_rule": lr_rule,
     }  # fmt: skip
     asked = {name: value for name, value in asked.items() if value is not None}
     place = {"data_dir": data_dir, "mirror": mirror, "download": download or mirror is not None}
-    with _stdout_for(as_json):
-        result = _pretrain(asked, out, resume, place, device, not no_progress)
+    if out is None:
+        raise InputError("say where to write with --out DIR, e.g. --out runs/first")
+    _check_asked(asked)
+    from ssl_lessons import distributed
+
+    if _is_other_rank():
+        sys.stdout = open(os.devnull, "w")
+    chosen = _device(device)
+    with _stdout_for(as_json and not _is_other_rank()), distributed.process_group(chosen):
+        result = _pretrain(asked, out, resume, place, chosen, checkpoint_minutes, not no_progress)
     if as_json:
         print(json.dumps(result, indent=2))
 
 
 def _pretrain(
-    asked: dict, out: Path | None, resume: bool, place: dict, device: str | None, progress: bool
-) -> dict:
-    if out is None:
-        raise InputError("say where to write with --out DIR, e.g. --out runs/first")
-    _check_asked(asked)
-    plan = _plan_for(asked, out, resume, place)
-    if resume and "result" in plan and (out / "encoder.safetensors").is_file():
+    asked: dict, out: Path, resume: bool, place: dict, device, checkpoint_minutes: float, progress: bool
+) -> dict | None:
+    from ssl_lessons import distributed
+
+    plan = distributed.from_main(lambda: _plan_for(asked, out, resume, place))
+    complete = resume and "result" in plan
+    if complete and distributed.from_main((out / "encoder.safetensors").is_file):
         print(f"The run in {out} is complete ({plan['steps']:,} steps); nothing was changed.")
         return plan["result"] | {"already_complete": True}
 
     from ssl_lessons import pretraining
     from ssl_lessons.checkpoints import write_atomically
 
-    chosen = _device(device)
     place = place | {"data_dir": place["data_dir"] or plan["data_dir"]}
-    train, labels, labelled = _training_images(plan, place)
+    with distributed.one_per_machine_first():  # what has to be downloaded is downloaded once
+        train, labels, labelled = _training_images(plan, place)
     policy = _policy(plan["policy"])
     if plan["batch_size"] > len(train) and "batch_size" not in asked:
         print(f"{len(train):,} images do not fill a batch of {plan['batch_size']}: the batch is all of them.")
         plan["batch_size"] = len(train)
     model = _build(plan, n_images=len(train), n_classes=len(train.classes))
     policies = model.views(policy)
+    model.refuse_ranks(distributed.world_size())
+    distributed.my_rows(plan["batch_size"])  # refuses a batch that the ranks cannot share
 
-    keywords = {"labels": labels, "device": chosen}
+    keywords = {"labels": labels, "device": device}
     if plan["steps"] is None:
         plan["steps"] = _steps(plan, model, train.images, policies, keywords)
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / RUN_FILE, lambda path: path.write_text(json.dumps(plan, indent=2) + "\n"))
+    if distributed.is_main():
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / RUN_FILE, lambda path: path.write_text(json.dumps(plan, indent=2) + "\n"))
 
+    training = {name: plan[name] for name in TRAINING} | {"lr": _peak_lr(plan)}
+    ranks = distributed.world_size()
     monitor = None if labelled is None else pretraining.default_monitor(labelled, plan["steps"])
     print(
         f"{plan['method']} on {len(train):,} images of {train.name}, {policy.size} px, {plan['encoder']}: "
         f"{plan['steps']:,} steps of {plan['batch_size']} "
-        f"({plan['steps'] * plan['batch_size'] / len(train):.1f} epochs) on {chosen.type}",
+        f"({plan['steps'] * plan['batch_size'] / len(train):.1f} epochs) on {device.type}"
+        + (f", {ranks} processes with {plan['batch_size'] / ranks:g} images each" if ranks > 1 else ""),
         flush=True,
     )
     try:
         history = pretraining.pretrain(
             model, train.images, policies, steps=plan["steps"],
-            **{name: plan[name] for name in TRAINING},
             monitor=monitor, out=out, resume=resume, progress=progress,
-            checkpoint_every=max(1, min(200, plan["steps"] // 10)), **keywords,
+            checkpoint_every=max(1, plan["steps"] // 10), checkpoint_minutes=checkpoint_minutes,
+            **training, **keywords,
         )  # fmt: skip
     except KeyboardInterrupt:
         _fail(f"interrupted; continue with: ssl-lessons pretrain --resume --out {out}", INTERRUPTED)
+    if not distributed.is_main():
+        return None
     result = _result(plan, out, history, model.encoder, monitor, train)
     finished = plan | {"result": result}
     write_atomically(out / RUN_FILE, lambda path: path.write_text(json.dumps(finished, indent=2) + "\n"))
     _print_result(result, len(train.classes))
     return result | {"already_complete": False}
+
+
+def _peak_lr(plan: dict) -> float:
+    """The learning rate for the plan's batch size; with a rule, prints how it came about."""
+    from ssl_lessons.optimizers import scaled_lr
+
+    if plan.get("lr_rule") is None:
+        return plan["lr"]
+    lr = scaled_lr(plan["lr"], plan["batch_size"], plan["lr_rule"], plan["lr_batch"])
+    print(
+        f"learning rate {lr:.4g}: {plan['lr']:g} at batch {plan['lr_batch']}, {plan['lr_rule']} rule, for batch "
+        f"{plan['batch_size']}"
+    )
+    return lr
 
 
 def _check_asked(asked: dict) -> None:
@@ -602,7 +655,7 @@ def _plan(asked: dict, place: dict) -> dict:
 
     from ssl_lessons.encoders import ENCODERS
     from ssl_lessons.methods import METHODS, takes
-    from ssl_lessons.optimizers import OPTIMIZERS
+    from ssl_lessons.optimizers import LR_RULES, OPTIMIZERS
     from ssl_lessons.recipes import get_recipe
 
     name = asked.get("recipe", "quick")
@@ -612,6 +665,7 @@ def _plan(asked: dict, place: dict) -> dict:
     for kind, value, known in (
         ("encoder", encoder, ENCODERS),
         ("optimizer", optimizer, OPTIMIZERS),
+        ("learning-rate rule", asked.get("lr_rule", "linear"), LR_RULES),
     ):
         if value not in known:
             raise InputError(f"unknown {kind} {value!r}; choose from {', '.join(known)}")
@@ -649,6 +703,8 @@ def _plan(asked: dict, place: dict) -> dict:
         "batch_size": asked.get("batch_size", recipe.batch_size),
         "optimizer": optimizer,
         "lr": asked.get("lr", recipe.lr),
+        "lr_rule": asked.get("lr_rule"),
+        "lr_batch": 256 if "lr" in asked else recipe.batch_size,
         "weight_decay": asked.get("weight_decay", recipe.weight_decay),
         "warmup": recipe.warmup,
         "epochs": asked.get("epochs", None if timed else recipe.epochs),

@@ -1,4 +1,4 @@
-"""Optimisers by name, LARS, and the warm-up + cosine schedule."""
+"""Optimisers by name, LARS, the warm-up + cosine schedule, and the learning rate of a larger batch."""
 
 from __future__ import annotations
 
@@ -75,3 +75,23 @@ def warmup_cosine(step: int, steps: int, warmup_steps: int) -> float:
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / max(1, steps - warmup_steps)))
+
+
+LR_RULES = {"linear": lambda ratio: ratio, "sqrt": math.sqrt}
+
+
+def scaled_lr(base_lr: float, batch_size: int, rule: str = "linear", base_batch: int = 256) -> float:
+    """The learning rate for `batch_size` when `base_lr` suits `base_batch`; batches count the images of all ranks.
+
+    "linear": base_lr * batch_size / base_batch (Goyal et al. 2017, section 2.1, https://arxiv.org/abs/1706.02677).
+    "sqrt": base_lr * sqrt(batch_size / base_batch).  SimCLR's square-root rule (Chen et al. 2020, appendix B.1) is
+    0.075 * sqrt(batch_size), which is base_lr = 1.2 here; its linear rule has base_lr = 0.3, and the two agree at 4096.
+    Raises InputError for an unknown rule or numbers that are not positive.
+    """
+    if rule not in LR_RULES:
+        raise InputError(f"unknown learning-rate rule {rule!r}; choose from {', '.join(LR_RULES)}")
+    if not (base_lr > 0 and math.isfinite(base_lr)) or batch_size < 1 or base_batch < 1:
+        raise InputError(
+            f"need base_lr > 0 and batches of 1 or more, got {base_lr}, {batch_size}, {base_batch}"
+        )
+    return base_lr * LR_RULES[rule](batch_size / base_batch)

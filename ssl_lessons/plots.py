@@ -97,7 +97,9 @@ def image_html(fig: Figure, alt: str, small: bool = False) -> str:
     data = png(fig)
     if small and len(data) > SMALL:
         data = _fewer_colours(data)
-    width = int.from_bytes(data[16:20], "big")  # from the PNG header, so that the page does not jump while it loads
+    width = int.from_bytes(
+        data[16:20], "big"
+    )  # from the PNG header, so that the page does not jump while it loads
     kind = "png"
     if len(data) > LARGE:
         jpeg = io.BytesIO()

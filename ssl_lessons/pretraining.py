@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ssl_lessons import checkpoints
+from ssl_lessons import checkpoints, distributed
 from ssl_lessons.data import ImageSet
 from ssl_lessons.diagnostics import (
     CollapseReport,
@@ -34,7 +34,7 @@ from ssl_lessons.errors import InputError, NotFiniteError
 from ssl_lessons.evaluation import extract_features, knn_accuracy
 from ssl_lessons.methods import Method
 from ssl_lessons.optimizers import build_optimizer, warmup_cosine
-from ssl_lessons.views import Policy, make_views, normalize
+from ssl_lessons.views import Policy, apply, draw, normalize
 
 
 class Diverged(RuntimeError):
@@ -134,6 +134,19 @@ def batch_indices(n: int, batch_size: int, step: int, seed: int) -> Tensor:
     return order[position * batch_size : (position + 1) * batch_size]
 
 
+def _views(images: Tensor, policies, n: int, rows: slice, generator: torch.Generator) -> list[Tensor]:
+    """The views of `images`, which are the `rows` of a batch of n: the same ones whoever else sees the other rows.
+
+    The random numbers are drawn for all n images, 38 each, which costs next to nothing; the views of other rows are
+    never made.
+    """
+    views = []
+    for policy in policies:
+        parameters = draw(policy, n, images.shape[2:], generator)
+        views.append(apply(images, policy, {name: value[rows] for name, value in parameters.items()}))
+    return [v.contiguous(memory_format=torch.channels_last) for v in views]
+
+
 def _autocast(device: torch.device, amp: bool):
     # bfloat16 needs an Ampere card; older ones (a T4) only emulate it, slowly.
     modern = device.type == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)
@@ -178,7 +191,8 @@ def pretrain(
     amp: bool | None = None,
     out: str | Path | None = None,
     resume: bool = False,
-    checkpoint_every: int = 200,
+    checkpoint_every: int | None = None,
+    checkpoint_minutes: float = 5.0,
     on_measure=None,
     on_alarm=None,
     progress: bool = True,
@@ -187,8 +201,10 @@ def pretrain(
 
     images: uint8 [N, 3, H, W], kept on the device when they fit.  policies: one per view.  warmup: fraction of the
     steps.  amp: mixed precision (default: on a GPU only; bfloat16 where the hardware has it, else float16 with loss
-    scaling).  out: a folder for checkpoint.pt, history.json and the finished encoder; resume continues from its
-    checkpoint.  monitor: measures after the first step, every `monitor.every` steps and after the last;
+    scaling).  out: a folder for checkpoint.pt, history.json, log.txt and the finished encoder; resume continues from
+    its checkpoint.  A checkpoint is written when `checkpoint_minutes` have passed since the last one, after every
+    `checkpoint_every` steps if that is given, and at the end; the newest two are kept.  monitor: measures after the
+    first step, every `monitor.every` steps and after the last;
     on_measure(history) is called after each.  on_alarm(report) is called the first time a measurement gets an
     unhealthy verdict, once per verdict; without it, the verdict and what to try first are printed beside the bar.
 
@@ -197,50 +213,76 @@ def pretrain(
     Batches and augmentations of step t depend on (seed, t) alone, so a run resumed after a kill ends with the very
     weights of an uninterrupted one on the CPU.  Raises InputError for unusable input and Diverged when the loss is
     not finite.
+
+    Inside `distributed.process_group`, under torchrun, every rank calls this with the same arguments.  batch_size then
+    counts the images of all ranks, which see together what one process would see and share BatchNorm statistics and
+    loss; rank 0 alone measures, writes and shows progress.  With another number of ranks, also when a run is resumed
+    by one, the loss differs by the order of summation; with the same number a resumed run is exact as above.
     """
     _check(images, policies, labels, method, steps, batch_size)
-    if checkpoint_every < 1:
+    if checkpoint_every is not None and checkpoint_every < 1:
         raise InputError(f"checkpoint_every must be at least 1 step, got {checkpoint_every}")
+    if not checkpoint_minutes >= 0:
+        raise InputError(f"checkpoint_minutes must be 0 or more, got {checkpoint_minutes}")
     if resume and out is None:
         raise InputError("resume needs out, the folder of the run to continue")
+    if distributed.launched() and distributed.world_size() == 1:
+        raise InputError(
+            "torchrun started several processes: call pretrain inside distributed.process_group(device)"
+        )
+    ranks, main = distributed.world_size(), distributed.is_main()
+    method.refuse_ranks(ranks)
+    mine = distributed.my_rows(batch_size)
     device = device or pick_device()
     amp = device.type == "cuda" if amp is None else amp
     autocast, dtype = _autocast(device, amp)
     scaler = torch.amp.GradScaler(device.type, enabled=amp and dtype == torch.float16)
     method.to(device, memory_format=torch.channels_last).train()
     images = _resident(images, device)
+    description = _describe(method)
+    distributed.synchronise_batch_norm(method, device)
     opt = build_optimizer(method, optimizer, lr, weight_decay)
     warmup_steps = round(warmup * steps)
     settings = {
         "steps": steps, "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "weight_decay": weight_decay,
         "warmup": warmup, "seed": seed, "images": _fingerprint(images), "policies": str(tuple(policies)),
-        "method": _describe(method),
+        "method": description,
     }  # fmt: skip
 
     torch.manual_seed(seed_for(seed, "training"))
     history, start, before = [], 0, 0.0
     out = Path(out) if out is not None else None
-    if resume and out is not None and (state := checkpoints.load(out)) is not None:
-        history, start = _restore(state, settings, method, opt, scaler)
-        before = history[-1]["seconds"] if history else 0.0
-    elif out is not None and checkpoints.exists(out) and not resume:
+    state = None
+    if resume:
+        state = distributed.from_main(lambda: checkpoints.load(out))
+    elif out is not None and distributed.from_main(lambda: checkpoints.exists(out)):
         raise InputError(
             f"{out} already holds a run; continue it with resume (--resume) or choose another folder"
         )
+    if state is not None:
+        history, start = _restore(state, settings, method, opt, scaler)
+        before = history[-1]["seconds"] if history else 0.0
+    log = partial(checkpoints.note, out) if out is not None and main else lambda event: None
+    log(_started(settings, method, device, ranks) if state is None else _resumed(state, ranks))
+    model = distributed.data_parallel(method, device)
+
+    def stop(what: str, step: int):
+        message = _diverged(what, step, lr, out)
+        log(f"diverged: {message}")
+        raise Diverged(message)
 
     def save(step: int) -> None:
         if not all(bool(p.isfinite().all()) for p in method.parameters()):
-            raise Diverged(
-                f"the weights became NaN or infinite before step {step}: lower the learning rate (now {lr})"
-            )
-        checkpoints.save(_state(step, settings, history, method, opt, scaler), out)
-        _write_history(out, settings, history)
+            stop("the weights became NaN or infinite", step)
+        if main:
+            checkpoints.save(_state(step, settings, history, method, opt, scaler), out)
+            _write_history(out, settings, history)
+            log(f"step {step}: checkpoint")
 
-    clock = time.perf_counter()
+    clock = saved = time.perf_counter()
     generator = torch.Generator()
-    bar = tqdm(
-        range(start, steps), initial=start, total=steps, disable=not progress, file=sys.stdout, ncols=100
-    )
+    hidden = not (progress and main)
+    bar = tqdm(range(start, steps), initial=start, total=steps, disable=hidden, file=sys.stdout, ncols=100)
     for step in bar:
         for group in opt.param_groups:
             group["lr"] = lr * warmup_cosine(step, steps, warmup_steps)
@@ -248,17 +290,20 @@ def pretrain(
         if method.refresh_every and step % method.refresh_every == 0:
             method.refresh(partial(extract_features, images=images, device=device))
         generator.manual_seed(seed_for(seed, "views", step))
-        views = make_views(images[index.to(images.device)].to(device), policies, generator)
-        views = [v.contiguous(memory_format=torch.channels_last) for v in views]
+        index = index[mine]
+        views = _views(images[index.to(images.device)].to(device), policies, batch_size, mine, generator)
         try:
             with autocast:
                 batch = [views, None if labels is None else labels[index].to(device)]
-                loss = method(*batch, index.to(device)) if method.needs_index else method(*batch)
+                loss = model(*batch, index.to(device)) if method.needs_index else model(*batch)
             value = loss.item()
         except NotFiniteError:
             value = math.nan
+        # Rank 0's clock alone decides when it is time to save, and no rank goes on with a loss that one cannot use.
+        late = main and time.perf_counter() - saved >= 60 * checkpoint_minutes
+        value, due = distributed.mean(value, late)
         if not math.isfinite(value):
-            raise Diverged(_diverged(f"the loss became {value}", step, lr, out))
+            stop(f"the loss became {value}", step + 1)
         opt.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
         scaler.step(opt)
@@ -274,27 +319,64 @@ def pretrain(
         }
         measured = monitor is not None and ((step + 1) % monitor.every == 0 or step + 1 in (1, steps))
         if measured:
-            row |= monitor(method, [*history, row], batch_size)
+            row |= distributed.from_main(lambda: monitor(method, [*history, row], batch_size))  # noqa: B023
+            last = next((r["verdict"] for r in reversed(history) if "verdict" in r), None)
+            if row["verdict"] != last:
+                log(f"step {step + 1}: verdict {row['verdict']}" + (f" (was {last})" if last else ""))
             if row["verdict"] == "not finite":
-                raise Diverged(_diverged("the weights or embeddings became NaN or infinite", step, lr, out))
+                stop("the weights or embeddings became NaN or infinite", step + 1)
             bar.set_postfix_str(_postfix(row))
-            if row["verdict"] != "healthy" and all(r.get("verdict") != row["verdict"] for r in history):
+            first = all(r.get("verdict") != row["verdict"] for r in history)
+            if main and first and row["verdict"] != "healthy":
                 _alarm(monitor.report, step + 1, bar, on_alarm)
         history.append(row)
-        if measured and on_measure is not None:
+        if measured and main and on_measure is not None:
             on_measure(history)
-        if out is not None and ((step + 1) % checkpoint_every == 0 or step + 1 == steps):
+        every = checkpoint_every is not None and (step + 1) % checkpoint_every == 0
+        if out is not None and (due or every or step + 1 == steps):
             save(step + 1)
+            saved = time.perf_counter()
     method.eval()
-    if out is not None:
+    if out is not None and main:
         _write_history(out, settings, history)  # also when nothing was left to do
         save_encoder(method.encoder, out, policies[0].size)
+        log(
+            f"finished: {steps} steps, loss {history[-1]['loss']:.4f}, {history[-1]['seconds'] / 60:.1f} minutes"
+        )
+    distributed.barrier()  # the files are there when any rank returns
     return history
+
+
+def _started(settings: dict, method: Method, device: torch.device, ranks: int) -> str:
+    """The log's first line about a run."""
+    s, name = settings, torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return (
+        f"started: {type(method).__name__}, {s['steps']} steps of {s['batch_size']} images (of {s['images']}), "
+        f"{s['optimizer']}, learning rate {s['lr']:g}, weight decay {s['weight_decay']:g}, warm-up {s['warmup']:g}, "
+        f"seed {s['seed']}, on {name}, {_processes(ranks)}"
+    )
+
+
+def _resumed(state: dict, ranks: int) -> str:
+    """How a continued run stands: where it goes on, how old that is, and what another number of ranks changes."""
+    event = f"resumed at step {state['step']} of {state['settings']['steps']}"
+    if "time" in state:
+        event += f", {(time.time() - state['time']) / 60:.1f} minutes after its checkpoint"
+    if (old := state.get("ranks", 1)) == ranks:
+        return f"{event}, {_processes(ranks)} as before"
+    return (
+        f"{event}, {_processes(ranks)} instead of {old}: every step sees the same images and augmentations and has "
+        "the same loss up to the order of summation, but the weights are not the same to the last bit"
+    )
+
+
+def _processes(ranks: int) -> str:
+    return "1 process" if ranks == 1 else f"{ranks} processes"
 
 
 def _diverged(what: str, step: int, lr: float, out: Path | None) -> str:
     kept = f"; the checkpoint in {out} is from before" if out is not None and checkpoints.exists(out) else ""
-    return f"{what} at step {step + 1}: lower the learning rate (now {lr}){kept}"
+    return f"{what} at step {step}: lower the learning rate (now {lr}){kept}"
 
 
 def _postfix(row: Mapping) -> str:
@@ -341,6 +423,7 @@ def _state(step, settings, history, method, opt, scaler) -> dict:
     state = {
         "step": step, "settings": settings, "history": history, "method": method.state_dict(),
         "optimizer": opt.state_dict(), "scaler": scaler.state_dict(), "rng": torch.get_rng_state(),
+        "time": time.time(), "ranks": distributed.world_size(),
     }  # fmt: skip
     if torch.cuda.is_available():
         state["cuda_rng"] = torch.cuda.get_rng_state_all()
@@ -363,7 +446,7 @@ def _restore(state, settings, method, opt, scaler) -> tuple[list[dict], int]:
     scaler.load_state_dict(state["scaler"])
     torch.set_rng_state(state["rng"])
     if torch.cuda.is_available() and "cuda_rng" in state:
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
+        torch.cuda.set_rng_state_all(state["cuda_rng"][: torch.cuda.device_count()])
     return state["history"], state["step"]
 
 
@@ -397,4 +480,5 @@ def time_steps(
     ends = torch.tensor([row["seconds"] for row in rows], dtype=torch.float64)[
         2:
     ]  # the first ones set things up
-    return float(ends.diff().median())
+    # On several ranks everyone plans with the same number.
+    return distributed.from_main(lambda: float(ends.diff().median()))

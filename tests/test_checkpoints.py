@@ -1,6 +1,7 @@
 """Checkpoints: whatever happens to a write or a file, the newest whole one is what `load` returns."""
 
 import os
+import re
 import warnings
 from pathlib import Path
 
@@ -163,3 +164,13 @@ def test_checkpoints_run_no_code(tmp_path):
     torch.save({"step": 1, "w": Killed}, tmp_path / CURRENT)
     with pytest.warns(UserWarning), pytest.raises(InputError):
         checkpoints.load(tmp_path)
+
+
+def test_notes_are_appended_one_line_each(tmp_path):
+    checkpoints.note(tmp_path / "new", "started")
+    checkpoints.note(tmp_path / "new", "two\nlines,  ß")
+    lines = (tmp_path / "new" / checkpoints.LOG).read_text(encoding="utf-8").splitlines()
+    assert [re.sub(r"^\d{4}(-\d\d){2} \d\d(:\d\d){2}  ", "", line) for line in lines] == [
+        "started",
+        "two lines, ß",
+    ]

@@ -11,12 +11,13 @@ ROOT = Path(ssl_lessons.__file__).parent
 FLOORS = (
     {"errors"},
     {"views", "color"},
-    {"data", "masks", "encoders", "losses", "diagnostics", "optimizers", "checkpoints"}
+    {"data", "masks", "encoders", "losses", "diagnostics", "optimizers", "checkpoints", "distributed"}
     | {"pretext", "words", "generative", "embedding"},
     {"methods", "evaluation"},
-    {"pretraining", "recipes"},
-    {"plots", "widgets", "exercises", "capstone"},
+    {"pretraining", "recipes", "throughput"},
+    {"plots", "widgets", "exercises", "capstone", "deployment"},
     {"cli", "book"},
+    {"__main__"},
 )
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 SAME_FLOOR = {("widgets", "plots"), ("cli", "book")}

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.optimizers import LARS, OPTIMIZERS, build_optimizer, warmup_cosine
+from ssl_lessons.optimizers import LARS, OPTIMIZERS, build_optimizer, scaled_lr, warmup_cosine
 
 
 def parameter(*shape, seed=0):
@@ -153,3 +153,22 @@ def test_cosine_values():
 @pytest.mark.parametrize("steps, warm", [(1, 0), (1, 1), (5, 5), (2, 1)])
 def test_short_schedules_stay_in_range(steps, warm):
     assert all(0 < warmup_cosine(s, steps, warm) <= 1 for s in range(steps))
+
+
+def test_the_rules_for_a_larger_batch():
+    assert scaled_lr(0.1, 256) == scaled_lr(0.1, 256, "sqrt") == 0.1
+    assert scaled_lr(0.1, 1024) == pytest.approx(0.4) and scaled_lr(0.1, 1024, "sqrt") == pytest.approx(0.2)
+    assert scaled_lr(0.1, 64) == pytest.approx(0.025) and scaled_lr(0.1, 64, "sqrt") == pytest.approx(0.05)
+    assert scaled_lr(3e-3, 512, "linear", base_batch=128) == pytest.approx(0.012)
+    for batch in (32, 256, 4096):  # SimCLR's two rules as it states them
+        assert scaled_lr(1.2, batch, "sqrt") == pytest.approx(0.075 * math.sqrt(batch))
+    assert scaled_lr(0.3, 4096) == pytest.approx(scaled_lr(1.2, 4096, "sqrt")) == pytest.approx(4.8)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(0.1, 256, "cubic"), (0.0, 256), (math.nan, 256), (math.inf, 256), (0.1, 0), (0.1, 256, "sqrt", 0)],
+)
+def test_bad_rules_are_refused(arguments):
+    with pytest.raises(InputError):
+        scaled_lr(*arguments)

@@ -1,18 +1,15 @@
-"""The training loop: the same run twice, the same run through three kills, and clear refusals."""
+"""The training loop: the same run twice, the same run stopped and resumed, its log, and clear refusals."""
 
 import copy
 import json
 import math
-import os
-import random
-import subprocess
-import sys
+import re
 from dataclasses import replace
 
 import pytest
 import torch
 
-from ssl_lessons import checkpoints
+from ssl_lessons import checkpoints, pretraining
 from ssl_lessons.data import ImageSet, shapes
 from ssl_lessons.diagnostics import VERDICTS, teacher_distance
 from ssl_lessons.encoders import build_encoder, load_encoder
@@ -98,97 +95,6 @@ def test_two_runs_with_one_seed_are_one_run(images, optimizer):
 def test_training_learns(images):
     _, history = run(images, steps=60, lr=1e-2)
     assert sum(losses(history)[-10:]) < 0.9 * sum(losses(history)[:10])
-
-
-KILLS = '''
-"""Run with resume again and again, killed at three random steps; then once more to the end.  (See the test.)"""
-import os, random, signal, sys, time
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from ssl_lessons.data import shapes
-from ssl_lessons.encoders import build_encoder
-from ssl_lessons.methods import SimCLR
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.views import Policy
-
-folder, targets, delay = Path(sys.argv[1]), [int(t) for t in sys.argv[2].split(",")], float(sys.argv[3])
-progress = folder / "progress"
-
-
-class Slow(SimCLR):
-    """Tells how far it is; past the step it is to be killed at, it waits for that, so no kill comes too late."""
-
-    done, limit = 0, 10**9
-
-    def after_step(self, _):
-        self.done += 1
-        with open(progress, "a") as file:
-            file.write(".")
-        if self.done > self.limit[0]:
-            time.sleep(60)
-
-images = shapes("unlabeled", 16, 64).images
-policy = Policy(16, crop_scale=(0.3, 1.0), brightness=0.4)
-
-
-def child(out, limit):
-    torch.manual_seed(0)
-    method = Slow(build_encoder("convnet", width=4, dim=16), out_dim=8)
-    method.limit = [limit]  # in a list: a plain number would count as a setting of the method
-    pretrain(method, images, (policy, policy), steps=30, batch_size=16, lr=5e-3, checkpoint_every=3,
-             out=out, resume=True, device=torch.device("cpu"), progress=False)
-
-
-def start(out, limit=10**9):
-    progress.write_text("")
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            child(out, limit)
-            code = 0
-        finally:
-            os._exit(code)
-    return pid
-
-assert os.waitpid(start(folder / "whole"), 0)[1] == 0
-for target in targets:  # steps this life of the run may take
-    pid = start(folder / "killed", limit=target + 1)
-    while len(progress.read_text()) < target:
-        assert os.waitpid(pid, os.WNOHANG) == (0, 0), 'ended before its kill'
-        time.sleep(0.0005)
-    time.sleep(random.Random(target).random() * delay)
-    os.kill(pid, signal.SIGKILL)
-    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
-assert os.waitpid(start(folder / "killed"), 0)[1] == 0
-'''
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_three_kills_change_nothing(tmp_path):
-    """SIGKILL at three random moments of a 30-step run; every life but the last takes at most 8 steps."""
-    targets = ",".join(str(random.SystemRandom().randint(1, 8)) for _ in range(3))
-    script = tmp_path / "kills.py"
-    script.write_text(KILLS)
-    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, script, tmp_path, targets, "0.02"],
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, f"targets {targets}\n{done.stderr[-2000:]}"
-    whole, killed = (checkpoints.load(tmp_path / name) for name in ("whole", "killed"))
-    assert whole["step"] == killed["step"] == 30
-    assert same_weights(whole["method"], killed["method"]), f"targets {targets}"
-    rows = [
-        json.loads((tmp_path / name / "history.json").read_text())["rows"] for name in ("whole", "killed")
-    ]
-    assert losses(rows[0]) == losses(rows[1]) and [r["step"] for r in rows[1]] == list(range(1, 31))
-    a, b = (load_encoder(tmp_path / name)[0] for name in ("whole", "killed"))
-    assert same_weights(a, b)
 
 
 class Interrupted(BaseException):
@@ -339,7 +245,7 @@ def test_a_folder_with_a_run_is_not_overwritten(images, tmp_path, left):
 @pytest.mark.parametrize(
     "changes",
     [{"batch_size": 65}, {"batch_size": 1}, {"batch_size": 0}, {"steps": 0}, {"lr": 0.0}, {"optimizer": "adamm"},
-     {"checkpoint_every": 0}, {"resume": True}],
+     {"checkpoint_every": 0}, {"checkpoint_minutes": -1}, {"checkpoint_minutes": math.nan}, {"resume": True}],
 )  # fmt: skip
 def test_unusable_settings_are_refused(images, changes):
     """resume=True needs the folder to resume from."""
@@ -564,6 +470,92 @@ def test_default_monitor_uses_disjoint_halves(train_set):
     assert sorted(seen) == sorted(image.numpy().tobytes() for image in train_set.images)
     assert default_monitor(train_set, steps=3, images=10).every == 1
     assert isinstance(default_monitor(train_set, 3, 10).bank, ImageSet)
+
+
+# --- checkpoints by the clock, and the log ----------------------------------------------------------
+
+
+def events(folder):
+    """The lines of the log without date and time, which every line must begin with."""
+    lines = (folder / "log.txt").read_text().splitlines()
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  \S", line) for line in lines)
+    return [line[21:] for line in lines]
+
+
+def ticking(monkeypatch, seconds):
+    """Every look at the clock finds it `seconds` later."""
+    clock = iter(range(0, 10**9, seconds))
+    monkeypatch.setattr(pretraining.time, "perf_counter", lambda: next(clock))
+
+
+def saved_steps(folder):
+    return [int(e.split()[1].rstrip(":")) for e in events(folder) if e.endswith(": checkpoint")]
+
+
+def test_without_steps_the_clock_decides(images, tmp_path, monkeypatch):
+    run(images, out=tmp_path / "fast")
+    assert saved_steps(tmp_path / "fast") == [6]  # the end alone: six steps take no five minutes
+    run(images, out=tmp_path / "always", checkpoint_minutes=0)
+    assert saved_steps(tmp_path / "always") == [1, 2, 3, 4, 5, 6]
+    ticking(monkeypatch, 60)
+    run(images, out=tmp_path / "slow", steps=12, checkpoint_minutes=6)
+    by_the_clock = saved_steps(tmp_path / "slow")
+    assert 2 < len(by_the_clock) < 12 and by_the_clock[-1] == 12
+    run(images, out=tmp_path / "both", steps=12, checkpoint_minutes=6, checkpoint_every=5)
+    assert {5, 10, 12} < set(saved_steps(tmp_path / "both"))
+
+
+def test_a_checkpoint_by_the_clock_changes_nothing(images, tmp_path):
+    a, _ = run(images, out=tmp_path, checkpoint_minutes=0)
+    assert same_weights(a, run(images)[0])
+
+
+def test_the_log_tells_what_happened(images, train_set, tmp_path):
+    monitor = Monitor(train_set[:30], train_set[30:], every=3)
+    with pytest.raises(Interrupted):
+        run(images, spoiled(stop_after(5)), out=tmp_path, checkpoint_every=2, monitor=monitor)
+    before = (tmp_path / "log.txt").read_text()
+    assert events(tmp_path)[0].startswith("started: SimCLR, 6 steps of 16 images (of 64, crc ")
+    assert "adamw, learning rate 0.002" in events(tmp_path)[0] and "on cpu, 1 process" in events(tmp_path)[0]
+    assert events(tmp_path)[1:] == ["step 1: verdict healthy", "step 2: checkpoint", "step 4: checkpoint"]
+    run(images, spoiled(SimCLR), out=tmp_path, checkpoint_every=2, monitor=monitor, resume=True)
+    assert (tmp_path / "log.txt").read_text().startswith(before)
+    resumed, last, finished = events(tmp_path)[4:]
+    assert re.fullmatch(
+        r"resumed at step 4 of 6, 0\.\d minutes after its checkpoint, 1 process as before", resumed
+    )
+    assert last == "step 6: checkpoint" and re.match(
+        r"finished: 6 steps, loss \d+\.\d+, 0\.\d minutes", finished
+    )
+
+
+def test_the_log_knows_the_gap(images, tmp_path):
+    run(images, out=tmp_path)
+    state = checkpoints.load(tmp_path)
+    checkpoints.save(state | {"time": state["time"] - 90 * 60}, tmp_path)
+    run(images, out=tmp_path, resume=True)
+    assert any(e.startswith("resumed at step 6 of 6, 90.") for e in events(tmp_path))
+    del state["time"], state["ranks"]  # a checkpoint from before there was a log
+    checkpoints.save(state, tmp_path)
+    run(images, out=tmp_path, resume=True)
+    assert "resumed at step 6 of 6, 1 process as before" in events(tmp_path)
+
+
+def test_the_log_names_new_verdicts_and_the_divergence(images, train_set, tmp_path):
+    monitor = Monitor(train_set[:30], train_set[30:], every=1)
+    run(
+        images,
+        spoiled(Clustered),
+        monitor=monitor,
+        steps=24,
+        out=tmp_path / "a",
+        on_alarm=lambda report: None,
+    )
+    changes = [e for e in events(tmp_path / "a") if "verdict" in e]
+    assert changes == ["step 1: verdict healthy", "step 20: verdict cluster collapse (was healthy)"]
+    with pytest.raises(Diverged) as caught:
+        run(images, spoiled(), out=tmp_path / "b")
+    assert events(tmp_path / "b")[-1] == f"diverged: {caught.value}"
 
 
 # --- batches and views -----------------------------------------------------------------------------

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ssl_lessons.encoders import projection_head
-from ssl_lessons.errors import InputError
 from ssl_lessons.losses.correlation import barlow_twins
 from ssl_lessons.methods.base import Method
 
@@ -19,6 +17,8 @@ class BarlowTwins(Method):
     out_dim).  hidden_dim, out_dim, layers: the projector (paper: 8192, 8192, 3).  scale: factor on the loss, which is
     a sum over dimensions; SGD feels it, Adam and LARS do not.
     """
+
+    several_ranks = True
 
     def __init__(
         self,
@@ -37,9 +37,7 @@ class BarlowTwins(Method):
         self.lambd, self.out_dim, self.scale = lambd, out_dim, scale
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
-        if len(views) != 2:
-            raise InputError(f"Barlow Twins compares two views of every image, got {len(views)}")
-        z1, z2 = self.projector(self.encoder(torch.cat(views))).chunk(2)
+        z1, z2 = self.pair(views)
         return self.scale * barlow_twins(z1, z2, self.lambd)
 
     def chance_loss(self, batch_size: int) -> float:

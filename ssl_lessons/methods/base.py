@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ssl_lessons.distributed import gather
+from ssl_lessons.errors import InputError
 from ssl_lessons.views import Policy
 
 
@@ -21,12 +23,14 @@ class Method(nn.Module):
 
     needs_labels: `forward` uses the labels [N].  needs_index: `forward` gets a third argument, the places [N] of the
     images in the training set.  refresh_every: `refresh` is called before steps 0, refresh_every, 2 refresh_every,
-    ...; 0 = never.
+    ...; 0 = never.  several_ranks: `forward` computes the loss of the joined batch when several processes train, as
+    everything built on `pair` does.
     """
 
     needs_labels = False
     needs_index = False
     refresh_every = 0
+    several_ranks = False
     encoder: nn.Module
     projector: nn.Module
 
@@ -37,6 +41,29 @@ class Method(nn.Module):
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """The scalar loss of a batch: `views` is a list of [N, 3, S, S], one per policy."""
         raise NotImplementedError
+
+    def pair(self, views: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """z1, z2 [N, out_dim] of two views, in one pass: BatchNorm sees all 2N images.
+
+        On several ranks, where each sees its own rows, N is the joined batch: the embeddings of all, with gradient.
+        """
+        if len(views) != 2:
+            raise InputError(f"{type(self).__name__} compares two views of every image, got {len(views)}")
+        z1, z2 = self.projector(self.encoder(torch.cat(views))).chunk(2)
+        return gather(z1), gather(z2)
+
+    def refuse_ranks(self, ranks: int) -> None:
+        """Raise InputError where `ranks` processes would train something else than one does.
+
+        What a method carries from step to step (a queue, a memory bank, a momentum teacher) would see one rank's
+        rows only, and so would labels that are compared within the batch.
+        """
+        carries = type(self).after_step is not Method.after_step or self.needs_index or self.refresh_every
+        if ranks > 1 and (not self.several_ranks or carries or self.needs_labels):
+            raise InputError(
+                f"{type(self).__name__} cannot be trained by {ranks} processes here: part of it would see the images "
+                "of one process only; start it without torchrun"
+            )
 
     def after_step(self, progress: float) -> None:
         """What follows the optimiser (a momentum encoder, a queue); progress runs from 0 to 1 over the training."""

@@ -90,7 +90,9 @@ class _Colours(nn.Module):
 
     def __init__(self, method: Colorization):
         super().__init__()
-        self.cells = method.cells  # a bound method, so that the weights of `method` do not become parts of this module
+        self.cells = (
+            method.cells
+        )  # a bound method, so that the weights of `method` do not become parts of this module
 
     def forward(self, x: Tensor) -> Tensor:
         return self.cells(x).movedim(1, -1).flatten(1)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from ssl_lessons.encoders import projection_head
-from ssl_lessons.errors import InputError
 from ssl_lessons.losses import nt_xent
 from ssl_lessons.methods.base import Method
 
@@ -19,6 +17,8 @@ class SimCLR(Method):
     hidden_dim: width of the projector's hidden layers (default: the encoder's).  out_dim: width of z.
     layers: linear maps in the projector.  batch_norm: BatchNorm after its hidden layers.
     """
+
+    several_ranks = True
 
     def __init__(
         self,
@@ -33,12 +33,6 @@ class SimCLR(Method):
         self.encoder = encoder
         self.projector = projection_head(encoder.dim, hidden_dim or encoder.dim, out_dim, layers, batch_norm)
         self.temperature = temperature
-
-    def pair(self, views: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """z1, z2 [N, out_dim] of two views, in one pass: BatchNorm sees all 2N images."""
-        if len(views) != 2:
-            raise InputError(f"{type(self).__name__} compares two views of every image, got {len(views)}")
-        return self.projector(self.encoder(torch.cat(views))).chunk(2)
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
         return nt_xent(*self.pair(views), self.temperature)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ssl_lessons.encoders import projection_head
-from ssl_lessons.errors import InputError
 from ssl_lessons.losses.correlation import vicreg
 from ssl_lessons.methods.base import Method
 
@@ -18,6 +16,8 @@ class VICReg(Method):
     point, covariance_weight=0 to a line.  hidden_dim, out_dim, layers: the projector, which the paper calls expander
     (8192, 8192, 3).  train_projector=False keeps the projector as it was drawn (Mialon et al. 2022).
     """
+
+    several_ranks = True
 
     def __init__(
         self,
@@ -39,9 +39,7 @@ class VICReg(Method):
         self.covariance_weight = covariance_weight
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
-        if len(views) != 2:
-            raise InputError(f"VICReg compares two views of every image, got {len(views)}")
-        z1, z2 = self.projector(self.encoder(torch.cat(views))).chunk(2)
+        z1, z2 = self.pair(views)
         return vicreg(z1, z2, self.invariance_weight, self.variance_weight, self.covariance_weight)
 
     def chance_loss(self, batch_size: int) -> float:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from ssl_lessons.encoders import projection_head
-from ssl_lessons.errors import InputError
 from ssl_lessons.losses.correlation import w_mse
 from ssl_lessons.methods.base import Method
 
@@ -19,6 +17,8 @@ class WMSE(Method):
     images (paper: 128 at 64 dimensions; at least twice out_dim); 0 = the whole batch.  eps: share of the identity
     mixed into the covariance, for numerical safety (the authors' default is 0).
     """
+
+    several_ranks = True
 
     def __init__(
         self,
@@ -36,7 +36,5 @@ class WMSE(Method):
         self.sub_batch, self.eps = sub_batch, eps
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
-        if len(views) != 2:
-            raise InputError(f"W-MSE compares two views of every image, got {len(views)}")
-        z1, z2 = self.projector(self.encoder(torch.cat(views))).chunk(2)
+        z1, z2 = self.pair(views)
         return w_mse(z1, z2, self.sub_batch or None, self.eps)

@@ -1,0 +1,370 @@
+"""How fast is a step, what is it made of, and what does that buy?  Against lightly, on the machine at hand.
+
+    uv run --group bench python benchmarks/throughput.py
+    uv run --group bench python benchmarks/throughput.py --parts rate probe --setups small --minutes 1
+
+Parts, each written to data/results/throughput.json as soon as it is done:
+
+memory   peak memory of a run on 100,000 images of 96 px, kept as uint8 (resident set; on a GPU its allocator's peak)
+rate     images per second end to end: `pretrain` against lightly (SimCLRTransform, NTXentLoss, DataLoader), which take
+         turns, so that other work on the machine slows both; with the number of workers that suits lightly best
+probe    the same two after the steps that fit into --minutes at the rates just measured (so a busy moment does not
+         decide), 100-label probe: needs part rate
+step     seconds per step in augmentation, forward, loss, backward, optimiser, in float32 and half precision, both
+         memory layouts and, with --compile, torch.compile
+model    seconds per step of ten networks from two rates (see ssl_lessons.throughput), each predicted from the others
+
+Both sides train the same network from the same weights with the same optimiser, schedule, batch and policy.  lightly's
+loop is that of its example: two forward passes, one per view.  Half precision is used by both or by neither.
+"""
+
+import argparse
+import itertools
+import os
+import resource
+import statistics
+import sys
+import time
+from importlib.util import find_spec
+
+import torch
+from _record import machine, merge
+from _world import measure
+
+from ssl_lessons import data, encoders, throughput
+from ssl_lessons.methods import SimCLR
+from ssl_lessons.optimizers import build_optimizer, warmup_cosine
+from ssl_lessons.pretraining import pick_device, pretrain
+from ssl_lessons.recipes import get_recipe
+from ssl_lessons.views import Policy
+
+PARTS = ("memory", "rate", "probe", "step", "model")
+KEY = ("part", "setup", "contestant", "on")
+STL10 = 100_000, 96  # images, pixels
+CASES = (  # encoder, its options, pixels, images per step on a CPU
+    ("convnet", {"width": 16, "dim": 256}, 32, 256),
+    ("convnet", {"width": 32, "dim": 256}, 32, 256),
+    ("convnet", {"width": 64, "dim": 512}, 32, 128),
+    ("convnet", {"width": 16, "dim": 256}, 64, 128),
+    ("convnet", {"width": 32, "dim": 256}, 96, 64),
+    ("resnet18", {}, 32, 64),
+    ("resnet18", {}, 64, 32),
+    ("resnet18", {}, 96, 16),
+    ("resnet18_3x3", {}, 32, 32),
+    ("resnet18_3x3", {}, 64, 16),
+)
+
+
+def setups(device) -> dict:
+    """name -> recipe: a small conv net at 32 px, ResNet-18 at 96 px."""
+    quick = get_recipe("quick")
+    large = quick.with_(
+        encoder="resnet18", encoder_options={}, policy=Policy.simclr(96), lr=1e-3,
+        batch_size=256 if device.type == "cuda" else 32,
+    )  # fmt: skip
+    return {"small": quick, "resnet18": large}
+
+
+def half(device):
+    """The half precision that `pretrain` picks here; none on a CPU."""
+    if device.type != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+# ---- lightly ---------------------------------------------------------------------------------------
+
+
+class Pictures(torch.utils.data.Dataset):
+    """uint8 images in memory that become PIL images, then views, as in torchvision's STL10 and CIFAR10."""
+
+    def __init__(self, images, transform):
+        self.array, self.transform = images.permute(0, 2, 3, 1).contiguous().numpy(), transform
+
+    def __len__(self):
+        return len(self.array)
+
+    def __getitem__(self, i):
+        from PIL import Image
+
+        return self.transform(Image.fromarray(self.array[i])), 0
+
+
+def lightly_batches(images, recipe, workers):
+    """Endless batches of two views [N, 3, S, S] from lightly's transform and a DataLoader."""
+    from lightly.transforms import SimCLRTransform
+
+    p = recipe.policy
+    transform = SimCLRTransform(
+        input_size=p.size, cj_prob=p.jitter_p, cj_bright=p.brightness, cj_contrast=p.contrast, cj_sat=p.saturation,
+        cj_hue=p.hue, min_scale=p.crop_scale[0], random_gray_scale=p.grayscale_p, gaussian_blur=p.blur_p,
+        sigmas=p.blur_sigma, hf_prob=p.flip_p, normalize={"mean": list(p.mean), "std": list(p.std)},
+    )  # fmt: skip
+    loader = torch.utils.data.DataLoader(
+        Pictures(images, transform), batch_size=recipe.batch_size,
+        shuffle=True, drop_last=True, num_workers=workers, persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )  # fmt: skip
+    while True:
+        for views, *_ in loader:
+            yield views
+
+
+def lightly_trainer(method, recipe, device, dtype, steps):
+    """A function that does one step on a pair of views, as in lightly's SimCLR example."""
+    from lightly.loss import NTXentLoss
+
+    method.to(device).train()
+    criterion = NTXentLoss(temperature=method.temperature)
+    opt = build_optimizer(method, recipe.optimizer, recipe.lr, recipe.weight_decay)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    count = itertools.count()
+
+    def step(views):
+        for group in opt.param_groups:
+            group["lr"] = recipe.lr * warmup_cosine(next(count), steps, round(recipe.warmup * steps))
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            z = [method.projector(method.encoder(v.to(device, non_blocking=True))) for v in views]
+            loss = criterion(*z)
+        opt.zero_grad(set_to_none=True)
+        scaler.scale(loss).backward()
+        scaler.step(opt)
+        scaler.update()
+        return loss.item()
+
+    return step
+
+
+# ---- the parts -------------------------------------------------------------------------------------
+
+
+def rate(name, recipe, device, options) -> list[dict]:
+    """Images per second of both, in turns; one row per contestant."""
+    images = data.shapes("unlabeled", recipe.policy.size, options.images, 0).images
+    k, n = options.turn, recipe.batch_size
+    dtype, contestants = half(device), {}
+
+    def ours():
+        rows = pretrain(
+            recipe.build(0), images, (recipe.policy,) * 2, steps=k + 3, device=device, progress=False,
+            **recipe.training(),
+        )  # fmt: skip
+        return rows[-1]["seconds"] - rows[2]["seconds"]  # the first three set things up
+
+    def theirs(workers):
+        batches = lightly_batches(images, recipe, workers)
+        step = lightly_trainer(recipe.build(0), recipe, device, dtype, 10_000)
+
+        def run():
+            for _ in range(max(3, 2 * workers)):  # what the workers prepared while the others ran
+                step(next(batches))
+            start = time.perf_counter()
+            for _ in range(k):
+                step(next(batches))
+            return time.perf_counter() - start
+
+        return run
+
+    contestants["ssl_lessons"] = ours
+    for workers in sorted({0, min(os.cpu_count(), 8)}):
+        contestants[f"lightly, {workers} workers"] = theirs(workers)
+    seconds = {contestant: [] for contestant in contestants}
+    for _ in range(options.repeats):
+        for contestant, run in contestants.items():
+            seconds[contestant].append(run())
+    rows = []
+    for contestant, values in seconds.items():
+        rates = sorted(n * k / s for s in values)
+        rows.append(
+            {
+                "part": "rate", "setup": name, "contestant": contestant, "batch_size": n,
+                "images_per_second": round(statistics.median(rates), 1), "lowest": round(rates[0], 1),
+                "highest": round(rates[-1], 1), "turns": len(rates), "steps_per_turn": k,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def probe(name, recipe, device, options, rates) -> list[dict]:
+    """Both after the steps that fit into the minutes, from the same weights, and the untrained network."""
+    size = recipe.policy.size
+    counts = (options.images, 2000, 2000) if size < 64 else (options.images, 1000, 1000)
+    sets = [data.shapes(split, size, n, 0) for split, n in zip(data.SPLITS, counts, strict=True)]
+    speed = {row["contestant"]: row["images_per_second"] for row in rates}
+    best = max((c for c in speed if c != "ssl_lessons"), key=speed.get)
+    found = measure(recipe.build(0).to(device), *sets[1:])
+    rows = [{"contestant": "untrained", "steps": 0, "probe": found["probe"], "knn": found["knn"]}]
+    for contestant in ("ssl_lessons", best):
+        steps = max(1, int(60 * options.minutes * speed[contestant] / recipe.batch_size))
+        method, start = recipe.build(0), time.perf_counter()
+        if contestant == "ssl_lessons":
+            pretrain(
+                method, sets[0].images, (recipe.policy,) * 2, steps=steps, device=device, progress=False,
+                **recipe.training(),
+            )  # fmt: skip
+        else:
+            torch.manual_seed(0)
+            batches = lightly_batches(sets[0].images, recipe, int(best.split()[1]))
+            step = lightly_trainer(method, recipe, device, half(device), steps)
+            for _ in range(steps):
+                step(next(batches))
+        seconds = time.perf_counter() - start
+        found = measure(method, *sets[1:])
+        rows.append({"contestant": contestant, "steps": steps, "seconds": round(seconds, 1)})
+        rows[-1] |= {"probe": found["probe"], "knn": found["knn"]}
+        print(rows[-1], flush=True)
+    common = {"part": "probe", "setup": name, "minutes": options.minutes, "labels": 100}
+    return [common | row for row in rows]
+
+
+def step(name, recipe, device, options) -> list[dict]:
+    """Seconds of each part of a step, in several precisions and layouts, in turns."""
+    images = data.shapes("unlabeled", recipe.policy.size, options.images, 0).images.to(device)
+    method = recipe.build(0)
+    lower = [torch.bfloat16] if device.type == "cpu" else [torch.float16, half(device)]
+    arms = {
+        f"{str(dtype).removeprefix('torch.') if dtype else 'float32'}, {'channels_last' if last else 'contiguous'}": {
+            "dtype": dtype,
+            "channels_last": last,
+        }
+        for dtype in dict.fromkeys([None, *lower])
+        for last in (True, False)
+    }
+    if options.compile:
+        arms |= {
+            f"{arm}, compiled": kw | {"compiled": True} for arm, kw in arms.items() if kw["channels_last"]
+        }
+    turns = {arm: [] for arm in arms}
+    for _ in range(options.repeats):
+        for arm, kw in arms.items():
+            torch.cuda.reset_peak_memory_stats() if device.type == "cuda" else None
+            parts = throughput.time_parts(
+                method, images, recipe.policy, recipe.batch_size, steps=options.turn, device=device, **kw
+            )
+            if device.type == "cuda":
+                parts["peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
+            turns[arm].append(parts)
+    rows = []
+    for arm, measured in turns.items():
+        parts = {p: statistics.median(m[p] for m in measured) for p in measured[0]}
+        total = sum(parts[p] for p in throughput.PARTS)
+        rows.append(
+            {"part": "step", "setup": name, "contestant": arm, "batch_size": recipe.batch_size}
+            | {"images_per_second": round(recipe.batch_size / total, 1)}
+            | {p: round(value, 6) for p, value in parts.items()}
+        )
+    return rows
+
+
+def model(device, options) -> list[dict]:
+    """Each case predicted from two rates fitted to the other cases."""
+    works, seconds, augmenting, dtype = [], [], [], half(device)
+    for encoder, choices, size, batch in CASES:
+        batch = 256 if device.type == "cuda" else batch
+        method = SimCLR(encoders.build_encoder(encoder, **choices))
+        images = torch.randint(0, 256, (512, 3, size, size), dtype=torch.uint8, device=device)
+        policy = Policy.simclr(size).replace(blur_p=0)
+        parts = throughput.time_parts(
+            method, images, policy, batch, steps=options.turn, device=device, dtype=dtype
+        )
+        works.append(throughput.count(method, size, batch))
+        augmenting.append(parts.pop("augmentation"))
+        seconds.append(sum(parts.values()))
+    together = throughput.fit(works, seconds)
+    rows = []
+    for i, (encoder, choices, size, batch) in enumerate(CASES):
+        others = [j for j in range(len(CASES)) if j != i]
+        fitted = throughput.fit([works[j] for j in others], [seconds[j] for j in others])
+        one_rate = throughput.Machine(statistics.median(works[j].flops / seconds[j] for j in others))
+        rows.append(
+            {
+                "part": "model", "setup": f"{encoder} {size} px" + (f" width {choices['width']}" if choices else ""),
+                "contestant": "network", "batch_size": 256 if device.type == "cuda" else batch,
+                "flops": works[i].flops, "activations": works[i].activations,
+                "seconds": seconds[i], "augmentation": augmenting[i],
+                "predicted": throughput.seconds_per_step(works[i], fitted),
+                "predicted_from_one_rate": throughput.seconds_per_step(works[i], one_rate),
+                "flops_per_second": together.flops, "activations_per_second": together.activations,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def resident() -> float:
+    """Peak resident set of this process in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024)
+
+
+def memory(device, options) -> list[dict]:
+    """Two steps of the recommended recipe on 100,000 real uint8 images of 96 px."""
+    n, size = STL10
+    recipe = get_recipe("recommended").with_(batch_size=256 if device.type == "cuda" else 64)
+    before = resident()
+    images = torch.randint(0, 256, (n // 100, 3, size, size), dtype=torch.uint8).repeat(100, 1, 1, 1)
+    with_images = resident()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    pretrain(
+        recipe.build(0),
+        images,
+        (recipe.policy,) * 2,
+        steps=2,
+        device=device,
+        progress=False,
+        **recipe.training(),
+    )
+    row = {
+        "part": "memory", "setup": "recommended", "contestant": "ssl_lessons", "batch_size": recipe.batch_size,
+        "images": n, "pixels": size, "uint8_gb": images.numel() / 1e9, "float32_gb": 4 * images.numel() / 1e9,
+        "before_gb": before / 1e9, "with_images_gb": with_images / 1e9, "peak_gb": resident() / 1e9,
+    }  # fmt: skip
+    if device.type == "cuda":
+        row["device_peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    peak = row.get("device_peak_gb", row["peak_gb"] - row["before_gb"])
+    if peak >= row["float32_gb"]:
+        print(f"WARNING: {peak:.1f} GB: this much could hold all images as float32")
+    return [row]
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--setups", nargs="+", choices=("small", "resnet18"), default=["small", "resnet18"])
+    parser.add_argument("--minutes", type=float, default=1.0, help="budget of part probe, per contestant")
+    parser.add_argument("--images", type=int, default=8192, help="unlabeled images of the embedded world")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each contestant")
+    parser.add_argument("--turn", type=int, default=10, help="timed steps per turn")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads torch may use on a CPU")
+    parser.add_argument("--compile", action="store_true", help="also time torch.compile")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = pick_device()
+    on = torch.cuda.get_device_name(device) if device.type == "cuda" else machine()
+    chosen = {name: recipe for name, recipe in setups(device).items() if name in options.setups}
+
+    def save(rows):
+        packages = ("torch", "torchvision") + (("lightly",) if find_spec("lightly") else ())
+        rows = [row | {"on": on, "threads": torch.get_num_threads()} for row in rows]
+        for row in rows:
+            print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+        merge("throughput", rows, KEY, packages)
+
+    if "memory" in options.parts:  # first, while the peak is still its own
+        save(memory(device, options))
+    for name, recipe in chosen.items():
+        if "step" in options.parts:
+            save(step(name, recipe, device, options))
+        if {"rate", "probe"} & set(options.parts):
+            rates = rate(name, recipe, device, options)
+            save(rates)
+        if "probe" in options.parts:
+            save(probe(name, recipe, device, options, rates))
+    if "model" in options.parts:
+        save(model(device, options))
+
+
+if __name__ == "__main__":
+    main()

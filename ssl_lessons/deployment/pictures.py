@@ -1,0 +1,73 @@
+"""The bytes of a request as pixels, or a refusal.  Without torch.
+
+What the encoder was trained on is what it must be served: the same steps in the same order as `data.folder` takes
+(upright, RGB, central square, antialiased bilinear), which tests/test_deployment.py checks to the last bit.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ssl_lessons.errors import InputError
+
+MAX_BYTES = 8 * 2**20  # a body; a telephone's photograph has two to six MB
+MAX_PIXELS = 4096 * 4096  # a picture that claims more is refused before it is decoded
+TYPES = {"image/png": "PNG", "image/jpeg": "JPEG"}
+
+
+class Refused(InputError):
+    """A request that cannot be answered; `status` is the HTTP status that says whose fault it is (4xx)."""
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+def check_type(content_type: str | None) -> None:
+    """Raises Refused (415) unless the Content-Type is image/png or image/jpeg."""
+    kind = (content_type or "").split(";")[0].strip().lower()
+    if kind not in TYPES:
+        raise Refused(415, f"send a picture as image/png or image/jpeg, not {kind or 'nothing'}")
+
+
+def decode(body: bytes, size: int) -> np.ndarray:
+    """A PNG or JPEG as uint8 [3, size, size].
+
+    Raises Refused: 400 when it is empty or cannot be read, 413 when it has more than MAX_BYTES or claims more than
+    MAX_PIXELS (a few kilobytes of PNG can claim gigabytes of pixels).
+    """
+    if not body:
+        raise Refused(400, "the body is empty: send the bytes of a PNG or JPEG")
+    if len(body) > MAX_BYTES:
+        raise Refused(413, f"the body has more than {MAX_BYTES} bytes")
+    try:
+        image = Image.open(io.BytesIO(body), formats=tuple(TYPES.values()))  # reads the header only
+    except Image.DecompressionBombError:
+        raise Refused(413, f"the picture claims more than {MAX_PIXELS} pixels") from None
+    except Exception:  # noqa: BLE001 - a hostile file can make a decoder raise nearly anything
+        raise Refused(400, "the body is not a PNG or JPEG that can be read") from None
+    with image:
+        if image.width * image.height > MAX_PIXELS:
+            raise Refused(
+                413, f"the picture claims {image.width} x {image.height} pixels, more than {MAX_PIXELS}"
+            )
+        try:
+            return _square(image, size)
+        except Exception:  # noqa: BLE001
+            raise Refused(400, "the picture is damaged or truncated") from None
+
+
+def _square(image: Image.Image, size: int) -> np.ndarray:
+    image.draft("RGB", (2 * size, 2 * size))  # a large JPEG is decoded at a fraction of its size
+    ImageOps.exif_transpose(image, in_place=True)
+    image = image.convert("RGB")
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    if image.width != image.height:
+        image = image.crop((left, top, left + side, top + side))
+    if side != size:
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)

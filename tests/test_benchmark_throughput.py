@@ -1,0 +1,77 @@
+"""The throughput benchmark in miniature: what it writes, and that both sides train on the same loss."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+import throughput as bench  # noqa: E402
+
+from ssl_lessons import throughput  # noqa: E402
+from ssl_lessons.recipes import get_recipe  # noqa: E402
+
+CPU = torch.device("cpu")
+OPTIONS = argparse.Namespace(images=64, turn=1, repeats=1, minutes=0.001, compile=False)
+
+
+@pytest.fixture
+def tiny():
+    return get_recipe("quick").with_(batch_size=8, encoder_options={"width": 4, "dim": 16})
+
+
+def test_both_setups_are_what_the_issue_names():
+    found = bench.setups(CPU)
+    assert (found["small"].encoder, found["small"].policy.size) == ("convnet", 32)
+    assert (found["resnet18"].encoder, found["resnet18"].policy.size) == ("resnet18", 96)
+
+
+def test_step_names_every_arm_and_part(tiny):
+    rows = bench.step("small", tiny, CPU, OPTIONS)
+    arms = {row["contestant"] for row in rows}
+    assert arms == {f"{d}, {m}" for d in ("float32", "bfloat16") for m in ("channels_last", "contiguous")}
+    for row in rows:
+        total = sum(row[part] for part in throughput.PARTS)
+        assert row["images_per_second"] == pytest.approx(8 / total, rel=0.02)
+
+
+def test_model_predicts_each_case_from_the_others(monkeypatch):
+    small = (("convnet", {"width": w, "dim": 16}, 16, 4) for w in (2, 4, 8))
+    monkeypatch.setattr(bench, "CASES", tuple(small))
+    rows = bench.model(CPU, OPTIONS)
+    assert len(rows) == 3 and all(row["predicted"] > 0 and row["seconds"] > 0 for row in rows)
+    assert len({tuple(row[key] for key in bench.KEY if key != "on") for row in rows}) == 3
+
+
+def test_memory_counts_bytes(monkeypatch, tiny):
+    monkeypatch.setattr(bench, "STL10", (400, 32))
+    monkeypatch.setattr(bench, "get_recipe", lambda name: tiny)
+    (row,) = bench.memory(CPU, OPTIONS)
+    assert row["uint8_gb"] == pytest.approx(400 * 3 * 32 * 32 / 1e9)
+    assert row["float32_gb"] == 4 * row["uint8_gb"]
+    assert 0 < row["before_gb"] <= row["with_images_gb"] <= row["peak_gb"]
+
+
+def test_rows_of_one_part_have_their_own_keys(tiny):
+    rows = bench.step("small", tiny, CPU, OPTIONS)
+    keys = [tuple(row.get(key) for key in bench.KEY) for row in rows]
+    assert len(set(keys)) == len(keys), "merge would overwrite one row with another"
+
+
+def test_lightly_trains_the_same_loss(tiny):
+    pytest.importorskip("lightly")
+    images = torch.randint(
+        0, 256, (16, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    views = next(bench.lightly_batches(images, tiny, workers=0))
+    assert [tuple(v.shape) for v in views] == [(8, 3, 32, 32)] * 2
+    assert not torch.equal(*views)
+    method = tiny.build(0)
+    with torch.no_grad():  # one forward pass per view, as in lightly's example
+        z = [method.projector(method.encoder(v)) for v in views]
+    from ssl_lessons.losses import nt_xent
+
+    loss = bench.lightly_trainer(tiny.build(0), tiny, CPU, None, 10)(views)
+    assert loss == pytest.approx(nt_xent(*z, method.temperature).item(), rel=1e-4)
