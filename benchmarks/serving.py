@@ -28,7 +28,7 @@ from ssl_lessons.deployment import process, torchserve
 from ssl_lessons.deployment.bundle import MODEL, load_bundle
 from ssl_lessons.deployment.export import (
     PRECISIONS,
-    fit_probe,
+    linear_layer,
     make_bundle,
 )
 from ssl_lessons.encoders import build_encoder
@@ -59,7 +59,7 @@ def trained(seed: int, steps: int):
         **recipe.training(),
     )
     train, test = data.shapes("train", 32, LABELLED, seed), data.shapes("test", 32, TEST, seed)
-    probe = fit_probe(evaluation.extract_features(method.encoder, train.images), train.labels)
+    probe = linear_layer(evaluation.extract_features(method.encoder, train.images), train.labels)
     return method.encoder.eval(), probe, unlabeled.images[:CALIBRATION], train, test
 
 

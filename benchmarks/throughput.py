@@ -13,6 +13,9 @@ probe    the same two after the steps that fit into --minutes at the rates just 
 step     seconds per step in augmentation, forward, loss, backward, optimiser, in float32 and half precision, both
          memory layouts and, with --compile, torch.compile
 model    seconds per step of ten networks from two rates (see ssl_lessons.throughput), each predicted from the others
+storage  images per second read in random order, on one thread: JPEG and PNG files decoded by Pillow against one mapped
+         array of bytes (all in the operating system's cache: what is timed is the decoder, not the disk)
+resolution  views that grow during the run against views of 32 px throughout, as many steps and as many seconds
 
 Both sides train the same network from the same weights with the same optimiser, schedule, batch and policy.  lightly's
 loop is that of its example: two forward passes, one per view.  Half precision is used by both or by neither.
@@ -24,21 +27,25 @@ import os
 import resource
 import statistics
 import sys
+import tempfile
 import time
 from importlib.util import find_spec
 
+import numpy as np
 import torch
 from _record import machine, merge
-from _world import measure
+from _world import measure, splits
+from PIL import Image
 
 from ssl_lessons import data, encoders, throughput
+from ssl_lessons.losses import nt_xent
 from ssl_lessons.methods import SimCLR
 from ssl_lessons.optimizers import build_optimizer, warmup_cosine
 from ssl_lessons.pretraining import pick_device, pretrain
 from ssl_lessons.recipes import get_recipe
-from ssl_lessons.views import Policy
+from ssl_lessons.views import Policy, make_views
 
-PARTS = ("memory", "rate", "probe", "step", "model")
+PARTS = ("memory", "rate", "probe", "step", "model", "storage", "resolution")
 KEY = ("part", "setup", "contestant", "on")
 STL10 = 100_000, 96  # images, pixels
 CASES = (  # encoder, its options, pixels, images per step on a CPU
@@ -85,8 +92,6 @@ class Pictures(torch.utils.data.Dataset):
         return len(self.array)
 
     def __getitem__(self, i):
-        from PIL import Image
-
         return self.transform(Image.fromarray(self.array[i])), 0
 
 
@@ -290,6 +295,104 @@ def model(device, options) -> list[dict]:
     return rows
 
 
+def storage(name, recipe, options) -> list[dict]:
+    """Images per second out of JPEG files, PNG files and one mapped array, in turns."""
+    size = recipe.policy.size
+    images = data.shapes("unlabeled", size, 512, 0).images.permute(0, 2, 3, 1).contiguous().numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        for i, image in enumerate(images):
+            Image.fromarray(image).save(f"{folder}/{i}.jpg", quality=90)
+            Image.fromarray(image).save(f"{folder}/{i}.png")
+        images.tofile(f"{folder}/all.bin")
+        mapped = np.memmap(f"{folder}/all.bin", dtype=np.uint8, mode="r", shape=images.shape)
+
+        def decoded(suffix):
+            def read(chosen):
+                return np.stack([np.asarray(Image.open(f"{folder}/{i}.{suffix}")) for i in chosen])
+
+            return read
+
+        contestants = {
+            "JPEG files": decoded("jpg"),
+            "PNG files": decoded("png"),
+            "one mapped array": mapped.__getitem__,
+        }
+        rates = {contestant: [] for contestant in contestants}
+        for turn in range(options.repeats):
+            order = torch.randperm(len(images), generator=torch.Generator().manual_seed(turn)).numpy()
+            for contestant, read in contestants.items():
+                start = time.perf_counter()
+                for chosen in np.split(order, 4):
+                    torch.from_numpy(np.array(read(chosen)))
+                rates[contestant].append(len(images) / (time.perf_counter() - start))
+    return [
+        {
+            "part": "storage", "setup": name, "contestant": contestant, "pixels": size,
+            "images_per_second": round(statistics.median(values), 1), "lowest": round(min(values), 1),
+            "highest": round(max(values), 1), "turns": len(values),
+        }
+        for contestant, values in rates.items()
+    ]  # fmt: skip
+
+
+RAMPS = {
+    "32 px": (32,),
+    "24 to 32 px": (24, 28, 32),
+    "16 to 32 px": (16, 20, 24, 28, 32),
+}  # sizes, equal steps each
+RAMP_STEPS = 400
+SHORTER = "32 px, in the seconds of {}"
+
+
+def grow(recipe, images, sizes, steps: int, seed: int, device) -> SimCLR:
+    """SimCLR whose views have these sizes one after the other; one schedule of the learning rate over all steps."""
+    method = recipe.build(seed).to(device).train()
+    optimizer = build_optimizer(method, recipe.optimizer, recipe.lr, recipe.weight_decay)
+    images = images.to(device)
+    generator = torch.Generator(device).manual_seed(seed)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * warmup_cosine(step, steps, round(recipe.warmup * steps))
+        chosen = torch.randint(len(images), (recipe.batch_size,), generator=generator, device=device)
+        policy = recipe.policy.replace(size=sizes[step * len(sizes) // steps])
+        loss = nt_xent(*method.pair(make_views(images[chosen], (policy,) * 2, generator)), method.temperature)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return method
+
+
+def resolution(recipe, device, options) -> list[dict]:
+    """Steps of every size timed in turns; then each arm trained on three seeds and probed at 32 px."""
+    images = data.shapes("unlabeled", 32, options.images, 0).images
+    method, timed = recipe.build(0), {size: [] for size in RAMPS["16 to 32 px"]}
+    for _ in range(options.repeats):
+        for size, found in timed.items():
+            policy = recipe.policy.replace(size=size)
+            parts = throughput.time_parts(
+                method, images, policy, recipe.batch_size, steps=options.turn, device=device
+            )
+            found.append(sum(parts.values()))
+    per_step = {size: statistics.median(found) for size, found in timed.items()}
+    seconds = {arm: RAMP_STEPS * statistics.mean(per_step[s] for s in sizes) for arm, sizes in RAMPS.items()}
+    arms = {arm: (sizes, RAMP_STEPS) for arm, sizes in RAMPS.items()}
+    for arm in list(arms)[1:]:
+        arms[SHORTER.format(arm)] = (32,), round(RAMP_STEPS * seconds[arm] / seconds["32 px"])
+    rows = []
+    for arm, (sizes, steps) in arms.items():
+        found = []
+        for seed in range(3):
+            sets = splits(seed)
+            found.append(measure(grow(recipe, sets[0].images, sizes, steps, seed, device), *sets[1:]))
+        rows.append(
+            {"part": "resolution", "setup": "small", "contestant": arm, "batch_size": recipe.batch_size, "steps": steps}
+            | {"seconds": steps * statistics.mean(per_step[s] for s in sizes)}
+            | {measured: [row[measured] for row in found] for measured in ("probe", "knn")}
+        )  # fmt: skip
+        print(rows[-1], flush=True)
+    return rows
+
+
 def resident() -> float:
     """Peak resident set of this process in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -362,6 +465,10 @@ def main():
             save(rates)
         if "probe" in options.parts:
             save(probe(name, recipe, device, options, rates))
+        if "storage" in options.parts:
+            save(storage(name, recipe, options))
+    if "resolution" in options.parts and "small" in chosen:
+        save(resolution(chosen["small"], device, options))
     if "model" in options.parts:
         save(model(device, options))
 

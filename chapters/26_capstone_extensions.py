@@ -597,7 +597,7 @@ print(origin)
 from dataclasses import replace
 
 from ssl_lessons.deployment import quantization
-from ssl_lessons.deployment.export import fit_probe
+from ssl_lessons.deployment.export import linear_layer
 
 encoder = copy.deepcopy(simclr_256.encoder).eval()
 
@@ -705,7 +705,7 @@ assert math.isclose(integers, float((s_w * q_w.double() * (s_x * (q_x.double() -
 few = train["upright"][:500]  # labels for the probe
 test = data.shapes("test", 32, 1000, SEED)
 ranges = quantization.input_ranges(folded, unlabeled["upright"].images[:512])  # calibration: no labels
-probe = fit_probe(evaluation.extract_features(encoder, few.images), few.labels)  # one linear layer
+probe = linear_layer(evaluation.extract_features(encoder, few.images), few.labels)  # one linear layer
 
 
 def accuracy(network: nn.Module, pictures: data.ImageSet) -> float:
@@ -766,12 +766,10 @@ assert sweep[True][3] >= sweep[False][3] - 0.02
 # the source wants; there it takes TensorRT.)
 #
 # ```
-# from ssl_lessons.deployment.export import fit_probe, make_bundle
-# probe = fit_probe(features, labels)
-# make_bundle(encoder, probe, "runs/bundle", classes=classes, size=32, calibration=unlabeled_images)
+# uv run --group serve ssl-lessons export runs/first --out runs/bundle
 # ```
 #
-# It takes packages that the chapters do without (`uv run --group serve ...`), so here is a record.
+# (`runs/first` is the folder of a run of `ssl-lessons pretrain`.) It takes packages that the chapters do without, so here is a record.
 
 # %%
 served, served_origin = book.recorded("serving")
@@ -828,7 +826,7 @@ print(served_origin)
 #
 # ### Behind a port, twice
 #
-# `make_bundle` writes one folder: the model with normalisation and probe inside, class names and image size, and
+# `ssl-lessons export` writes one folder: the model with normalisation and probe inside, class names and image size, and
 # `SHA256SUMS`, which `sha256sum --check` understands. A server refuses a folder whose sums do not match.
 #
 # **TorchServe**, because the source asks for it and because you will meet it. Know its state: the
@@ -845,7 +843,7 @@ print(served_origin)
 # little from such batches. The whole server is one file, `ssl_lessons/deployment/server.py`.
 #
 # ```
-# uv run --group serve python -m ssl_lessons.deployment.server runs/bundle --port 8000
+# uv run --group serve ssl-lessons serve runs/bundle --port 8000
 # curl --data-binary @picture.png -H "Content-Type: image/png" 127.0.0.1:8000/predict
 # ```
 #

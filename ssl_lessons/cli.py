@@ -1,4 +1,4 @@
-"""The command line: `ssl-lessons lab, run, build, doctor, pretrain, probe, diagnose`.
+"""The command line: `ssl-lessons lab, run, build, doctor, pretrain, probe, diagnose, export, serve`.
 
 torch and everything that needs it is imported inside the commands, so that `--help` answers at once.
 """
@@ -23,6 +23,7 @@ BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130
 RUN_FILE = "run.json"
 SHAPES_IMAGES = 8_192  # images of the embedded world that `pretrain` draws unless told otherwise
 NATIVE = {"digits": 8, "cifar10": 32, "stl10": 96}  # a folder is read at 64 px or more
+CALIBRATION = 512  # unlabelled images from which int8 takes the ranges of its activations
 AT_MOST = 5_000  # images of a split that `probe` looks at unless told otherwise
 TRAINING = ("batch_size", "optimizer", "lr", "weight_decay", "warmup", "seed")  # go to the training loop
 BATCH_256_LR = {"adamw": 3e-3, "sgd": 0.06, "lars": 0.3}  # our recipes' values; LARS: SimCLR, appendix B.6
@@ -465,6 +466,10 @@ def pretrain(
         float,
         typer.Option(min=0, help="Write a checkpoint at least this often. It may differ when you resume."),
     ] = 5.0,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile", help="torch.compile the encoder: for long runs on a GPU. Needs a compiler."),
+    ] = False,
     data_dir: DataDir = None,
     mirror: Mirror = None,
     download: Download = False,
@@ -504,14 +509,18 @@ def pretrain(
         sys.stdout = open(os.devnull, "w")
     chosen = _device(device)
     with _stdout_for(as_json and not _is_other_rank()), distributed.process_group(chosen):
-        result = _pretrain(asked, out, resume, place, chosen, checkpoint_minutes, not no_progress)
+        how = {
+            "checkpoint_minutes": checkpoint_minutes,
+            "compiled": compiled,
+            "progress": not no_progress,
+        }
+        result = _pretrain(asked, out, resume, place, chosen, how)
     if as_json:
         print(json.dumps(result, indent=2))
 
 
-def _pretrain(
-    asked: dict, out: Path, resume: bool, place: dict, device, checkpoint_minutes: float, progress: bool
-) -> dict | None:
+def _pretrain(asked: dict, out: Path, resume: bool, place: dict, device, how: dict) -> dict | None:
+    """`how`: arguments of the training loop that may differ when a run is resumed."""
     from ssl_lessons import distributed
 
     plan = distributed.from_main(lambda: _plan_for(asked, out, resume, place))
@@ -555,9 +564,8 @@ def _pretrain(
     try:
         history = pretraining.pretrain(
             model, train.images, policies, steps=plan["steps"],
-            monitor=monitor, out=out, resume=resume, progress=progress,
-            checkpoint_every=max(1, plan["steps"] // 10), checkpoint_minutes=checkpoint_minutes,
-            **training, **keywords,
+            monitor=monitor, out=out, resume=resume, checkpoint_every=max(1, plan["steps"] // 10),
+            **how, **training, **keywords,
         )  # fmt: skip
     except KeyboardInterrupt:
         _fail(f"interrupted; continue with: ssl-lessons pretrain --resume --out {out}", INTERRUPTED)
@@ -1045,3 +1053,62 @@ def _diagnose(folder, encoder, images) -> dict:
 def _stdout_for(as_json: bool):
     """With --json whatever is printed on the way goes to stderr."""
     return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+
+
+# ---- a service ---------------------------------------------------------------------------------------------
+
+
+@app.command()
+def export(
+    folder: Folder,
+    out: Annotated[Path | None, typer.Option(help="Folder of the bundle. Required.")] = None,
+    data: Data = None,
+    precision: Annotated[str, typer.Option(help="int8 or float32.")] = "int8",
+    train_images: Annotated[
+        int | None,
+        typer.Option(min=2, help=f"Labelled images for the probe. Default: all, {AT_MOST:,} at most."),
+    ] = None,
+    data_dir: DataDir = None,
+    mirror: Mirror = None,
+    download: Download = False,
+) -> None:
+    """Make a bundle that `serve` can load: the encoder in DIR, a linear probe, and checksums.
+
+    The probe learns from the train split; int8 takes the ranges of the activations from unlabelled images. Writes
+    model.onnx, bundle.json and SHA256SUMS. Needs the packages of the dependency group `serve`.
+
+    Example:  uv run --group serve ssl-lessons export runs/first --out runs/bundle
+    """
+    from ssl_lessons.deployment.export import linear_layer, make_bundle
+    from ssl_lessons.evaluation import extract_features
+
+    if out is None:
+        raise InputError("choose a folder for the bundle with --out")
+    place = {"data_dir": data_dir, "mirror": mirror, "download": download or mirror is not None}
+    encoder, size, source, place = _trained(folder, data, place)
+    train = _split(source, "train", size, train_images, place)
+    calibration = _at_most(CALIBRATION, source, "unlabeled", size, place).images
+    probe = linear_layer(extract_features(encoder, train.images), train.labels)
+    make_bundle(
+        encoder, probe, out, classes=train.classes, size=size, precision=precision, calibration=calibration
+    )
+    kilobytes = (out / "model.onnx").stat().st_size / 1000
+    print(f"{out}: {precision}, {len(train.classes)} classes, {kilobytes:,.0f} kB")
+
+
+@app.command()
+def serve(
+    bundle: Annotated[Path, typer.Argument(metavar="DIR", help="A folder written by `ssl-lessons export`.")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8000,
+) -> None:
+    """Answer pictures over HTTP on this machine: POST /predict with the bytes of a PNG or JPEG.
+
+    Writes nothing. Needs the packages of the dependency group `serve`. Ctrl-C stops it.
+
+    Example:  uv run --group serve ssl-lessons serve runs/bundle --port 8000
+    """
+    try:
+        from ssl_lessons.deployment import server
+    except ImportError as error:
+        raise InputError(f"{error.name} is missing: run this with `uv run --group serve`") from None
+    server.main([str(bundle), "--port", str(port)])

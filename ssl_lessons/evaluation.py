@@ -87,6 +87,20 @@ def linear_probe(
     cross-validation (five folds, fewer when a class has fewer labels, none with one label per class: C = 0.01);
     the test split is scored once.  Raises InputError for fewer than two classes.
     """
+    if len(test_y) and int(test_y.min()) < 0:
+        raise InputError("a probe needs a label for every image; -1 marks an unlabelled one")
+    scaler, span, model, chosen = fit_probe(train_x, train_y, seed)
+    test_z = scaler.transform(test_x.numpy())
+    test_z = test_z if span is None else test_z @ span
+    return ProbeResult(float(model.score(test_z, test_y.numpy())), chosen)
+
+
+def fit_probe(train_x: Tensor, train_y: Tensor, seed: int = 0):
+    """What `linear_probe` learns from features [N, D] and labels [N]: (scaler, span, model, C).
+
+    scaler: scikit-learn's StandardScaler of the features.  span: float [D, N] with orthonormal columns that the
+    standardised features were multiplied by, or None when D <= N.  model: the LogisticRegression on the result.
+    """
     from sklearn.exceptions import (
         ConvergenceWarning,
     )  # scikit-learn is slow to import: only when a probe is used
@@ -95,18 +109,18 @@ def linear_probe(
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
 
-    if min(int(train_y.min()), int(test_y.min())) < 0:
+    if int(train_y.min()) < 0:
         raise InputError("a probe needs a label for every image; -1 marks an unlabelled one")
     counts = torch.bincount(train_y)
     counts = counts[counts > 0]
     if len(counts) < 2:
         raise InputError("a probe needs labels of at least two classes")
     scaler = StandardScaler().fit(train_x.numpy())
-    train_z, test_z = scaler.transform(train_x.numpy()), scaler.transform(test_x.numpy())
+    train_z, span = scaler.transform(train_x.numpy()), None
     if train_z.shape[1] > len(train_z):
         # The L2 penalty keeps the solution in the span of the training rows: the same probe in fewer dimensions.
         span, _ = np.linalg.qr(train_z.T)
-        train_z, test_z = train_z @ span, test_z @ span
+        train_z = train_z @ span
     folds = min(5, int(counts.min()))
     model = LogisticRegression(C=PROBE_CS[2], max_iter=300, tol=1e-3)
     with (
@@ -114,12 +128,11 @@ def linear_probe(
         threadpool_limits(1),
     ):  # many small fits: threads would only wait for each other
         warnings.simplefilter("ignore", ConvergenceWarning)
-        if folds >= 2:
-            splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-            model = GridSearchCV(model, {"C": PROBE_CS}, cv=splitter)
-        model.fit(train_z, train_y.numpy())
-    chosen = model.best_params_["C"] if folds >= 2 else PROBE_CS[2]
-    return ProbeResult(float(model.score(test_z, test_y.numpy())), chosen)
+        if folds < 2:
+            return scaler, span, model.fit(train_z, train_y.numpy()), PROBE_CS[2]
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+        search = GridSearchCV(model, {"C": PROBE_CS}, cv=splitter).fit(train_z, train_y.numpy())
+    return scaler, span, search.best_estimator_, search.best_params_["C"]
 
 
 def label_efficiency(

@@ -189,6 +189,7 @@ def pretrain(
     monitor: Monitor | None = None,
     device: torch.device | None = None,
     amp: bool | None = None,
+    compiled: bool = False,
     out: str | Path | None = None,
     resume: bool = False,
     checkpoint_every: int | None = None,
@@ -201,7 +202,8 @@ def pretrain(
 
     images: uint8 [N, 3, H, W], kept on the device when they fit.  policies: one per view.  warmup: fraction of the
     steps.  amp: mixed precision (default: on a GPU only; bfloat16 where the hardware has it, else float16 with loss
-    scaling).  out: a folder for checkpoint.pt, history.json, log.txt and the finished encoder; resume continues from
+    scaling).  compiled: torch.compile the encoder, which costs up to minutes and pays in long runs on a GPU; the sums
+    are then taken in another order.  out: a folder for checkpoint.pt, history.json, log.txt and the finished encoder; resume continues from
     its checkpoint.  A checkpoint is written when `checkpoint_minutes` have passed since the last one, after every
     `checkpoint_every` steps if that is given, and at the end; the newest two are kept.  monitor: measures after the
     first step, every `monitor.every` steps and after the last;
@@ -238,6 +240,8 @@ def pretrain(
     autocast, dtype = _autocast(device, amp)
     scaler = torch.amp.GradScaler(device.type, enabled=amp and dtype == torch.float16)
     method.to(device, memory_format=torch.channels_last).train()
+    if compiled:
+        _compile(method.encoder, device)
     images = _resident(images, device)
     description = _describe(method)
     distributed.synchronise_batch_norm(method, device)
@@ -345,6 +349,16 @@ def pretrain(
         )
     distributed.barrier()  # the files are there when any rank returns
     return history
+
+
+def _compile(encoder: torch.nn.Module, device: torch.device) -> None:
+    """torch.compile, in place: parameters and their names stay what they are.  InputError where it does not work."""
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(2, device=device))
+    except Exception as error:  # noqa: BLE001 - a missing compiler shows itself in many ways
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"torch.compile does not work here ({reason}); train without it") from None
+    encoder.compile()
 
 
 def _started(settings: dict, method: Method, device: torch.device, ranks: int) -> str:

@@ -75,3 +75,37 @@ def test_lightly_trains_the_same_loss(tiny):
 
     loss = bench.lightly_trainer(tiny.build(0), tiny, CPU, None, 10)(views)
     assert loss == pytest.approx(nt_xent(*z, method.temperature).item(), rel=1e-4)
+
+
+def test_storage_reads_what_was_written(tiny):
+    rows = bench.storage("small", tiny, OPTIONS)
+    assert [row["contestant"] for row in rows] == ["JPEG files", "PNG files", "one mapped array"]
+    assert all(row["images_per_second"] > 0 and row["pixels"] == 32 for row in rows)
+
+
+def test_growing_views_have_the_sizes_in_turn_and_train(tiny, monkeypatch):
+    seen, real = [], bench.make_views
+
+    def spy(images, policies, generator):
+        seen.append(policies[0].size)
+        return real(images, policies, generator)
+
+    monkeypatch.setattr(bench, "make_views", spy)
+    images = torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8)
+    method = bench.grow(tiny, images, (16, 32), 4, 0, CPU)
+    assert seen == [16, 16, 32, 32]
+    start = tiny.build(0)
+    assert not torch.equal(next(method.parameters()), next(start.parameters()))
+
+
+def test_one_size_throughout_is_plain_training(tiny):
+    """`grow` with one size is SimCLR at the usual rate schedule: the loss falls."""
+    images = bench.data.shapes("unlabeled", 32, 64, 0).images
+    recipe = tiny.with_(batch_size=32)
+    losses = []
+    for steps in (1, 40):
+        method = bench.grow(recipe, images, (32,), steps, 0, CPU)
+        pair = bench.make_views(images, (recipe.policy,) * 2, torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            losses.append(bench.nt_xent(*method.pair(pair), method.temperature).item())
+    assert losses[1] < losses[0]

@@ -17,7 +17,7 @@ from ssl_lessons.methods import METHODS
 from ssl_lessons.optimizers import OPTIMIZERS
 from ssl_lessons.recipes import RECIPES
 
-COMMANDS = ("lab", "run", "build", "doctor", "pretrain", "probe", "diagnose")
+COMMANDS = ("lab", "run", "build", "doctor", "pretrain", "probe", "diagnose", "export", "serve")
 FILES = {"checkpoint.pt", "encoder.safetensors", "encoder.json", "history.json", "run.json"}
 TINY = ["--images", "128", "--steps", "4", "--batch-size", "32", "--size", "16", "--no-progress"]
 
@@ -455,3 +455,35 @@ def test_lab_passes_its_options(monkeypatch):
     assert ssl("lab").exit_code == 7
     ssl("lab", "13", "--port", "9999", "--no-browser")
     assert calls == [("00", True, None), ("13", False, 9999)]
+
+
+# ---- a service -----------------------------------------------------------------------------------
+
+
+def test_export_writes_a_bundle_that_answers_like_the_encoder_and_its_probe(finished, tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package} is missing: uv run --group serve pytest")
+    from ssl_lessons import evaluation
+    from ssl_lessons.deployment.bundle import load_bundle
+    from ssl_lessons.deployment.export import linear_layer
+
+    out = tmp_path / "bundle"
+    result = ssl("export", finished[0], "--out", out, "--precision", "float32", "--train-images", 300)
+    assert result.exit_code == 0, (result.stderr, result.exception)
+    assert "float32, 10 classes" in result.stdout
+    encoder, size = load_encoder(finished[0])
+    train, test = data.shapes("train", size, 300), data.shapes("test", size, 50)
+    probe = linear_layer(evaluation.extract_features(encoder, train.images), train.labels)
+    expected = probe(evaluation.extract_features(encoder, test.images)).argmax(dim=1)
+    answers = load_bundle(out).logits(test.images.numpy()).argmax(axis=1)
+    assert (torch.from_numpy(answers) == expected).float().mean() > 0.95
+
+
+def test_export_and_serve_refuse_in_one_line(finished, tmp_path):
+    assert "--out" in refused("export", finished[0])
+    assert "precision" in refused("export", finished[0], "--out", tmp_path / "b", "--precision", "int4")
+    pytest.importorskip("starlette", reason="starlette is missing: uv run --group serve pytest")
+    done = subprocess.run(
+        [sys.executable, "-m", "ssl_lessons", "serve", tmp_path / "nothing"], capture_output=True, text=True, timeout=60
+    )  # fmt: skip
+    assert done.returncode != 0 and "nothing" in done.stderr and "Traceback" not in done.stderr

@@ -16,7 +16,7 @@ from ssl_lessons import data, encoders, evaluation
 from ssl_lessons.data import real
 from ssl_lessons.deployment import pictures, quantization
 from ssl_lessons.deployment.bundle import CARD, MODEL, SUMS, Card, load_bundle, write_bundle
-from ssl_lessons.deployment.export import Classifier, fit_probe, make_bundle
+from ssl_lessons.deployment.export import Classifier, linear_layer, make_bundle
 from ssl_lessons.deployment.pictures import Refused, decode
 from ssl_lessons.errors import InputError
 from ssl_lessons.views import normalize
@@ -159,7 +159,7 @@ class TestSimulation:
 
 def random_probe(encoder, images, classes=10):
     h = evaluation.extract_features(encoder, images)
-    return fit_probe(h, torch.arange(len(h)) % classes), h
+    return linear_layer(h, torch.arange(len(h)) % classes), h
 
 
 class TestProbe:
@@ -168,7 +168,7 @@ class TestProbe:
         labels = torch.arange(300) % 3
         x = torch.randn(300, 8, generator=g) * torch.linspace(0.1, 5, 8) + 2
         x[torch.arange(300), labels] += 1.0
-        probe = fit_probe(x[:200], labels[:200])
+        probe = linear_layer(x[:200], labels[:200])
         accuracy = float((probe(x[200:]).argmax(1) == labels[200:]).double().mean())
         expected = evaluation.linear_probe(x[:200], labels[:200], x[200:], labels[200:])
         assert accuracy == pytest.approx(expected.accuracy, abs=1e-9)
@@ -176,13 +176,13 @@ class TestProbe:
     def test_two_classes(self):
         x = torch.cat([torch.randn(20, 3) - 2, torch.randn(20, 3) + 2])
         labels = torch.arange(40) // 20
-        probe = fit_probe(x, labels)
+        probe = linear_layer(x, labels)
         assert probe.out_features == 2 and (probe(x).argmax(1) == labels).double().mean() > 0.95
 
     @pytest.mark.parametrize("labels", [[0, 0, 0, 0], [0, 0, 2, 2], [0, 0, 0, 1], [-1, -1, 0, 0]])
     def test_labels_that_cannot_be_served(self, labels):
         with pytest.raises(InputError, match="two labels of every class"):
-            fit_probe(torch.randn(4, 3), torch.tensor(labels))
+            linear_layer(torch.randn(4, 3), torch.tensor(labels))
 
     def test_the_classifier_normalises_as_the_evaluation_does(self):
         encoder = encoders.build_encoder("convnet", width=4, dim=16).eval()
@@ -332,7 +332,7 @@ def small_classifier():
         optimizer.step()
         schedule.step()
     encoder.eval()
-    return encoder, fit_probe(evaluation.extract_features(encoder, train.images), train.labels), train
+    return encoder, linear_layer(evaluation.extract_features(encoder, train.images), train.labels), train
 
 
 @pytest.fixture(scope="module")

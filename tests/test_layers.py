@@ -9,7 +9,7 @@ import ssl_lessons
 
 ROOT = Path(ssl_lessons.__file__).parent
 FLOORS = (
-    {"errors"},
+    {"errors", "decoding"},
     {"views", "color"},
     {"data", "masks", "encoders", "losses", "diagnostics", "optimizers", "checkpoints", "distributed"}
     | {"pretext", "words", "generative", "embedding"},

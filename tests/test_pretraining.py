@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -638,3 +639,22 @@ def test_steps_that_fit():
     steps, epochs = steps_that_fit(60, 0.5, images=1000, batch_size=100)
     assert steps == 120 and epochs == pytest.approx(12)
     assert steps_that_fit(0.1, 0.5, 1000, 100)[0] == 1
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled_the_same_network_is_trained(images):
+    plain, history = run(images)
+    compiled, faster = run(images, compiled=True)
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    assert [r["loss"] for r in faster] == pytest.approx([r["loss"] for r in history], rel=1e-3)
+    for a, b in zip(plain.parameters(), compiled.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=5e-3)
+
+
+def test_where_compiling_does_not_work_one_line_says_so(images, monkeypatch):
+    def broken(function):
+        raise RuntimeError("No working C++ compiler found\nand much more")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(InputError, match=r"No working C\+\+ compiler found\); train without it"):
+        run(images, compiled=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 from torchvision.datasets.folder import IMG_EXTENSIONS, is_image_file, make_dataset
@@ -23,6 +23,7 @@ from torchvision.datasets.utils import check_integrity, extract_archive
 
 from ssl_lessons.data.download import fetch
 from ssl_lessons.data.image_set import SPLITS, UNLABELLED, ImageSet
+from ssl_lessons.decoding import central_square
 from ssl_lessons.errors import InputError
 
 BATCH = 1024  # images resized or transposed at a time: bounds the float copies
@@ -290,18 +291,8 @@ def _draw(name: str) -> float:
 
 
 def _decode(file: str, size: int) -> np.ndarray:
-    """One image as uint8 [3, size, size]: upright, RGB, central square, antialiased."""
     with Image.open(file) as image:
-        image.draft("RGB", (2 * size, 2 * size))  # a large JPEG is decoded at a fraction of its size
-        ImageOps.exif_transpose(image, in_place=True)
-        image = image.convert("RGB")
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    if image.width != image.height:  # cropped first: resize(box=...) would mix in pixels beyond the box
-        image = image.crop((left, top, left + side, top + side))
-    if side != size:
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image).transpose(2, 0, 1)
+        return central_square(image, size)
 
 
 # --- arrays ---------------------------------------------------------------------------------------------

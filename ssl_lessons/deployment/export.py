@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ssl_lessons.deployment.bundle import Card, write_bundle
 from ssl_lessons.deployment.quantization import fold
 from ssl_lessons.errors import InputError
-from ssl_lessons.evaluation import PROBE_CS
+from ssl_lessons.evaluation import fit_probe
 from ssl_lessons.views import MEAN, STD
 
 PRECISIONS = ("float32", "int8")
@@ -44,32 +44,22 @@ class Classifier(nn.Module):
         return self.probe(self.encoder((images.float() * (1 / 255) - self.mean) / self.std))
 
 
-def fit_probe(features: Tensor, labels: Tensor, seed: int = 0) -> nn.Linear:
+def linear_layer(features: Tensor, labels: Tensor, seed: int = 0) -> nn.Linear:
     """The probe of `evaluation.linear_probe` as one linear layer [N, D] -> [N, classes].
 
     The standardisation of the features is folded into its weights: W (x - m) / s = (W / s) x - W m / s.
     features [N, D], labels int64 [N] with every class 0..C-1 present.  Raises InputError otherwise.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
-    from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits
-
     counts = torch.bincount(labels) if len(labels) and int(labels.min()) >= 0 else torch.zeros(1)
     if len(counts) < 2 or int(counts.min()) < 2:
         raise InputError(
             "the served probe needs at least two labels of every class, and at least two classes"
         )
-    scaler = StandardScaler().fit(features.numpy())
-    splitter = StratifiedKFold(min(5, int(counts.min())), shuffle=True, random_state=seed)
-    model = GridSearchCV(LogisticRegression(max_iter=300, tol=1e-3), {"C": PROBE_CS}, cv=splitter)
-    with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.simplefilter("ignore")  # ConvergenceWarning of the weakest penalties
-        best = model.fit(scaler.transform(features.numpy()), labels.numpy()).best_estimator_
-    weight, bias = best.coef_, best.intercept_
+    scaler, span, model, _ = fit_probe(features, labels, seed)
+    weight, bias = model.coef_, model.intercept_
     if len(counts) == 2:  # scikit-learn fits one row for two classes
         weight, bias = np.stack([0 * weight[0], weight[0]]), np.array([0.0, bias[0]])
-    weight = weight / scaler.scale_
+    weight = (weight if span is None else weight @ span.T) / scaler.scale_
     probe = nn.Linear(features.shape[1], len(counts))
     with torch.no_grad():
         probe.weight.copy_(torch.from_numpy(weight))

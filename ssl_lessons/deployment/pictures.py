@@ -1,7 +1,6 @@
 """The bytes of a request as pixels, or a refusal.  Without torch.
 
-What the encoder was trained on is what it must be served: the same steps in the same order as `data.folder` takes
-(upright, RGB, central square, antialiased bilinear), which tests/test_deployment.py checks to the last bit.
+What the encoder was trained on is what it must be served: `data.folder` decodes with the same function.
 """
 
 from __future__ import annotations
@@ -9,8 +8,9 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from ssl_lessons.decoding import central_square
 from ssl_lessons.errors import InputError
 
 MAX_BYTES = 8 * 2**20  # a body; a telephone's photograph has two to six MB
@@ -55,19 +55,6 @@ def decode(body: bytes, size: int) -> np.ndarray:
                 413, f"the picture claims {image.width} x {image.height} pixels, more than {MAX_PIXELS}"
             )
         try:
-            return _square(image, size)
+            return central_square(image, size)
         except Exception:  # noqa: BLE001
             raise Refused(400, "the picture is damaged or truncated") from None
-
-
-def _square(image: Image.Image, size: int) -> np.ndarray:
-    image.draft("RGB", (2 * size, 2 * size))  # a large JPEG is decoded at a fraction of its size
-    ImageOps.exif_transpose(image, in_place=True)
-    image = image.convert("RGB")
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    if image.width != image.height:
-        image = image.crop((left, top, left + side, top + side))
-    if side != size:
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image).transpose(2, 0, 1)

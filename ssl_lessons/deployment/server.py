@@ -1,6 +1,6 @@
 """A bundle over HTTP, with Starlette and uvicorn.  Without torch.
 
-    uv run --group serve python -m ssl_lessons.deployment.server runs/bundle --port 8000
+    uv run --group serve ssl-lessons serve runs/bundle --port 8000
     curl --data-binary @picture.png -H "Content-Type: image/png" http://127.0.0.1:8000/predict
 
 It listens on this machine only, knows no passwords and speaks no TLS: to be reached from outside it belongs behind a
@@ -76,7 +76,7 @@ def create_app(bundle: Bundle) -> Starlette:
 def main(arguments: list[str] | None = None) -> None:
     """`python -m ssl_lessons.deployment.server BUNDLE [--port 8000]`"""
     parser = argparse.ArgumentParser(description="Serve a bundle over HTTP on this machine.")
-    parser.add_argument("bundle", help="a folder written by ssl_lessons.deployment.export.make_bundle")
+    parser.add_argument("bundle", help="a folder written by `ssl-lessons export`")
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
     )

@@ -104,7 +104,7 @@ def environment(work: str | Path) -> dict[str, str]:
 def main(arguments: list[str] | None = None) -> None:
     """`python -m ssl_lessons.deployment.torchserve BUNDLE [--port 8080] [--work runs/torchserve]`"""
     parser = argparse.ArgumentParser(description="Serve a bundle with TorchServe on this machine.")
-    parser.add_argument("bundle", help="a folder written by ssl_lessons.deployment.export.make_bundle")
+    parser.add_argument("bundle", help="a folder written by `ssl-lessons export`")
     parser.add_argument(
         "--port", type=int, default=8080, help="of the predictions; the ten after it are used too"
     )
