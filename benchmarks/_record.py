@@ -41,17 +41,20 @@ def merge(
     path = RESULTS / f"{name}.json"
     with open(RESULTS / f".{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        kept = json.loads(path.read_text())["rows"] if path.exists() else []
+        old = json.loads(path.read_text()) if path.exists() else {"rows": [], "versions": {}}
         new = {tuple(row.get(k) for k in key) for row in rows}
-        kept = [row for row in kept if tuple(row.get(k) for k in key) not in new]
-        return _write(name, kept + rows, f"uv run python benchmarks/{Path(sys.argv[0]).name}", packages)
+        kept = [row for row in old["rows"] if tuple(row.get(k) for k in key) not in new]
+        command = f"uv run python benchmarks/{Path(sys.argv[0]).name}"
+        return _write(name, kept + rows, command, packages, old["versions"])
 
 
-def _write(name: str, rows: list[dict], command: str, packages: tuple[str, ...]) -> Path:
+def _write(name: str, rows: list[dict], command: str, packages: tuple[str, ...], earlier=None) -> Path:
+    """`earlier`: versions of packages that only the parts of the record written before used."""
+    now = {"python": platform.python_version()} | {p: version(p) for p in packages}
     content = {
         "command": command,
         "date": datetime.date.today().isoformat(),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
+        "versions": (earlier or {}) | now,
         "machine": machine(),
         "rows": rows,
     }

@@ -199,8 +199,10 @@ def probe(name, recipe, device, options, rates) -> list[dict]:
     best = max((c for c in speed if c != "ssl_lessons"), key=speed.get)
     found = measure(recipe.build(0).to(device), *sets[1:])
     rows = [{"contestant": "untrained", "steps": 0, "probe": found["probe"], "knn": found["knn"]}]
-    for contestant in ("ssl_lessons", best):
-        steps = max(1, int(60 * options.minutes * speed[contestant] / recipe.batch_size))
+    workers = int(best.split()[1])
+    for contestant in ("ssl_lessons", "lightly"):
+        per_second = speed[best if contestant == "lightly" else contestant]
+        steps = max(1, int(60 * options.minutes * per_second / recipe.batch_size))
         method, start = recipe.build(0), time.perf_counter()
         if contestant == "ssl_lessons":
             pretrain(
@@ -209,7 +211,7 @@ def probe(name, recipe, device, options, rates) -> list[dict]:
             )  # fmt: skip
         else:
             torch.manual_seed(0)
-            batches = lightly_batches(sets[0].images, recipe, int(best.split()[1]))
+            batches = lightly_batches(sets[0].images, recipe, workers)
             step = lightly_trainer(method, recipe, device, half(device), steps)
             for _ in range(steps):
                 step(next(batches))
@@ -218,7 +220,7 @@ def probe(name, recipe, device, options, rates) -> list[dict]:
         rows.append({"contestant": contestant, "steps": steps, "seconds": round(seconds, 1)})
         rows[-1] |= {"probe": found["probe"], "knn": found["knn"]}
         print(rows[-1], flush=True)
-    common = {"part": "probe", "setup": name, "minutes": options.minutes, "labels": 100}
+    common = {"part": "probe", "setup": name, "minutes": options.minutes, "labels": 100, "workers": workers}
     return [common | row for row in rows]
 
 

@@ -334,9 +334,9 @@ def seeded(build):
 
 
 rnn = seeded(CharRNN)
-fit(rnn, text_batch, 150, lr=1e-2)
+fit(rnn, text_batch, 110, lr=1e-2)
 gpt = seeded(lambda: ar.GPT(len(SYMBOLS), LENGTH, dim=48, depth=2))
-fit(gpt, text_batch, 130, lr=5e-3)
+fit(gpt, text_batch, 110, lr=5e-3)
 
 
 @torch.no_grad()
@@ -633,7 +633,8 @@ def watch_digits(model) -> dict:
     }
 
 
-DIGIT_STEPS = 125
+DIGIT_STEPS = 95
+LEAK_STEPS = 50
 BUILD = {"NADE": lambda: NADEPictures(64, 64), **IMAGE_MODELS}
 models, histories = {}, {}
 for name, build in BUILD.items():
@@ -826,7 +827,7 @@ def build_igpt() -> ar.GPT:
 
 
 igpt = seeded(build_igpt)
-fit(igpt, world_batch, 120, lr=4e-3)
+fit(igpt, world_batch, 100, lr=4e-3)
 fresh = seeded(build_igpt)
 
 
@@ -932,9 +933,9 @@ def any_order_loss(model, x):
 
 
 left_to_right = seeded(lambda: ar.GPT(len(vocabulary), SIZE, dim=48, depth=2))
-fit(left_to_right, sentence_batch, 150, lr=5e-3)
+fit(left_to_right, sentence_batch, 130, lr=5e-3)
 any_order = seeded(lambda: ar.AnyOrderLM(len(vocabulary), SIZE, dim=48, depth=2))
-fit(any_order, sentence_batch, 300, lr=4e-3, loss=any_order_loss)
+fit(any_order, sentence_batch, 250, lr=4e-3, loss=any_order_loss)
 
 # %%
 last = torch.tensor([i for i in range(SIZE) if i != 1] + [1])  # the second word at the end of the order
@@ -993,7 +994,7 @@ assert gap["any order, the gap last"] > 2 * gap["left to right, read off at the 
 # %%
 leaky = seeded(lambda: ar.PixelCNN(width=32, depth=4))
 leaky.first.mask.copy_(raster_mask(3, "B"))
-leak_history = fit(leaky, digit_batch, 60, lr=4e-3, watch=watch_digits)
+leak_history = fit(leaky, digit_batch, LEAK_STEPS, lr=4e-3, watch=watch_digits)
 
 
 @torch.no_grad()
@@ -1025,7 +1026,7 @@ plots.table(
             "ink": drawn["A"],
         },
         {
-            "name": "mask B, 60 steps",
+            "name": f"mask B, {LEAK_STEPS} steps",
             "bits": leak_history[-1]["test bits"],
             "leak": sees_itself(leaky),
             "sum": enumerated(leaky),
