@@ -468,7 +468,9 @@ def pretrain(
     ] = 5.0,
     compiled: Annotated[
         bool,
-        typer.Option("--compile", help="torch.compile the encoder: for long runs on a GPU. Needs a compiler."),
+        typer.Option(
+            "--compile", help="torch.compile the encoder: for long runs on a GPU. Needs a compiler."
+        ),
     ] = False,
     data_dir: DataDir = None,
     mirror: Mirror = None,
@@ -823,7 +825,7 @@ def _result(plan: dict, out: Path, history: list[dict], encoder, monitor, train)
     features = extract_features(encoder, seen)
     report = diagnose(features)
     last = history[-1]
-    written = ("checkpoint.pt", "encoder.safetensors", "encoder.json", "history.json", RUN_FILE)
+    written = ("checkpoint.pt", "encoder.safetensors", "encoder.json", "history.json", "log.txt", RUN_FILE)
     return {
         "out": str(out), "method": plan["method"], "data": plan["data"], "size": plan["size"],
         "steps": plan["steps"], "epochs": last["epoch"], "seconds": last["seconds"], "loss": last["loss"],

@@ -202,13 +202,13 @@ def pretrain(
 
     images: uint8 [N, 3, H, W], kept on the device when they fit.  policies: one per view.  warmup: fraction of the
     steps.  amp: mixed precision (default: on a GPU only; bfloat16 where the hardware has it, else float16 with loss
-    scaling).  compiled: torch.compile the encoder, which costs up to minutes and pays in long runs on a GPU; the sums
-    are then taken in another order.  out: a folder for checkpoint.pt, history.json, log.txt and the finished encoder; resume continues from
-    its checkpoint.  A checkpoint is written when `checkpoint_minutes` have passed since the last one, after every
-    `checkpoint_every` steps if that is given, and at the end; the newest two are kept.  monitor: measures after the
-    first step, every `monitor.every` steps and after the last;
-    on_measure(history) is called after each.  on_alarm(report) is called the first time a measurement gets an
-    unhealthy verdict, once per verdict; without it, the verdict and what to try first are printed beside the bar.
+    scaling).  compiled: torch.compile the encoder, which may pay in a long run (time it with `throughput.time_parts`);
+    its sums are taken in another order.  out: a folder for checkpoint.pt, history.json, log.txt and the finished
+    encoder; resume continues from its checkpoint.  A checkpoint is written when `checkpoint_minutes` have passed since
+    the last one, after every `checkpoint_every` steps if that is given, and at the end; the newest two are kept.
+    monitor: measures after the first step, every `monitor.every` steps and after the last; on_measure(history) is
+    called after each.  on_alarm(report) is called the first time a measurement gets an unhealthy verdict, once per
+    verdict; without it, the verdict and what to try first are printed beside the bar.
 
     Returns one row per step (step, epoch, loss, lr, seconds); the measured ones also hold what `Monitor` returns.
 
