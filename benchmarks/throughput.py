@@ -46,7 +46,7 @@ from ssl_lessons.recipes import get_recipe
 from ssl_lessons.views import Policy, make_views
 
 PARTS = ("memory", "rate", "probe", "step", "model", "storage", "resolution")
-KEY = ("part", "setup", "contestant", "on")
+KEY = ("part", "setup", "contestant", "minutes", "on")  # minutes: of part probe only
 STL10 = 100_000, 96  # images, pixels
 CASES = (  # encoder, its options, pixels, images per step on a CPU
     ("convnet", {"width": 16, "dim": 256}, 32, 256),
@@ -297,28 +297,30 @@ def model(device, options) -> list[dict]:
     return rows
 
 
+def readers(folder, images) -> dict:
+    """Writes images [N, H, W, 3] as JPEG, PNG and one array; kind -> a function from indices to these images."""
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(f"{folder}/{i}.jpg", quality=90)
+        Image.fromarray(image).save(f"{folder}/{i}.png")
+    images.tofile(f"{folder}/all.bin")
+    mapped = np.memmap(f"{folder}/all.bin", dtype=np.uint8, mode="r", shape=images.shape)
+
+    def decoded(suffix):
+        return lambda chosen: np.stack([np.asarray(Image.open(f"{folder}/{i}.{suffix}")) for i in chosen])
+
+    return {
+        "JPEG files": decoded("jpg"),
+        "PNG files": decoded("png"),
+        "one mapped array": mapped.__getitem__,
+    }
+
+
 def storage(name, recipe, options) -> list[dict]:
     """Images per second out of JPEG files, PNG files and one mapped array, in turns."""
     size = recipe.policy.size
     images = data.shapes("unlabeled", size, 512, 0).images.permute(0, 2, 3, 1).contiguous().numpy()
     with tempfile.TemporaryDirectory() as folder:
-        for i, image in enumerate(images):
-            Image.fromarray(image).save(f"{folder}/{i}.jpg", quality=90)
-            Image.fromarray(image).save(f"{folder}/{i}.png")
-        images.tofile(f"{folder}/all.bin")
-        mapped = np.memmap(f"{folder}/all.bin", dtype=np.uint8, mode="r", shape=images.shape)
-
-        def decoded(suffix):
-            def read(chosen):
-                return np.stack([np.asarray(Image.open(f"{folder}/{i}.{suffix}")) for i in chosen])
-
-            return read
-
-        contestants = {
-            "JPEG files": decoded("jpg"),
-            "PNG files": decoded("png"),
-            "one mapped array": mapped.__getitem__,
-        }
+        contestants = readers(folder, images)
         rates = {contestant: [] for contestant in contestants}
         for turn in range(options.repeats):
             order = torch.randperm(len(images), generator=torch.Generator().manual_seed(turn)).numpy()

@@ -264,6 +264,10 @@ plots.table(
 print(speed_origin)
 
 # %% [markdown]
+# Two things to read from the second table. A speed is worth something only where steps are: the small network turns its lead into points. And two
+# minutes of a ResNet-18 on a CPU are worth next to nothing from either program: compare them with the untrained network, whose neighbours
+# even vote better. Which program is ahead there, with one seed, says little.
+#
 # ## The data: bytes on the device, two matrix products per picture
 #
 # A picture is stored as bytes. As `float32` it is four times as large. For STL-10's 100,000 pictures of 96 pixels:

@@ -179,6 +179,19 @@ def test_pretrain_writes_its_files_and_says_what_next(finished):
     assert load_encoder(out)[1] == 16
 
 
+def test_compile_reaches_the_training_loop(tmp_path, monkeypatch):
+    asked = []
+
+    def stop(*args, compiled, **keywords):
+        asked.append(compiled)
+        raise InputError("far enough")
+
+    monkeypatch.setattr(pretraining, "pretrain", stop)
+    for name, options in (("plain", []), ("compiled", ["--compile"])):
+        assert ssl("pretrain", *TINY, *options, "--out", tmp_path / name).exit_code == 2
+    assert asked == [False, True]
+
+
 def test_a_finished_run_is_refused_without_resume_and_left_alone_with_it(finished):
     out, _ = finished
     before = {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in out.iterdir()}

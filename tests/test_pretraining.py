@@ -642,9 +642,15 @@ def test_steps_that_fit():
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-def test_compiled_the_same_network_is_trained(images):
+def test_compiled_the_same_network_is_trained(images, monkeypatch):
+    asked, compile_ = [], torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, *a, **k: (asked.append(self), compile_(self, *a, **k))
+    )
     plain, history = run(images)
+    assert asked == []
     compiled, faster = run(images, compiled=True)
+    assert asked == [compiled.encoder]
     assert list(compiled.state_dict()) == list(plain.state_dict())
     assert [r["loss"] for r in faster] == pytest.approx([r["loss"] for r in history], rel=1e-3)
     for a, b in zip(plain.parameters(), compiled.parameters(), strict=True):
