@@ -224,7 +224,7 @@ def hsic(z: Tensor, bandwidth: float = 1.0) -> Tensor:
     of each dimension's HSIC with itself, so that the diagonal is 1 and the rest is between 0 and 1. Near
     0 = independent (for finite N it stays a little above), unlike a correlation also for bent relations.
     A dimension that never varies is independent of all others. Memory grows with D N^2: a few hundred
-    rows say enough. Half precision is computed in float32.
+    rows say enough. Half precision is computed in float32, the last sums in float64.
     """
     _check_one_set(z)
     check_positive(bandwidth=bandwidth)
@@ -235,8 +235,9 @@ def hsic(z: Tensor, bandwidth: float = 1.0) -> Tensor:
         kernels = (-(z.T[:, :, None] - z.T[:, None, :]).square() / (2 * bandwidth**2)).exp()  # [D, N, N]
         kernels = kernels - kernels.mean(dim=1, keepdim=True)
         kernels = (kernels - kernels.mean(dim=2, keepdim=True)).flatten(1)  # H K H
-        unit = kernels / kernels.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        return unit @ unit.T
+        # Sums of N^2 products: in float32 their error would depend on the processor.
+        unit = kernels.double() / kernels.double().norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return (unit @ unit.T).to(z.dtype)
 
 
 def _check_one_set(z: Tensor) -> None:
