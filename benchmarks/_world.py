@@ -5,8 +5,8 @@ import time
 import torch
 
 from ssl_lessons import data, diagnostics, evaluation
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.recipes import Recipe
+from ssl_lessons.training import pretrain
+from ssl_lessons.training.recipes import Recipe
 
 UNLABELED, LABELLED, TEST, DRAWS = 8192, 2000, 2000, 5
 

@@ -10,7 +10,7 @@ import argparse
 from _record import record
 from _world import measure, train
 
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons.training.recipes import get_recipe
 
 STRENGTHS = (0.0, 0.25, 0.5, 1.0, 1.5)
 

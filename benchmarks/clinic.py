@@ -26,8 +26,8 @@ from ssl_lessons.diagnostics import VERDICTS
 from ssl_lessons.diagnostics.report import judge
 from ssl_lessons.losses.common import unit_rows
 from ssl_lessons.methods import METHODS, Method
-from ssl_lessons.pretraining import Diverged, Monitor, pretrain
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons.training import Diverged, Monitor, pretrain
+from ssl_lessons.training.recipes import get_recipe
 
 HEALTHY_STEPS, MEASUREMENTS = 120, 8
 IMAGES, BATCH = 4096, 64  # a fraction of the protocol of the families: what breaks, breaks in a few seconds

@@ -20,15 +20,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from ssl_lessons import data, evaluation
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.losses import info_nce
 from ssl_lessons.losses.clustering import kmeans, nat, nat_assignment
 from ssl_lessons.methods import SimCLR, Supervised
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.msn import MSN
 from ssl_lessons.methods.online_deepcluster import OnlineDeepCluster
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons.models import projection_head
+from ssl_lessons.training import pretrain
+from ssl_lessons.training.recipes import get_recipe
 
 STEPS, BATCH, LABELLED = 250, 128, 2000
 HEAD, TAIL = (0, 1, 2), (7, 8, 9)  # the commonest and the rarest kinds of the imbalanced world

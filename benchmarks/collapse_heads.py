@@ -17,12 +17,12 @@ from torch import nn
 
 from ssl_lessons import data, evaluation
 from ssl_lessons.diagnostics import diagnose, feature_std, rank_me
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.losses import nt_xent
 from ssl_lessons.methods import SimCLR, Supervised
 from ssl_lessons.methods.directclr import DirectCLR
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons.models import projection_head
+from ssl_lessons.training import pretrain
+from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import normalize
 
 STEPS, BATCH, IMAGES = 150, 128, 4096

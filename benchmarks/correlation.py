@@ -20,8 +20,8 @@ from ssl_lessons.evaluation import extract_features, knn_accuracy
 from ssl_lessons.losses.correlation import hsic
 from ssl_lessons.methods.barlow_twins import BarlowTwins
 from ssl_lessons.methods.vicreg import VICReg
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons.training import pretrain
+from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import normalize
 
 STEPS, WIDTH = 150, 512  # WIDTH: the projector of the default arm, hidden and out

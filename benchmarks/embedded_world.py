@@ -12,8 +12,9 @@ from statistics import median
 from _record import record
 from _world import measure, probe, splits, train
 
-from ssl_lessons import encoders, evaluation
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons import evaluation
+from ssl_lessons.models import encoders
+from ssl_lessons.training.recipes import get_recipe
 
 
 def main(steps: int, seeds: int) -> None:

@@ -30,12 +30,12 @@ from _world import splits as large_splits
 from pretext import upright_probe
 from temperature import class_cosines
 
-from ssl_lessons import data, diagnostics, evaluation, pretext
-from ssl_lessons.encoders import untrained
+from ssl_lessons import data, diagnostics, evaluation
 from ssl_lessons.methods.simclr import SimCLR
-from ssl_lessons.pretraining import Monitor, pretrain
-from ssl_lessons.recipes import get_recipe
-from ssl_lessons.views import make_views
+from ssl_lessons.models import untrained
+from ssl_lessons.training import Monitor, pretrain
+from ssl_lessons.training.recipes import get_recipe
+from ssl_lessons.views import make_views, pretext
 
 KEY = ("part", "arm", "data", "seed")
 PARTS = ("tuning", "moco", "policies", "long", "temperature")

@@ -19,10 +19,11 @@ import torch
 from _record import RESULTS, merge
 from _world import measure, probe, splits
 
-from ssl_lessons import diagnostics, encoders, evaluation
+from ssl_lessons import diagnostics, evaluation
 from ssl_lessons.methods import METHODS
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons.models import encoders
+from ssl_lessons.training import pretrain
+from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import normalize
 
 MINUTE = 1000  # steps of SimCLR with the quick recipe that fit a minute on two idle cores (60 ms each)

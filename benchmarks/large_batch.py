@@ -23,9 +23,9 @@ from functools import partial
 from _record import RESULTS, merge
 from _world import probe, splits
 
-from ssl_lessons import evaluation, optimizers
-from ssl_lessons.pretraining import Diverged, pretrain
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons import evaluation
+from ssl_lessons.training import Diverged, optimizers, pretrain
+from ssl_lessons.training.recipes import get_recipe
 
 TRUST = 0.02
 BASE = {"sgd": 0.06, "lars": 0.2}  # the middle of the grid

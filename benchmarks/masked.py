@@ -21,18 +21,18 @@ from torch import nn
 from torch.nn import functional as F
 
 from ssl_lessons import diagnostics, evaluation
-from ssl_lessons.encoders import build_encoder, patchify, take
 from ssl_lessons.losses.masked import data2vec
-from ssl_lessons.masks import block_mask, random_mask, uniform_mask, visible
 from ssl_lessons.methods import SimCLR, Supervised
 from ssl_lessons.methods.base import momentum_copy
 from ssl_lessons.methods.beit import BEiT
 from ssl_lessons.methods.data2vec import Data2Vec
 from ssl_lessons.methods.mae import MAE
 from ssl_lessons.methods.masked import MaskedMethod
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons.models import build_encoder, patchify, take
+from ssl_lessons.training import pretrain
+from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import normalize
+from ssl_lessons.views.masks import block_mask, random_mask, uniform_mask, visible
 
 VIT = {}  # the package's own: 16 patches of 8 x 8 px, width 96, four blocks
 STEPS = 250

@@ -21,13 +21,13 @@ from _record import RESULTS, merge
 from _world import probe, splits
 
 from ssl_lessons import data, diagnostics, evaluation, losses, views
-from ssl_lessons.encoders import build_encoder
 from ssl_lessons.losses import contrastive
 from ssl_lessons.methods.moco import MoCoV2
 from ssl_lessons.methods.nnclr import NNCLR
 from ssl_lessons.methods.simclr import SimCLR
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons.models import build_encoder
+from ssl_lessons.training import pretrain
+from ssl_lessons.training.recipes import get_recipe
 
 PAIRS = 30_720
 QUICK = get_recipe("quick")

@@ -20,8 +20,7 @@ import torch
 from _record import RESULTS, merge
 from _world import probe
 
-from ssl_lessons import color, data, evaluation, pretext
-from ssl_lessons.encoders import LabChannels, build_encoder
+from ssl_lessons import data, evaluation
 from ssl_lessons.methods import SimCLR
 from ssl_lessons.methods.colorization import Colorization
 from ssl_lessons.methods.context_encoder import DAMAGES, ContextEncoder, Restore
@@ -32,9 +31,10 @@ from ssl_lessons.methods.pirl import PIRL
 from ssl_lessons.methods.relative_position import RelativePosition
 from ssl_lessons.methods.rotation import Rotation
 from ssl_lessons.methods.split_brain import SplitBrain
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.recipes import get_recipe
-from ssl_lessons.views import normalize
+from ssl_lessons.models import LabChannels, build_encoder
+from ssl_lessons.training import pretrain
+from ssl_lessons.training.recipes import get_recipe
+from ssl_lessons.views import color, normalize, pretext
 
 UNLABELED, LABELLED, TEST, STEPS = 4096, 2000, 2000, 300
 KEY = ("arm", "data", "seed")

@@ -17,8 +17,8 @@ from _world import probe, splits
 
 from ssl_lessons import diagnostics, evaluation
 from ssl_lessons.data.image_set import Factor
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons.training import pretrain
+from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import make_views, normalize
 
 STEPS = 150

@@ -25,12 +25,13 @@ from _record import RESULTS, merge
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 
-from ssl_lessons import data, diagnostics, encoders, evaluation
+from ssl_lessons import data, diagnostics, evaluation
 from ssl_lessons.losses import nt_xent
 from ssl_lessons.methods.dcl import DCL
 from ssl_lessons.methods.simclr import SimCLR
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.recipes import Recipe, get_recipe
+from ssl_lessons.models import encoders
+from ssl_lessons.training import pretrain
+from ssl_lessons.training.recipes import Recipe, get_recipe
 from ssl_lessons.views import Policy
 
 KEY = ("arm", "data", "encoder", "batch", "steps", "seed")

@@ -21,13 +21,13 @@ from torch import nn
 
 from ssl_lessons import diagnostics, evaluation
 from ssl_lessons.data import label_subset, world
-from ssl_lessons.encoders import build_encoder
 from ssl_lessons.losses.distillation import byol, isd
 from ssl_lessons.methods.byol import BYOL
 from ssl_lessons.methods.dino import DINO
 from ssl_lessons.methods.msf import MSF
-from ssl_lessons.pretraining import Monitor, pretrain
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons.models import build_encoder
+from ssl_lessons.training import Monitor, pretrain
+from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import augment, make_views, normalize
 
 SGD = {"batch_size": 128, "optimizer": "sgd", "lr": 0.12, "weight_decay": 5e-4, "warmup": 0.1}

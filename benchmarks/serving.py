@@ -23,7 +23,7 @@ import torch
 from _record import machine, merge
 from PIL import Image
 
-from ssl_lessons import data, evaluation, recipes
+from ssl_lessons import data, evaluation
 from ssl_lessons.deployment import process, torchserve
 from ssl_lessons.deployment.bundle import MODEL, load_bundle
 from ssl_lessons.deployment.export import (
@@ -31,8 +31,8 @@ from ssl_lessons.deployment.export import (
     linear_layer,
     make_bundle,
 )
-from ssl_lessons.encoders import build_encoder
-from ssl_lessons.pretraining import pretrain
+from ssl_lessons.models import build_encoder
+from ssl_lessons.training import pretrain, recipes
 
 CALIBRATION, LABELLED, TEST = 512, 2000, 2000
 VARIANTS = {

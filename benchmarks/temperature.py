@@ -11,7 +11,7 @@ from _world import measure, projections, train
 from torch.nn.functional import normalize
 
 from ssl_lessons.diagnostics import alignment, rank_me, uniformity
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import make_views
 
 TEMPERATURES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)

@@ -37,12 +37,13 @@ from _record import machine, merge
 from _world import measure, splits
 from PIL import Image
 
-from ssl_lessons import data, encoders, throughput
+from ssl_lessons import data
 from ssl_lessons.losses import nt_xent
 from ssl_lessons.methods import SimCLR
-from ssl_lessons.optimizers import build_optimizer, warmup_cosine
-from ssl_lessons.pretraining import pick_device, pretrain
-from ssl_lessons.recipes import get_recipe
+from ssl_lessons.models import encoders
+from ssl_lessons.training import pick_device, pretrain, throughput
+from ssl_lessons.training.optimizers import build_optimizer, warmup_cosine
+from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import Policy, make_views
 
 PARTS = ("memory", "rate", "probe", "step", "model", "storage", "resolution")

@@ -46,10 +46,11 @@ device = book.setup("00")
 # %%
 import torch
 
-from ssl_lessons import data, encoders, evaluation, exercises, plots, recipes, views, widgets
-from ssl_lessons.exercises import ch00
+from ssl_lessons import data, evaluation, exercises, plots, views, widgets
+from ssl_lessons.book.exercises import ch00
 from ssl_lessons.methods import Supervised
-from ssl_lessons.pretraining import default_monitor, pretrain
+from ssl_lessons.models import encoders
+from ssl_lessons.training import default_monitor, pretrain, recipes
 
 SEED = 0
 

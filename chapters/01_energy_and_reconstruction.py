@@ -51,13 +51,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_lessons import data, encoders, evaluation, plots, views, widgets
+from ssl_lessons import data, evaluation, plots, views, widgets
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch01
+from ssl_lessons.book.widgets import denoising
 from ssl_lessons.data import label_subset
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch01
-from ssl_lessons.generative import autoencoders, rbm
 from ssl_lessons.methods import Method
-from ssl_lessons.pretraining import Monitor, pretrain
-from ssl_lessons.widgets import denoising
+from ssl_lessons.models import encoders
+from ssl_lessons.models.generative import autoencoders, rbm
+from ssl_lessons.training import Monitor, pretrain
 
 unlabeled = data.shapes("unlabeled", n=4096)
 train, test = data.shapes("train", n=1000), data.shapes("test", n=1000)

@@ -50,9 +50,9 @@ import torch
 import torch.nn.functional as F
 
 from ssl_lessons import diagnostics, plots, widgets
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch02
-from ssl_lessons.widgets import analogy as analogy_widget
-from ssl_lessons.words import corpora, counts, geometry, objectives
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch02
+from ssl_lessons.book.widgets import analogy as analogy_widget
+from ssl_lessons.modalities.words import corpora, counts, geometry, objectives
 
 manual_sentences = corpora.python_documentation()
 manual = counts.read(manual_sentences, min_count=5)

@@ -52,12 +52,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssl_lessons import data, diagnostics, evaluation, plots, widgets
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch03
-from ssl_lessons.generative import autoregressive as ar
-from ssl_lessons.generative import hmm as hidden_markov
-from ssl_lessons.generative.hmm import HMM
-from ssl_lessons.widgets import receptive_field as field_widget
-from ssl_lessons.words import corpora
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch03
+from ssl_lessons.book.widgets import receptive_field as field_widget
+from ssl_lessons.modalities.words import corpora
+from ssl_lessons.models.generative import autoregressive as ar
+from ssl_lessons.models.generative import hmm as hidden_markov
+from ssl_lessons.models.generative.hmm import HMM
 
 SYMBOLS = " abcdefghijklmnopqrstuvwxyz"
 sentences = [" ".join(line) for line in corpora.python_documentation()]

@@ -53,14 +53,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_lessons import data, embedding, evaluation, losses, plots, recipes, views, widgets
+from ssl_lessons import data, evaluation, losses, plots, views, widgets
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch04
+from ssl_lessons.book.widgets import margin as margin_widget
 from ssl_lessons.data import label_subset
 from ssl_lessons.diagnostics import feature_std, spread
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch04
 from ssl_lessons.losses import metric
 from ssl_lessons.methods import Method
-from ssl_lessons.pretraining import Monitor, pretrain
-from ssl_lessons.widgets import margin as margin_widget
+from ssl_lessons.models import embedding
+from ssl_lessons.training import Monitor, pretrain, recipes
 
 
 def judged_triples(n: int, seed: int = 0) -> list[torch.Tensor]:

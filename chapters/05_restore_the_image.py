@@ -52,15 +52,16 @@ import torch.nn.functional as F
 from sklearn.datasets import load_sample_image
 from torch import nn
 
-from ssl_lessons import color, data, evaluation, plots, recipes, views, widgets
-from ssl_lessons.encoders import LabChannels, build_encoder
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch05
+from ssl_lessons import data, evaluation, plots, views, widgets
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch05
+from ssl_lessons.book.widgets import color_bins
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.colorization import Colorization
 from ssl_lessons.methods.context_encoder import DAMAGES, ContextEncoder, Restore
 from ssl_lessons.methods.split_brain import SplitBrain
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.widgets import color_bins
+from ssl_lessons.models import LabChannels, build_encoder
+from ssl_lessons.training import pretrain, recipes
+from ssl_lessons.views import color
 
 N, LABELLED, TESTED = 2048, 1000, 1000
 

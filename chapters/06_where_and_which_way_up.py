@@ -52,9 +52,9 @@ import torch.nn.functional as F
 from sklearn.datasets import load_sample_image
 from torch import nn
 
-from ssl_lessons import data, evaluation, plots, pretext, recipes, views, widgets
-from ssl_lessons.encoders import build_encoder
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch06
+from ssl_lessons import data, evaluation, plots, views, widgets
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch06
+from ssl_lessons.book.widgets import puzzle
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.counting import Counting, counting
 from ssl_lessons.methods.exemplar import Exemplar
@@ -62,8 +62,9 @@ from ssl_lessons.methods.jigsaw import Jigsaw
 from ssl_lessons.methods.pirl import PIRL
 from ssl_lessons.methods.relative_position import RelativePosition
 from ssl_lessons.methods.rotation import Rotation
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.widgets import puzzle
+from ssl_lessons.models import build_encoder
+from ssl_lessons.training import pretrain, recipes
+from ssl_lessons.views import pretext
 
 N, LABELLED, TESTED = 2048, 1000, 1000
 WORLDS = {

@@ -50,12 +50,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_lessons import data, encoders, evaluation, plots, recipes, views, widgets
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch07
-from ssl_lessons.generative import bigan, diffusion, vq
-from ssl_lessons.generative.autoencoders import ConvDecoder
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.widgets import diffusion as diffusion_widget
+from ssl_lessons import data, evaluation, plots, views, widgets
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch07
+from ssl_lessons.book.widgets import diffusion as diffusion_widget
+from ssl_lessons.models import encoders
+from ssl_lessons.models.generative import bigan, diffusion, vq
+from ssl_lessons.models.generative.autoencoders import ConvDecoder
+from ssl_lessons.training import pretrain, recipes
 
 unlabeled = data.shapes("unlabeled", n=4096)
 train, test = data.shapes("train", n=1000), data.shapes("test", n=1000)

@@ -48,11 +48,11 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from ssl_lessons import data, evaluation, exercises, losses, plots, recipes, views, widgets
+from ssl_lessons import data, evaluation, exercises, losses, plots, views, widgets
+from ssl_lessons.book.exercises import ch13
 from ssl_lessons.diagnostics import feature_std
-from ssl_lessons.exercises import ch13
 from ssl_lessons.methods import Method
-from ssl_lessons.pretraining import Monitor, pretrain
+from ssl_lessons.training import Monitor, pretrain, recipes
 
 N = 256  # images per batch; 2N views
 CANDIDATES = 2 * N - 1

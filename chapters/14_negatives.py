@@ -58,15 +58,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_lessons import book, data, diagnostics, evaluation, plots, recipes, views, widgets
-from ssl_lessons.encoders import projection_head
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch14
+from ssl_lessons import book, data, diagnostics, evaluation, plots, views, widgets
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch14
+from ssl_lessons.book.widgets import staleness
 from ssl_lessons.losses import contrastive, instance, metric
 from ssl_lessons.methods import Method
 from ssl_lessons.methods.base import momentum_copy, momentum_update
 from ssl_lessons.methods.mochi import MoCHi
-from ssl_lessons.pretraining import batch_indices, default_monitor, pretrain
-from ssl_lessons.widgets import staleness
+from ssl_lessons.models import projection_head
+from ssl_lessons.training import batch_indices, default_monitor, pretrain, recipes
 
 N, IMAGES = 256, 8192
 EPOCH = IMAGES // N  # steps per pass

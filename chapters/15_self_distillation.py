@@ -47,14 +47,14 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from ssl_lessons import data, evaluation, exercises, plots, recipes, views, widgets
+from ssl_lessons import data, evaluation, exercises, plots, views, widgets
+from ssl_lessons.book.exercises import ch15
+from ssl_lessons.book.widgets import linear_byol
 from ssl_lessons.diagnostics import diagnose, uniformity
-from ssl_lessons.encoders import build_encoder
-from ssl_lessons.exercises import ch15
 from ssl_lessons.losses import distillation
 from ssl_lessons.methods.byol import BYOL
-from ssl_lessons.pretraining import Monitor, pretrain
-from ssl_lessons.widgets import linear_byol
+from ssl_lessons.models import build_encoder
+from ssl_lessons.training import Monitor, pretrain, recipes
 
 recipe = recipes.get_recipe("quick", method="byol")
 unlabeled = data.shapes("unlabeled", n=8192)

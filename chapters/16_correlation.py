@@ -50,11 +50,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_lessons import data, diagnostics, evaluation, plots, recipes, views, widgets
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch16
+from ssl_lessons import data, diagnostics, evaluation, plots, views, widgets
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch16
+from ssl_lessons.book.widgets import decorrelation
 from ssl_lessons.losses import correlation
-from ssl_lessons.pretraining import Monitor, pretrain
-from ssl_lessons.widgets import decorrelation
+from ssl_lessons.training import Monitor, pretrain, recipes
 
 LENGTH, HALF = 800, 400  # samples in time; the first half is for fitting, the second for judging
 

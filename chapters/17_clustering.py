@@ -52,13 +52,13 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 
-from ssl_lessons import data, diagnostics, evaluation, exercises, plots, recipes, views, widgets
-from ssl_lessons.exercises import ch17
+from ssl_lessons import data, diagnostics, evaluation, exercises, plots, views, widgets
+from ssl_lessons.book.exercises import ch17
+from ssl_lessons.book.widgets import sinkhorn as sinkhorn_widget
 from ssl_lessons.losses import clustering as losses
 from ssl_lessons.losses import info_nce
 from ssl_lessons.methods.deepcluster import whiten
-from ssl_lessons.pretraining import Monitor, pretrain
-from ssl_lessons.widgets import sinkhorn as sinkhorn_widget
+from ssl_lessons.training import Monitor, pretrain, recipes
 
 CLUSTERS = 64
 unlabeled, train, test = (

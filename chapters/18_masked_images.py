@@ -50,15 +50,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_lessons import data, diagnostics, evaluation, exercises, plots, recipes, views, widgets
-from ssl_lessons.encoders import build_encoder, patchify, sincos_positions, transformer_blocks, unpatchify
-from ssl_lessons.exercises import ch18
+from ssl_lessons import data, diagnostics, evaluation, exercises, plots, views, widgets
+from ssl_lessons.book.exercises import ch18
+from ssl_lessons.book.widgets import masking
 from ssl_lessons.losses import masked as losses
-from ssl_lessons.masks import block_mask, context_and_targets, random_mask, uniform_mask
 from ssl_lessons.methods.ijepa import IJEPA
 from ssl_lessons.methods.mae import MAE
-from ssl_lessons.pretraining import default_monitor, pretrain
-from ssl_lessons.widgets import masking
+from ssl_lessons.models import build_encoder, patchify, sincos_positions, transformer_blocks, unpatchify
+from ssl_lessons.training import default_monitor, pretrain, recipes
+from ssl_lessons.views.masks import block_mask, context_and_targets, random_mask, uniform_mask
 
 PATCH, T = 8, 16  # 32 x 32 pixels are 4 x 4 patches of 8 x 8
 unlabeled = data.shapes("unlabeled", 32, 8192)

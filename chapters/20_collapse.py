@@ -48,13 +48,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_lessons import data, diagnostics, evaluation, exercises, plots, recipes, views, widgets
-from ssl_lessons.encoders import projection_head
-from ssl_lessons.exercises import ch20
+from ssl_lessons import data, diagnostics, evaluation, exercises, plots, views, widgets
+from ssl_lessons.book.exercises import ch20
+from ssl_lessons.book.widgets import collapse as slider
 from ssl_lessons.losses.correlation import whiten
 from ssl_lessons.methods import Method
-from ssl_lessons.pretraining import Monitor, pretrain
-from ssl_lessons.widgets import collapse as slider
+from ssl_lessons.models import projection_head
+from ssl_lessons.training import Monitor, pretrain, recipes
 
 STEPS, BATCH = 70, 128
 recipe = recipes.get_recipe("quick")

@@ -49,11 +49,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_lessons import data, diagnostics, evaluation, exercises, plots, recipes, views, widgets
+from ssl_lessons import data, diagnostics, evaluation, exercises, plots, views, widgets
+from ssl_lessons.book.exercises import ch21
+from ssl_lessons.book.widgets import quality
 from ssl_lessons.data.image_set import Factor
-from ssl_lessons.exercises import ch21
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.widgets import quality
+from ssl_lessons.training import pretrain, recipes
 
 runs, origin = book.recorded("quality")
 by_name = {(row["slice"], row["setting"], row["seed"]): row for row in runs}

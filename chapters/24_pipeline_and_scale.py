@@ -67,12 +67,13 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.transforms.functional import to_pil_image
 
-from ssl_lessons import data, encoders, evaluation, optimizers, plots, recipes, throughput, views, widgets
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch24
+from ssl_lessons import data, evaluation, plots, views, widgets
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch24
+from ssl_lessons.book.widgets import hours
 from ssl_lessons.losses import nt_xent
 from ssl_lessons.methods import SimCLR
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.widgets import hours
+from ssl_lessons.models import encoders
+from ssl_lessons.training import optimizers, pretrain, recipes, throughput
 
 recipe = recipes.get_recipe("quick")
 unlabeled = data.shapes("unlabeled", 32, 8192, 0)

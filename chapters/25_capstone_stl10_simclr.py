@@ -63,21 +63,12 @@ from pathlib import Path
 
 import torch
 
-from ssl_lessons import (
-    capstone,
-    data,
-    diagnostics,
-    encoders,
-    evaluation,
-    exercises,
-    plots,
-    recipes,
-    views,
-    widgets,
-)
-from ssl_lessons.exercises import ch25
+from ssl_lessons import data, diagnostics, evaluation, exercises, plots, views, widgets
+from ssl_lessons.book import capstone
+from ssl_lessons.book.exercises import ch25
 from ssl_lessons.methods import Supervised
-from ssl_lessons.pretraining import default_monitor, pretrain
+from ssl_lessons.models import encoders
+from ssl_lessons.training import default_monitor, pretrain, recipes
 
 print(
     f"a ResNet-18 hands {encoders.ResNet18.dim} numbers to its head; a head that expects 2048 cannot be attached"

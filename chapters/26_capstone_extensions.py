@@ -51,12 +51,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssl_lessons import data, diagnostics, evaluation, plots, pretext, recipes, views, widgets
-from ssl_lessons.encoders import projection_head
-from ssl_lessons.exercises import NOT_ATTEMPTED, ch26
+from ssl_lessons import data, diagnostics, evaluation, plots, views, widgets
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch26
+from ssl_lessons.book.widgets import falsification
 from ssl_lessons.methods import Method, SimCLR
-from ssl_lessons.pretraining import Monitor, pretrain
-from ssl_lessons.widgets import falsification
+from ssl_lessons.models import projection_head
+from ssl_lessons.training import Monitor, pretrain, recipes
+from ssl_lessons.views import pretext
 
 SEED = 0
 WORLDS = {"upright": {}, "from above": {"oriented": False}}

@@ -1,7 +1,9 @@
 """An executable textbook of self-supervised learning.
 
-Nothing is imported here: `from ssl_lessons import data, pretraining, evaluation` takes what you need.
+Nothing is imported here: `from ssl_lessons import data, training, evaluation` takes what you need.
 """
+
+_OF_THE_BOOK = ("exercises", "plots", "widgets")  # chapters import these from here
 
 
 def __getattr__(name: str):
@@ -12,4 +14,8 @@ def __getattr__(name: str):
             return version("ssl-lessons")
         except PackageNotFoundError:
             return "not installed"
+    if name in _OF_THE_BOOK:
+        from importlib import import_module
+
+        return import_module(f"ssl_lessons.book.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,8 +6,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from ssl_lessons.exercises import NOT_ATTEMPTED
-from ssl_lessons.exercises.core import Exercise, _tensor, same
+from ssl_lessons.book.exercises import NOT_ATTEMPTED
+from ssl_lessons.book.exercises.core import Exercise, _tensor, same
 
 
 def checker_tests(*chapters: ModuleType, correct: dict[str, list], wrong: list[tuple]) -> type:

@@ -10,8 +10,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 import throughput as bench  # noqa: E402
 
-from ssl_lessons import throughput  # noqa: E402
-from ssl_lessons.recipes import get_recipe  # noqa: E402
+from ssl_lessons.training import throughput  # noqa: E402
+from ssl_lessons.training.recipes import get_recipe  # noqa: E402
 
 CPU = torch.device("cpu")
 OPTIONS = argparse.Namespace(images=64, turn=1, repeats=1, minutes=0.001, compile=False)

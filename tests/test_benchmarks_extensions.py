@@ -10,8 +10,8 @@ from PIL import Image
 from torch import nn
 
 from ssl_lessons import data
-from ssl_lessons.encoders import build_encoder
 from ssl_lessons.losses import nt_xent
+from ssl_lessons.models import build_encoder
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 

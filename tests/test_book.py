@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from ssl_lessons import book, plots
+from ssl_lessons.book import chapter as chapter_module
+from ssl_lessons.book import files, lab
 from ssl_lessons.errors import InputError
 
 jupytext = pytest.importorskip("jupytext")
@@ -154,7 +156,7 @@ def test_the_widget_leaves_its_static_picture_only(built):
     explore = json.loads(built[1])["cells"][-2]
     [output] = explore["outputs"]
     assert 'alt="Two bars."' in "".join(output["data"]["text/html"])
-    assert book.WIDGET_MIME not in built[1]
+    assert files.WIDGET_MIME not in built[1]
 
 
 def test_claims_are_collected_with_their_numbers(built):
@@ -210,7 +212,7 @@ def test_a_notebook_over_one_megabyte_is_refused(tmp_path):
         nbformat.v4.new_code_cell("show(noise)", outputs=[output]),
     ]
     with pytest.raises(InputError, match=r"over the 1 MB limit.*number 2, starting with 'show\(noise\)'"):
-        book._save(nbformat.v4.new_notebook(cells=cells), source)
+        files.save(nbformat.v4.new_notebook(cells=cells), source)
     assert not source.with_suffix(".ipynb").exists()
 
 
@@ -259,12 +261,12 @@ def test_find(tmp_path):
 
 def test_lab_opens_the_notebook_and_makes_it_from_the_text_when_missing(tmp_path):
     folder = write(tmp_path / "chapters", **{"00_start": GOOD})
-    command = book.lab_command("0", browser=False, port=8123, chapters=folder)
+    command = lab.command("0", browser=False, port=8123, chapters=folder)
     assert command[:4] == [sys.executable, "-m", "jupyterlab", str((folder / "00_start.ipynb").resolve())]
     assert "--no-browser" in command and "--ServerApp.port=8123" in command
     assert f"--ServerApp.root_dir={tmp_path.resolve()}" in command
     assert book.check_pair(folder / "00_start.py") == []
-    assert "--no-browser" not in book.lab_command("0", chapters=folder)
+    assert "--no-browser" not in lab.command("0", chapters=folder)
 
 
 # ---- what chapters call ------------------------------------------------------------------------------------
@@ -303,7 +305,7 @@ def test_claim_and_table_bundles_escape_html_and_have_a_text_fallback(monkeypatc
     plots.table([{"name": "<b>", "value": 0.5}, {"name": "c", "value": None}], "Cap & tion", floatfmt=".1%")
     claim, table = bundles
     assert "a &lt; b" in claim["text/html"] and '<a href="https://example.org/x">' in claim["text/html"]
-    assert json.loads(json.dumps(claim[book.CLAIM_MIME]))["evidence"] == "e & f"
+    assert json.loads(json.dumps(claim[files.CLAIM_MIME]))["evidence"] == "e & f"
     assert "<caption>Cap &amp; tion</caption>" in table["text/html"] and "<td" in table["text/html"]
     assert "&lt;b&gt;" in table["text/html"] and "50.0%" in table["text/plain"]
     assert table["text/plain"].splitlines()[-1].split() == ["c", "-"]
@@ -404,7 +406,7 @@ def test_every_notebook_has_its_text_source():
 @chapter
 def test_saved_notebook_is_complete_small_and_clean(source):
     path = source.with_suffix(".ipynb")
-    assert path.stat().st_size < book.MAX_BYTES
+    assert path.stat().st_size < files.MAX_BYTES
     cells = [
         cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"
     ]
@@ -457,7 +459,7 @@ def test_results_table_shows_chance_baselines_and_the_spread_of_seeds(monkeypatc
     rows = [row("pixels", 0, 0.21, steps=0), row("untrained", 0, 0.24, steps=0)]
     rows += [row("byol", seed, p, processor_seconds=60.0) for seed, p in enumerate((0.62, 0.4, 0.51))]
     rows += [row("byol", 0, 0.99, arm="live")]
-    monkeypatch.setattr(book, "recorded", lambda name: (rows, f"Recorded in {name}."))
+    monkeypatch.setattr(chapter_module, "recorded", lambda name: (rows, f"Recorded in {name}."))
     book.results_table(["byol"], "One table")
     shown = capsys.readouterr().out
     assert "chance" in shown and "21.0%" in shown and "51.0% (40.0% to 62.0%)" in shown and "99" not in shown

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_lessons import capstone, recipes
+from ssl_lessons.book import capstone
 from ssl_lessons.data import shapes
 from ssl_lessons.errors import InputError
+from ssl_lessons.training import recipes
 
 QUICK = recipes.get_recipe("quick").with_(encoder_options={"width": 4, "dim": 8}, batch_size=16)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_lessons import checkpoints
-from ssl_lessons.checkpoints import CURRENT, PREVIOUS
 from ssl_lessons.errors import InputError
+from ssl_lessons.training import checkpoints
+from ssl_lessons.training.checkpoints import CURRENT, PREVIOUS
 
 
 def state(step):

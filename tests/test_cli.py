@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from ssl_lessons import book, cli, data, pretraining
-from ssl_lessons.encoders import ENCODERS, load_encoder, save_encoder
+from ssl_lessons import book, cli, data, training
 from ssl_lessons.errors import InputError
 from ssl_lessons.methods import METHODS
-from ssl_lessons.optimizers import OPTIMIZERS
-from ssl_lessons.recipes import RECIPES
+from ssl_lessons.models import ENCODERS, load_encoder, save_encoder
+from ssl_lessons.training.optimizers import OPTIMIZERS
+from ssl_lessons.training.recipes import RECIPES
 
 COMMANDS = ("lab", "run", "build", "doctor", "pretrain", "probe", "diagnose", "export", "serve")
 FILES = {"checkpoint.pt", "encoder.safetensors", "encoder.json", "history.json", "run.json"}
@@ -112,9 +112,9 @@ def test_other_errors_keep_their_traceback(monkeypatch, tmp_path):
 
 def test_divergence_has_its_own_exit_code(monkeypatch, tmp_path):
     def diverges(*args, **keywords):
-        raise pretraining.Diverged("the loss became nan at step 7")
+        raise training.Diverged("the loss became nan at step 7")
 
-    monkeypatch.setattr(pretraining, "pretrain", diverges)
+    monkeypatch.setattr(training, "pretrain", diverges)
     result = ssl("pretrain", *TINY, "--out", tmp_path / "run")
     assert result.exit_code == 3
     assert result.stderr == "the loss became nan at step 7\n"
@@ -124,7 +124,7 @@ def test_interruption_says_how_to_go_on(monkeypatch, tmp_path):
     def interrupted(*args, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pretraining, "pretrain", interrupted)
+    monkeypatch.setattr(training, "pretrain", interrupted)
     result = ssl("pretrain", *TINY, "--out", tmp_path / "run")
     assert result.exit_code == 130
     assert f"ssl-lessons pretrain --resume --out {tmp_path / 'run'}" in result.stderr
@@ -186,7 +186,7 @@ def test_compile_reaches_the_training_loop(tmp_path, monkeypatch):
         asked.append(compiled)
         raise InputError("far enough")
 
-    monkeypatch.setattr(pretraining, "pretrain", stop)
+    monkeypatch.setattr(training, "pretrain", stop)
     for name, options in (("plain", []), ("compiled", ["--compile"])):
         assert ssl("pretrain", *TINY, *options, "--out", tmp_path / name).exit_code == 2
     assert asked == [False, True]
@@ -207,10 +207,10 @@ def test_resume_refuses_other_options(finished):
 
 
 def test_resume_needs_only_the_folder_and_ends_with_the_same_weights(finished, tmp_path, monkeypatch):
-    real = pretraining.pretrain
+    real = training.pretrain
 
     def killed(*args, **keywords):
-        save, count = pretraining.checkpoints.save, 0
+        save, count = training.checkpoints.save, 0
 
         def save_twice(*a):
             nonlocal count
@@ -220,12 +220,12 @@ def test_resume_needs_only_the_folder_and_ends_with_the_same_weights(finished, t
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(pretraining.checkpoints, "save", save_twice)
+            patch.setattr(training.checkpoints, "save", save_twice)
             return real(*args, **keywords)
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining, "pretrain", killed)
+        patch.setattr(training, "pretrain", killed)
         assert ssl("pretrain", *TINY, "--out", out).exit_code == 130
     assert "result" not in json.loads((out / "run.json").read_text())
     assert not (out / "encoder.safetensors").exists()
@@ -255,7 +255,7 @@ def test_explicit_options_override_the_recipe(tmp_path):
 
 
 def test_minutes_become_a_stored_number_of_steps(tmp_path, monkeypatch):
-    monkeypatch.setattr(pretraining, "time_steps", lambda *args, **options: 2.0)
+    monkeypatch.setattr(training, "time_steps", lambda *args, **options: 2.0)
     result = ssl("pretrain", *TINY[:2], *TINY[4:], "--minutes", 0.1, "--out", tmp_path)
     assert result.exit_code == 0 and "3 steps" in result.stdout, (result.stderr, result.exception)
     stored = json.loads((tmp_path / "run.json").read_text())
@@ -269,7 +269,7 @@ def test_timing_a_step_leaves_the_model_alone():
     images = data.shapes("unlabeled", 16, 8).images
     policy = recipe.policy.replace(size=16)
     keywords = {"labels": None, "device": torch.device("cpu")}
-    assert pretraining.time_steps(model, images, (policy, policy), 4, **keywords) > 0
+    assert training.time_steps(model, images, (policy, policy), 4, **keywords) > 0
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_lessons import color
 from ssl_lessons.errors import InputError
+from ssl_lessons.views import color
 
 
 def seeded(value=0):

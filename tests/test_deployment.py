@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ssl_lessons import data, encoders, evaluation
+from ssl_lessons import data, evaluation
 from ssl_lessons.data import real
 from ssl_lessons.deployment import pictures, quantization
 from ssl_lessons.deployment.bundle import CARD, MODEL, SUMS, Card, load_bundle, write_bundle
 from ssl_lessons.deployment.export import Classifier, linear_layer, make_bundle
 from ssl_lessons.deployment.pictures import Refused, decode
 from ssl_lessons.errors import InputError
+from ssl_lessons.models import encoders
 from ssl_lessons.views import normalize
 
 

@@ -21,12 +21,19 @@ import pytest
 import torch
 from torch import nn
 
-from ssl_lessons import checkpoints, distributed
 from ssl_lessons.data import shapes
-from ssl_lessons.encoders import build_encoder, load_encoder
 from ssl_lessons.errors import InputError
 from ssl_lessons.methods import DCL, METHODS, WMSE, BarlowTwins, DirectCLR, MoCoV2, SimCLR, Spectral, VICReg
-from ssl_lessons.pretraining import Diverged, Monitor, batch_indices, pretrain, time_steps
+from ssl_lessons.models import build_encoder, load_encoder
+from ssl_lessons.training import (
+    Diverged,
+    Monitor,
+    batch_indices,
+    checkpoints,
+    distributed,
+    pretrain,
+    time_steps,
+)
 from ssl_lessons.views import Policy
 
 CPU = torch.device("cpu")

@@ -11,10 +11,10 @@ from sklearn.manifold import LocallyLinearEmbedding, smacof
 from sklearn.manifold._locally_linear import barycenter_kneighbors_graph
 from sklearn.neighbors import NearestNeighbors
 
-from ssl_lessons import embedding
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses import correlation
 from ssl_lessons.losses.metric import nca
+from ssl_lessons.models import embedding
 
 
 def points(n=40, d=5, seed=0, scale=1.0):

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from ssl_lessons.encoders import (
+from ssl_lessons.errors import InputError
+from ssl_lessons.models import (
     build_encoder,
     count_parameters,
     load_encoder,
@@ -16,8 +17,7 @@ from ssl_lessons.encoders import (
     take,
     unpatchify,
     untrained,
-)  # fmt: skip
-from ssl_lessons.errors import InputError
+)
 
 
 def batch(n=2, size=32, seed=0):

@@ -11,7 +11,6 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from ssl_lessons.data import Factor
-from ssl_lessons.encoders import build_encoder
 from ssl_lessons.errors import InputError
 from ssl_lessons.evaluation import (
     PROBE_CS,
@@ -22,6 +21,7 @@ from ssl_lessons.evaluation import (
     linear_probe,
     pixels,
 )  # fmt: skip
+from ssl_lessons.models import build_encoder
 from ssl_lessons.views import normalize
 
 
@@ -153,7 +153,7 @@ def plain_probe(train_x, train_y, test_x, C):
 @pytest.mark.parametrize("n, d", [(60, 150), (90, 10), (30, 31)])
 def test_probe_equals_logistic_regression_on_all_dimensions(monkeypatch, n, d, C):
     """With more dimensions than examples the probe works in their span: the same answer, image by image."""
-    monkeypatch.setattr("ssl_lessons.evaluation.PROBE_CS", (C, C, C))
+    monkeypatch.setattr("ssl_lessons.evaluation.probes.PROBE_CS", (C, C, C))
     train, (test_x, test_y) = gaussians(n, d, gap=0.3), gaussians(400, d, gap=0.3, seed=1)
     result = linear_probe(*train, test_x, test_y)
     answers, clear = plain_probe(*train, test_x, C)
@@ -240,7 +240,7 @@ def test_label_efficiency_rows():
 
 
 def test_every_encoder_gets_the_same_draws(monkeypatch):
-    import ssl_lessons.evaluation as module
+    from ssl_lessons.evaluation import probes as module
 
     (train_x, train_y), test = gaussians(60, 6), gaussians(10, 6, seed=1)
     train_x = torch.arange(60.0)[:, None].expand(60, 6) + 0 * train_x  # feature = the image's own number

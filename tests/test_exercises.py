@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from exercise_cases import checker_tests
 
+from ssl_lessons.book.exercises import ch00, ch13, ch25
 from ssl_lessons.data import label_subset
-from ssl_lessons.exercises import ch00, ch13, ch25
-from ssl_lessons.optimizers import warmup_cosine
-from ssl_lessons.pretraining import steps_that_fit
+from ssl_lessons.training import steps_that_fit
+from ssl_lessons.training.optimizers import warmup_cosine
 
 # --- correct solutions, in several styles ------------------------------------------------------------
 

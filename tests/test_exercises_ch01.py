@@ -6,7 +6,7 @@ import math
 import torch
 from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import ch01
+from ssl_lessons.book.exercises import ch01
 
 
 def free_energy_sum(v, W, a, b):

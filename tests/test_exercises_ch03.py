@@ -6,7 +6,7 @@ import math
 import torch
 from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import ch03
+from ssl_lessons.book.exercises import ch03
 
 
 def forward_paths(start, transition, emission, x):

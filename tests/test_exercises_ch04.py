@@ -5,7 +5,7 @@ import math
 import torch
 from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import ch04
+from ssl_lessons.book.exercises import ch04
 
 
 def center_by_matrices(d):

@@ -3,7 +3,7 @@
 import torch
 from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import ch05
+from ssl_lessons.book.exercises import ch05
 
 
 def hole_loss_by_selection(x, painted, hole):

@@ -3,7 +3,7 @@
 import torch
 from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import ch06
+from ssl_lessons.book.exercises import ch06
 
 
 def rotate_by_flips(x, k):

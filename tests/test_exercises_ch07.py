@@ -3,7 +3,7 @@
 import torch
 from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import ch07
+from ssl_lessons.book.exercises import ch07
 
 
 class _Through(torch.autograd.Function):

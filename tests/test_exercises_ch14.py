@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import ch14
+from ssl_lessons.book.exercises import ch14
 from ssl_lessons.methods.moco import Queue
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import ch15
+from ssl_lessons.book.exercises import ch15
 
 
 def byol_loops(prediction, target):

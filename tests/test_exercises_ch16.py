@@ -3,7 +3,7 @@
 import torch
 from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import ch16
+from ssl_lessons.book.exercises import ch16
 
 
 def cross_loops(z1, z2):

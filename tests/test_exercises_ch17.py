@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import ch17
+from ssl_lessons.book.exercises import ch17
 
 
 def purity_counter(clusters, labels):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from exercise_cases import checker_tests
 
-from ssl_lessons.exercises import ch18
+from ssl_lessons.book.exercises import ch18
 
 
 def mask_by_rank(noise, ratio):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from exercise_cases import checker_tests
 
 from ssl_lessons import diagnostics
-from ssl_lessons.exercises import ch20
+from ssl_lessons.book.exercises import ch20
 
 
 def spread_loops(z):

@@ -5,7 +5,7 @@ import torch
 from exercise_cases import checker_tests
 from scipy.stats import kendalltau
 
-from ssl_lessons.exercises import ch21
+from ssl_lessons.book.exercises import ch21
 
 
 def rank_numpy(z):

@@ -6,8 +6,8 @@ import torch
 from exercise_cases import checker_tests
 from scipy.stats import spearmanr
 
+from ssl_lessons.book.exercises import ch26
 from ssl_lessons.deployment import quantization
-from ssl_lessons.exercises import ch26
 
 
 def by_half_life(m, batch, new_batch):

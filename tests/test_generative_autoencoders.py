@@ -9,7 +9,7 @@ from scipy.integrate import quad
 from torch import nn
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.generative.autoencoders import (
+from ssl_lessons.models.generative.autoencoders import (
     VAE,
     ConvDecoder,
     add_gaussian,

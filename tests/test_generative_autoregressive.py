@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.generative import autoregressive as ar
+from ssl_lessons.models.generative import autoregressive as ar
 
 IMAGE_MODELS = {
     "pixelcnn": lambda levels=2: ar.PixelCNN(levels, width=8, depth=3),

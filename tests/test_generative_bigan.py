@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.generative.bigan import (
+from ssl_lessons.models.generative.bigan import (
     PairCritic,
     bigan_critic_loss,
     bigan_player_loss,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.generative.diffusion import (
+from ssl_lessons.models.generative.diffusion import (
     UNet,
     add_noise,
     cosine_schedule,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.generative import hmm as hidden_markov
+from ssl_lessons.models.generative import hmm as hidden_markov
 
 STATES, SYMBOLS, LENGTH = 3, 4, 4
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.generative.rbm import (
+from ssl_lessons.models.generative.rbm import (
     RBM,
     all_states,
     contrastive_divergence,

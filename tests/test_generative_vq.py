@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.generative.vq import (
+from ssl_lessons.models.generative.vq import (
     PatchCritic,
     VectorQuantizer,
     adaptive_weight,

@@ -17,11 +17,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssl_lessons import checkpoints
 from ssl_lessons.data import shapes
-from ssl_lessons.encoders import build_encoder, load_encoder
 from ssl_lessons.methods import SimCLR
-from ssl_lessons.pretraining import pretrain
+from ssl_lessons.models import build_encoder, load_encoder
+from ssl_lessons.training import checkpoints, pretrain
 from ssl_lessons.views import Policy
 
 KILLS, STEPS, SEED = 40, 300, 0

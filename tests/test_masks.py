@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.masks import block_mask, context_and_targets, random_mask, uniform_mask, visible
+from ssl_lessons.views.masks import block_mask, context_and_targets, random_mask, uniform_mask, visible
 
 
 def generator(seed=0):

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ssl_lessons.encoders import build_encoder
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses import nt_xent
 from ssl_lessons.methods import Method, SimCLR, Supervised, build_method, takes
+from ssl_lessons.models import build_encoder
 
 BASIC = {"simclr": {}, "supervised": {"n_classes": 3}}  # the others have files of their own
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])

@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 
 from ssl_lessons.data import shapes
-from ssl_lessons.encoders import ViT, build_encoder
 from ssl_lessons.errors import InputError
 from ssl_lessons.evaluation import extract_features
 from ssl_lessons.losses import clustering as losses
@@ -18,7 +17,8 @@ from ssl_lessons.methods.online_deepcluster import OnlineDeepCluster
 from ssl_lessons.methods.pcl import PCL
 from ssl_lessons.methods.sela import SeLa
 from ssl_lessons.methods.swav import SwAV
-from ssl_lessons.pretraining import pretrain
+from ssl_lessons.models import ViT, build_encoder
+from ssl_lessons.training import pretrain
 from ssl_lessons.views import Policy
 
 IMAGES = shapes("unlabeled", 16, 48).images

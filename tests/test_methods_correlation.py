@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from ssl_lessons.diagnostics import feature_std
-from ssl_lessons.encoders import build_encoder
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.correlation import barlow_twins, vicreg, w_mse
 from ssl_lessons.methods.barlow_twins import BarlowTwins
 from ssl_lessons.methods.vicreg import VICReg
 from ssl_lessons.methods.w_mse import WMSE
+from ssl_lessons.models import build_encoder
 
 SIZE = {"hidden_dim": 24, "out_dim": 12}
 METHODS = {

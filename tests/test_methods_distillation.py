@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ssl_lessons.encoders import build_encoder
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.distillation import byol, dino, ibot, msf, negative_cosine
 from ssl_lessons.methods.byol import BYOL
@@ -12,6 +11,7 @@ from ssl_lessons.methods.dino import DINO, PrototypeHead
 from ssl_lessons.methods.ibot import IBOT
 from ssl_lessons.methods.msf import MSF
 from ssl_lessons.methods.simsiam import SimSiam
+from ssl_lessons.models import build_encoder
 from ssl_lessons.views import Policy
 
 CLASSES = {"byol": BYOL, "simsiam": SimSiam, "dino": DINO, "ibot": IBOT, "msf": MSF}

@@ -5,18 +5,18 @@ import torch
 from torch.nn.functional import avg_pool2d, layer_norm
 
 from ssl_lessons import data
-from ssl_lessons.encoders import build_encoder, patchify, take, unpatchify
 from ssl_lessons.errors import InputError
 from ssl_lessons.evaluation import extract_features
 from ssl_lessons.losses.masked import mae
-from ssl_lessons.masks import random_mask
 from ssl_lessons.methods.beit import BEiT
 from ssl_lessons.methods.data2vec import Data2Vec
 from ssl_lessons.methods.ijepa import IJEPA
 from ssl_lessons.methods.mae import MAE
 from ssl_lessons.methods.simmim import SimMIM
-from ssl_lessons.pretraining import pretrain
+from ssl_lessons.models import build_encoder, patchify, take, unpatchify
+from ssl_lessons.training import pretrain
 from ssl_lessons.views import Policy, normalize
+from ssl_lessons.views.masks import random_mask
 
 METHODS = {"mae": MAE, "simmim": SimMIM, "beit": BEiT, "data2vec": Data2Vec, "ijepa": IJEPA}
 OPTIONS = {

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from ssl_lessons import pretraining
-from ssl_lessons.encoders import build_encoder
+from ssl_lessons import training
 from ssl_lessons.errors import InputError
 from ssl_lessons.methods.dcl import DCL
 from ssl_lessons.methods.directclr import DirectCLR
@@ -21,6 +20,7 @@ from ssl_lessons.methods.pirl import PIRL, shuffled_tiles
 from ssl_lessons.methods.simclr_v2 import SimCLRv2
 from ssl_lessons.methods.spectral import Spectral
 from ssl_lessons.methods.supcon import SupCon
+from ssl_lessons.models import build_encoder
 from ssl_lessons.views import Policy
 
 N, IMAGES, QUEUE = 8, 24, 16
@@ -147,7 +147,7 @@ def test_a_run_killed_after_three_steps_goes_on_with_the_very_same_weights(cls, 
     )
 
     def run(method, **more):
-        pretraining.pretrain(method, images, method.views(Policy(16)), **options | more)
+        training.pretrain(method, images, method.views(Policy(16)), **options | more)
         return method
 
     whole = run(build(cls), out=None)

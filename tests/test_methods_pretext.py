@@ -6,16 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ssl_lessons import color, data, pretext
-from ssl_lessons.encoders import (
-    LabChannels,
-    SplitChannels,
-    build_encoder,
-    fresh_copy,
-    lab_of_views,
-    load_encoder,
-    save_encoder,
-)
+from ssl_lessons import data
 from ssl_lessons.errors import InputError
 from ssl_lessons.methods.colorization import Colorization
 from ssl_lessons.methods.context_encoder import DAMAGES, ContextEncoder, Restore, painter
@@ -25,8 +16,17 @@ from ssl_lessons.methods.jigsaw import Jigsaw
 from ssl_lessons.methods.relative_position import RelativePosition
 from ssl_lessons.methods.rotation import Rotation
 from ssl_lessons.methods.split_brain import LIGHTNESS_BIN, SplitBrain
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.views import Policy, normalize
+from ssl_lessons.models import (
+    LabChannels,
+    SplitChannels,
+    build_encoder,
+    fresh_copy,
+    lab_of_views,
+    load_encoder,
+    save_encoder,
+)
+from ssl_lessons.training import pretrain
+from ssl_lessons.views import Policy, color, normalize, pretext
 
 METHODS = {
     "rotation": Rotation,

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.optimizers import LARS, OPTIMIZERS, build_optimizer, scaled_lr, warmup_cosine
+from ssl_lessons.training.optimizers import LARS, OPTIMIZERS, build_optimizer, scaled_lr, warmup_cosine
 
 
 def parameter(*shape, seed=0):

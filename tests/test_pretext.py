@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 
-from ssl_lessons import pretext
 from ssl_lessons.errors import InputError
+from ssl_lessons.views import pretext
 
 
 def seeded(value=0):

@@ -10,23 +10,24 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ssl_lessons import checkpoints, pretraining
+from ssl_lessons import training
 from ssl_lessons.data import ImageSet, shapes
 from ssl_lessons.diagnostics import VERDICTS, teacher_distance
-from ssl_lessons.encoders import build_encoder, load_encoder
 from ssl_lessons.errors import InputError
 from ssl_lessons.methods import Method, SimCLR, Supervised
 from ssl_lessons.methods.base import momentum_copy
-from ssl_lessons.pretraining import (
+from ssl_lessons.models import build_encoder, load_encoder
+from ssl_lessons.training import (
     Diverged,
     Monitor,
     batch_indices,
+    checkpoints,
     default_monitor,
     pretrain,
     seed_for,
     steps_that_fit,
     time_steps,
-)  # fmt: skip
+)
 from ssl_lessons.views import Policy
 
 CPU = torch.device("cpu")
@@ -486,7 +487,7 @@ def events(folder):
 def ticking(monkeypatch, seconds):
     """Every look at the clock finds it `seconds` later."""
     clock = iter(range(0, 10**9, seconds))
-    monkeypatch.setattr(pretraining.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
 
 
 def saved_steps(folder):

@@ -5,8 +5,8 @@ import torch
 
 from ssl_lessons.errors import InputError
 from ssl_lessons.methods import METHODS
-from ssl_lessons.pretraining import pretrain
-from ssl_lessons.recipes import QUICK, RECIPES, get_recipe
+from ssl_lessons.training import pretrain
+from ssl_lessons.training.recipes import QUICK, RECIPES, get_recipe
 
 FACTS = {"n_images": 96, "n_classes": 3}
 

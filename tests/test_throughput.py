@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from ssl_lessons import throughput
-from ssl_lessons.encoders import build_encoder
 from ssl_lessons.errors import InputError
 from ssl_lessons.methods import SimCLR, build_method
-from ssl_lessons.throughput import Machine, Work
+from ssl_lessons.models import build_encoder
+from ssl_lessons.training import throughput
+from ssl_lessons.training.throughput import Machine, Work
 from ssl_lessons.views import Policy
 
 

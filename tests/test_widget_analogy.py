@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import analogy
 from ssl_lessons.errors import InputError
-from ssl_lessons.widgets import analogy
-from ssl_lessons.words import corpora, counts
+from ssl_lessons.modalities.words import corpora, counts
 
 
 @pytest.fixture(scope="module")

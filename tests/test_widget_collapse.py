@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import collapse
 from ssl_lessons.diagnostics import diagnose
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.correlation import vicreg
-from ssl_lessons.widgets import collapse
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ssl_lessons import plots, widgets
-from ssl_lessons.color import ab_bins, rebalancing
+from ssl_lessons.book.widgets import color_bins
 from ssl_lessons.errors import InputError
-from ssl_lessons.widgets import color_bins
+from ssl_lessons.views.color import ab_bins, rebalancing
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_numbers(ab):
 
 
 def test_swatches_are_colours_of_that_lightness():
-    from ssl_lessons.color import rgb_to_lab
+    from ssl_lessons.views.color import rgb_to_lab
 
     ab = torch.tensor([[0.0, 0.0], [20.0, 10.0]], dtype=torch.float64)
     lab = rgb_to_lab(color_bins.swatch(ab).T.reshape(1, 3, -1, 1))[0, :, :, 0].T

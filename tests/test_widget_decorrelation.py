@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import decorrelation as dw
 from ssl_lessons.losses.correlation import cca, vicreg
-from ssl_lessons.widgets import decorrelation as dw
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import denoising
 from ssl_lessons.errors import InputError
-from ssl_lessons.widgets import denoising
 
 
 @pytest.fixture

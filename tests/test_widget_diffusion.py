@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import diffusion
 from ssl_lessons.errors import InputError
-from ssl_lessons.generative.diffusion import linear_schedule
-from ssl_lessons.widgets import diffusion
+from ssl_lessons.models.generative.diffusion import linear_schedule
 
 
 class Oracle(nn.Module):

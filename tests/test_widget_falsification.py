@@ -8,9 +8,9 @@ import pytest
 from scipy.stats import spearmanr
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import falsification
+from ssl_lessons.book.widgets.falsification import GROUPS, Interval, rank_correlation, ruling
 from ssl_lessons.errors import InputError
-from ssl_lessons.widgets import falsification
-from ssl_lessons.widgets.falsification import GROUPS, Interval, rank_correlation, ruling
 
 ARMS = ("standard", "no colour", "gray only", "no hue", "quarter turns", "any turn", "no crop", "gentle crop",
         "tight crop", "half the colour", "no flip", "blur")  # fmt: skip

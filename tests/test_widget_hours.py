@@ -2,9 +2,10 @@
 
 import pytest
 
-from ssl_lessons import plots, throughput, widgets
+from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import hours
 from ssl_lessons.errors import InputError
-from ssl_lessons.widgets import hours
+from ssl_lessons.training import throughput
 
 START = {name: control.value for name, control in hours.controls().items()}
 

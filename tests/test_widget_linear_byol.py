@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import linear_byol as lb
 from ssl_lessons.errors import InputError
-from ssl_lessons.widgets import linear_byol as lb
 
 STATE = [torch.tensor([0.3, 0.7]), torch.tensor([0.2, 0.5]), torch.tensor([0.9, 1.0])]
 

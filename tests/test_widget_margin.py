@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import margin
 from ssl_lessons.errors import InputError
-from ssl_lessons.widgets import margin
 
 
 def dist(z, i, j):

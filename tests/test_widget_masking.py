@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from ssl_lessons import plots, widgets
-from ssl_lessons.encoders import patchify
+from ssl_lessons.book.widgets import masking
 from ssl_lessons.errors import InputError
-from ssl_lessons.masks import random_mask
-from ssl_lessons.widgets import masking
+from ssl_lessons.models import patchify
+from ssl_lessons.views.masks import random_mask
 
 
 def pictures(n=3, size=16):

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import puzzle
 from ssl_lessons.errors import InputError
-from ssl_lessons.pretext import permutation_set
-from ssl_lessons.widgets import puzzle
+from ssl_lessons.views.pretext import permutation_set
 
 
 def pictures(n=6, size=12):

@@ -8,8 +8,8 @@ import torch
 from scipy.stats import kendalltau
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import quality
 from ssl_lessons.errors import InputError
-from ssl_lessons.widgets import quality
 
 KEYS = (
     "rank_h rank_z lidar_own_h lidar_own_z alpha_h auc_h uniformity_z alignment_own_z rotation loss probe"

@@ -3,8 +3,8 @@
 import pytest
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import receptive_field as widget
 from ssl_lessons.errors import InputError
-from ssl_lessons.widgets import receptive_field as widget
 
 
 def reachable(depth, kernel):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import sinkhorn
 from ssl_lessons.errors import InputError
-from ssl_lessons.widgets import sinkhorn
 
 
 @pytest.fixture

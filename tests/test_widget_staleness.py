@@ -7,8 +7,8 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import staleness as sw
 from ssl_lessons.errors import InputError
-from ssl_lessons.widgets import staleness as sw
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import temperature as tw
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses import nt_xent
-from ssl_lessons.widgets import temperature as tw
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ssl_lessons import plots, widgets
+from ssl_lessons.book.widgets import Choice, Slider
 from ssl_lessons.errors import InputError
-from ssl_lessons.widgets import Choice, Slider
 
 CONTROLS = {
     "tau": Slider(0.05, 2.0, 0.5, "temperature", log=True),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.words import corpora, counts, geometry, objectives
+from ssl_lessons.modalities.words import corpora, counts, geometry, objectives
 
 SENTENCES = [
     "the cat saw the dog".split(),

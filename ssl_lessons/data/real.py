@@ -21,9 +21,9 @@ from torchvision import datasets
 from torchvision.datasets.folder import IMG_EXTENSIONS, is_image_file, make_dataset
 from torchvision.datasets.utils import check_integrity, extract_archive
 
+from ssl_lessons.data.decoding import central_square
 from ssl_lessons.data.download import fetch
 from ssl_lessons.data.image_set import SPLITS, UNLABELLED, ImageSet
-from ssl_lessons.decoding import central_square
 from ssl_lessons.errors import InputError
 
 BATCH = 1024  # images resized or transposed at a time: bounds the float copies

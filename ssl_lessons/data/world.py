@@ -16,9 +16,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ssl_lessons.color import lab_to_rgb, rgb_to_lab
 from ssl_lessons.data.image_set import SPLITS, UNLABELLED, Factor, ImageSet, label_subset
 from ssl_lessons.errors import InputError
+from ssl_lessons.views.color import lab_to_rgb, rgb_to_lab
 
 CLASSES = ("bird", "boat", "car", "cat", "cup", "fish", "house", "lamp", "rocket", "tree")
 TEXTURES = ("plain", "stripes", "checks", "dots", "waves", "clouds")

@@ -10,7 +10,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from ssl_lessons.decoding import central_square
+from ssl_lessons.data.decoding import central_square
 from ssl_lessons.errors import InputError
 
 MAX_BYTES = 8 * 2**20  # a body; a telephone's photograph has two to six MB

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ssl_lessons.distributed import gather
 from ssl_lessons.errors import InputError
 from ssl_lessons.views import Policy
 
@@ -24,13 +23,15 @@ class Method(nn.Module):
     needs_labels: `forward` uses the labels [N].  needs_index: `forward` gets a third argument, the places [N] of the
     images in the training set.  refresh_every: `refresh` is called before steps 0, refresh_every, 2 refresh_every,
     ...; 0 = never.  several_ranks: `forward` computes the loss of the joined batch when several processes train, as
-    everything built on `pair` does.
+    everything built on `pair` does.  gather: rows [N, D] of this process -> the rows of all, with gradient; the
+    training loop sets it where several processes train.
     """
 
     needs_labels = False
     needs_index = False
     refresh_every = 0
     several_ranks = False
+    gather: Callable[[Tensor], Tensor] = staticmethod(lambda z: z)
     encoder: nn.Module
     projector: nn.Module
 
@@ -50,7 +51,7 @@ class Method(nn.Module):
         if len(views) != 2:
             raise InputError(f"{type(self).__name__} compares two views of every image, got {len(views)}")
         z1, z2 = self.projector(self.encoder(torch.cat(views))).chunk(2)
-        return gather(z1), gather(z2)
+        return self.gather(z1), self.gather(z2)
 
     def refuse_ranks(self, ranks: int) -> None:
         """Raise InputError where `ranks` processes would train something else than one does.

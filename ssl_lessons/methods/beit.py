@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ssl_lessons.encoders import patchify
 from ssl_lessons.losses.clustering import kmeans
 from ssl_lessons.losses.masked import beit
-from ssl_lessons.masks import block_mask
 from ssl_lessons.methods.masked import MaskedMethod, mask_token
+from ssl_lessons.models import patchify
+from ssl_lessons.views.masks import block_mask
 
 
 class BEiT(MaskedMethod):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.distillation import byol
 from ssl_lessons.methods.base import Method, cosine_momentum, momentum_copy, momentum_update
+from ssl_lessons.models import projection_head
 
 
 class BYOL(Method):

@@ -8,7 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, one_hot
 
-from ssl_lessons.color import (
+from ssl_lessons.methods.base import Method
+from ssl_lessons.methods.context_encoder import painter
+from ssl_lessons.methods.rotation import gentle
+from ssl_lessons.models import LabChannels, lab_of_views
+from ssl_lessons.views import Policy
+from ssl_lessons.views.color import (
     ab_bins,
     annealed_mean,
     lab_to_rgb,
@@ -17,11 +22,6 @@ from ssl_lessons.color import (
     smooth_frequencies,
     soft_encode,
 )
-from ssl_lessons.encoders import LabChannels, lab_of_views
-from ssl_lessons.methods.base import Method
-from ssl_lessons.methods.context_encoder import painter
-from ssl_lessons.methods.rotation import gentle
-from ssl_lessons.views import Policy
 
 
 class Colorization(Method):

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, interpolate, mse_loss
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.masks import random_mask
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.rotation import gentle
 from ssl_lessons.views import LUMINANCE, Policy
+from ssl_lessons.views.masks import random_mask
 
 
 def painter(dim: int, channels: int, side: int, width: int = 32) -> nn.Sequential:

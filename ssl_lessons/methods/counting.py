@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.losses.common import check_pair, check_positive, full_precision
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.rotation import gentle
-from ssl_lessons.pretext import tiles
+from ssl_lessons.models import projection_head
 from ssl_lessons.views import Policy
+from ssl_lessons.views.pretext import tiles
 
 
 def counting(whole: Tensor, parts: Tensor, margin: float = 10.0, contrast: float = 1.0) -> Tensor:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ssl_lessons.losses.masked import data2vec, data2vec_targets
-from ssl_lessons.masks import block_mask
 from ssl_lessons.methods.base import momentum_copy, momentum_update
 from ssl_lessons.methods.masked import MaskedMethod, mask_token
+from ssl_lessons.views.masks import block_mask
 
 
 class Data2Vec(MaskedMethod):

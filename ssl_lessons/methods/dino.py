@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.distillation import dino, update_center
 from ssl_lessons.methods.base import Method, cosine_momentum, momentum_copy, momentum_update
+from ssl_lessons.models import projection_head
 from ssl_lessons.views import Policy
 
 

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.distillation import dino, ibot, update_center
-from ssl_lessons.masks import block_mask
 from ssl_lessons.methods.dino import DINO
 from ssl_lessons.views import Policy
+from ssl_lessons.views.masks import block_mask
 
 
 class IBOT(DINO):

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from ssl_lessons.encoders import sincos_positions, take, transformer_blocks
 from ssl_lessons.losses.masked import ijepa
-from ssl_lessons.masks import context_and_targets
 from ssl_lessons.methods.base import momentum_copy, momentum_update
 from ssl_lessons.methods.masked import MaskedMethod, mask_token
+from ssl_lessons.models import sincos_positions, take, transformer_blocks
+from ssl_lessons.views.masks import context_and_targets
 
 
 class IJEPA(MaskedMethod):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssl_lessons.encoders import patchify, sincos_positions, transformer_blocks
 from ssl_lessons.losses.masked import mae
-from ssl_lessons.masks import random_mask, visible
 from ssl_lessons.methods.masked import MaskedMethod, mask_token
+from ssl_lessons.models import patchify, sincos_positions, transformer_blocks
+from ssl_lessons.views.masks import random_mask, visible
 
 
 class MAE(MaskedMethod):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssl_lessons.encoders import ViT
 from ssl_lessons.errors import InputError
 from ssl_lessons.methods.base import Method
+from ssl_lessons.models import ViT
 from ssl_lessons.views import Policy
 
 

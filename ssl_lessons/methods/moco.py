@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.contrastive import info_nce
 from ssl_lessons.methods.base import Method, momentum_copy, momentum_update
+from ssl_lessons.models import projection_head
 
 
 class Queue(nn.Module):

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.contrastive import info_nce
 from ssl_lessons.methods.base import Method, cosine_momentum, momentum_copy, momentum_update
+from ssl_lessons.models import projection_head
 
 
 class MoCoV3(Method):

@@ -6,10 +6,10 @@ import math
 
 from torch import Tensor, nn
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.losses.contrastive import nnclr
 from ssl_lessons.methods.moco import Queue
 from ssl_lessons.methods.simclr import SimCLR
+from ssl_lessons.models import projection_head
 
 
 class NNCLR(SimCLR):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.losses.clustering import deepcluster, kmeans
 from ssl_lessons.methods.base import Method
+from ssl_lessons.models import projection_head
 
 
 class OnlineDeepCluster(Method):

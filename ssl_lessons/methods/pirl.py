@@ -7,11 +7,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.instance import instdisc
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.instdisc import MemoryBank
+from ssl_lessons.models import projection_head
 
 
 def shuffled_tiles(x: Tensor, grid: int) -> Tensor:

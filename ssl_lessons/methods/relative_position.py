@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.errors import InputError
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.rotation import gentle
-from ssl_lessons.pretext import CENTRE, NEIGHBOURS, drop_colours, project_colours, tiles
+from ssl_lessons.models import projection_head
 from ssl_lessons.views import Policy
+from ssl_lessons.views.pretext import CENTRE, NEIGHBOURS, drop_colours, project_colours, tiles
 
 COLOURS = ("keep", "drop", "project")
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ssl_lessons.methods.base import Method
-from ssl_lessons.pretext import four_rotations
 from ssl_lessons.views import Policy
+from ssl_lessons.views.pretext import four_rotations
 
 
 def gentle(policy: Policy, **changes) -> tuple[Policy]:

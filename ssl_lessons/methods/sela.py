@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.losses.clustering import deepcluster, sela_labels
 from ssl_lessons.methods.base import Method
+from ssl_lessons.models import projection_head
 
 
 class SeLa(Method):

@@ -6,9 +6,9 @@ import math
 
 from torch import Tensor, nn
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.losses import nt_xent
 from ssl_lessons.methods.base import Method
+from ssl_lessons.models import projection_head
 
 
 class SimCLR(Method):

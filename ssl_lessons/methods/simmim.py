@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ssl_lessons.encoders import patchify
 from ssl_lessons.losses.masked import simmim
-from ssl_lessons.masks import random_mask
 from ssl_lessons.methods.masked import MaskedMethod, mask_token
+from ssl_lessons.models import patchify
+from ssl_lessons.views.masks import random_mask
 
 
 class SimMIM(MaskedMethod):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.distillation import negative_cosine
 from ssl_lessons.methods.base import Method
+from ssl_lessons.models import projection_head
 
 
 class SimSiam(Method):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
-from ssl_lessons.color import ab_bins, nearest_bins
-from ssl_lessons.encoders import SplitChannels, lab_of_views
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.context_encoder import painter
 from ssl_lessons.methods.rotation import gentle
+from ssl_lessons.models import SplitChannels, lab_of_views
 from ssl_lessons.views import Policy
+from ssl_lessons.views.color import ab_bins, nearest_bins
 
 LIGHTNESS_BIN = 5  # L in 0..100 makes 20 classes
 

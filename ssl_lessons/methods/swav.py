@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses.clustering import swav
 from ssl_lessons.methods.base import Method
+from ssl_lessons.models import projection_head
 from ssl_lessons.views import Policy
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ssl_lessons.encoders import projection_head
 from ssl_lessons.losses.correlation import vicreg
 from ssl_lessons.methods.base import Method
+from ssl_lessons.models import projection_head
 
 
 class VICReg(Method):

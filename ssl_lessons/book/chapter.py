@@ -1,0 +1,133 @@
+"""What a chapter calls: `setup`, `claim`, `recorded`, `results_table`."""
+
+import html
+import json
+import random
+import re
+import statistics
+import warnings
+from collections.abc import Mapping, Sequence
+
+from ssl_lessons.book import plots
+from ssl_lessons.book.files import CLAIM_MIME, data_file
+from ssl_lessons.errors import InputError
+
+VERDICTS = ("reproduced", "not reproduced here", "mixed")
+
+
+def recorded(name: str) -> tuple[list[dict], str]:
+    """A committed benchmark record `data/results/NAME.json`: its rows, and one line saying where they come from."""
+    record = json.loads(data_file(f"results/{name}.json").read_text(encoding="utf-8"))
+    versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
+    origin = f"Recorded {record['date']} with `{record['command']}` on {record['machine']} ({versions})."
+    return record["rows"], origin
+
+
+def results_table(methods: Sequence[str], caption: str) -> None:
+    """The running results table of the loss families: chance, the baselines, then `methods`, from their record.
+
+    One row per method: median of three seeds and, in brackets, the lowest and the highest.  probe: a linear probe on
+    100 labels; kNN: 2,000 labelled neighbours; RankMe of the features h; processor seconds: summed over the cores.
+    Raises InputError for a method that has no recorded run.
+    """
+    rows, origin = recorded("families")
+    table = [{"method": "chance", "probe": "10.0%", "knn": "10.0%"}]
+    for name in ("pixels", "untrained", *methods):
+        runs = [row for row in rows if row["method"] == name and row["arm"] == "minute"]
+        if not runs:
+            raise InputError(f"{name!r} has no recorded run; run benchmarks/families.py --methods {name}")
+        line = {"method": name, "encoder": runs[0].get("encoder"), "steps": runs[0]["steps"] or None}
+        for key, form in (("probe", ".1%"), ("knn", ".1%"), ("rank_h", ".0f"), ("processor_seconds", ".0f")):
+            values = sorted(row[key] for row in runs if key in row)
+            line[key] = f"{statistics.median(values):{form}}" if values else None
+            if key == "probe":
+                line[key] += f" ({values[0]:{form}} to {values[-1]:{form}})"
+        table.append(line)
+    headings = {
+        "method": "method", "encoder": "encoder", "steps": "steps", "probe": "probe, 100 labels", "knn": "kNN",
+        "rank_h": "RankMe of h", "processor_seconds": "processor seconds",
+    }  # fmt: skip
+    plots.table(table, caption, headings)
+    print(origin)
+
+
+def setup(chapter: str, seed: int = 0):
+    """Seed Python, NumPy and torch, set the plot style, print one line on device and budget; return the
+    torch.device.
+    """
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    plots.style()
+    # Neither concerns the reader: progress bars fall back to text, and a machine without a GPU is the normal
+    # case.
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    warnings.filterwarnings("ignore", message=".*CUDA initialization.*")
+    warnings.filterwarnings("ignore", message=".*pin_memory.*no accelerator.*")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    threads = torch.get_num_threads()
+    where = f"CPU, {threads} thread{'s' * (threads > 1)}"
+    if device.type == "cuda":
+        where = torch.cuda.get_device_name(device)
+    budget = "quick: fixed steps, about a minute on two cores"
+    print(f"Chapter {chapter} on {where} · torch {torch.__version__} · seed {seed} · {budget}")
+    return device
+
+
+def claim(id: str, statement: str, verdict: str, evidence: str | Mapping, source: str | None = None) -> None:
+    """Show a statement of the literature beside what this chapter measured, and store it for the book-wide
+    ledger.
+
+    `verdict` is "reproduced", "not reproduced here" or "mixed"; `evidence` is a sentence with the measured
+    numbers, or a mapping name -> number; `source` is where the statement is made (a key of references.bib, or
+    a link). Raises InputError on another verdict or an empty field.
+    """
+    if verdict not in VERDICTS:
+        raise InputError(
+            f"Claim {id}: the verdict must be one of {', '.join(map(repr, VERDICTS))}, not {verdict!r}."
+        )
+    for name, value in (("id", id), ("statement", statement), ("evidence", evidence)):
+        if not value:
+            raise InputError(f"Claim {id!r}: {name} is empty.")
+    record = {
+        "id": id,
+        "statement": statement,
+        "verdict": verdict,
+        "source": source,
+        "evidence": {k: _number(v) for k, v in evidence.items()}
+        if isinstance(evidence, Mapping)
+        else evidence,
+    }
+    measured = (
+        evidence
+        if isinstance(evidence, str)
+        else ", ".join(
+            f"{k} {format(v, '.3g') if isinstance(v, float) else v}" for k, v in record["evidence"].items()
+        )
+    )
+    rows = [("Statement", statement), ("Measured here", measured), ("Verdict", verdict)]
+    if source:
+        rows.insert(1, ("Source", source))
+    text = "\n".join([f"Claim {id}", *(f"  {name}: {value}" for name, value in rows)])
+    body = "\n".join(
+        f'<tr><th scope="row" style="text-align: left">{name}</th>'
+        f'<td style="text-align: left">{_linked(value)}</td></tr>'
+        for name, value in rows
+    )
+    markup = f"<table>\n<caption>Claim {html.escape(id)}</caption>\n<tbody>\n{body}\n</tbody>\n</table>"
+    if not plots.display_bundle({"text/html": markup, "text/plain": text, CLAIM_MIME: record}):
+        print(text)
+
+
+def _number(value):
+    """A plain Python value that JSON can hold, from a Python, NumPy or torch scalar."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _linked(text: str) -> str:
+    return re.sub(
+        r"https?://[^\s<>\"]+[^\s<>\".,;)]", lambda m: f'<a href="{m[0]}">{m[0]}</a>', html.escape(str(text))
+    )

@@ -1,0 +1,11 @@
+"""Sliders that explain: the generic machinery, and one module per concrete widget."""
+
+from ssl_lessons.book.widgets import temperature
+from ssl_lessons.book.widgets.augmentation import Augmentations, photographs
+from ssl_lessons.book.widgets.core import Choice, Slider, explore, live_panel, sweep
+from ssl_lessons.book.widgets.neighbors import Neighbors
+
+__all__ = [
+    "Augmentations", "Choice", "Neighbors", "Slider", "explore", "live_panel", "photographs", "sweep",
+    "temperature",
+]  # fmt: skip

@@ -1,0 +1,1 @@
+from ssl_lessons.cli.app import app, main  # noqa: F401

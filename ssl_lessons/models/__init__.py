@@ -1,0 +1,30 @@
+"""Networks: encoders and heads, generative models (`generative`), coordinates without a network (`embedding`)."""
+
+from ssl_lessons.models.devices import pick_device
+from ssl_lessons.models.encoders import (
+    ENCODERS,
+    ConvNet,
+    LabChannels,
+    ResNet18,
+    SplitChannels,
+    ViT,
+    build_encoder,
+    count_parameters,
+    fresh_copy,
+    lab_of_views,
+    load_encoder,
+    patchify,
+    projection_head,
+    save_encoder,
+    sincos_positions,
+    take,
+    transformer_blocks,
+    unpatchify,
+    untrained,
+)
+
+__all__ = [
+    "ENCODERS", "ConvNet", "LabChannels", "ResNet18", "SplitChannels", "ViT", "build_encoder", "count_parameters",
+    "fresh_copy", "lab_of_views", "load_encoder", "patchify", "pick_device", "projection_head", "save_encoder",
+    "sincos_positions", "take", "transformer_blocks", "unpatchify", "untrained",
+]  # fmt: skip
