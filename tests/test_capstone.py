@@ -8,6 +8,7 @@ from ssl_lessons.book import capstone
 from ssl_lessons.data import shapes
 from ssl_lessons.errors import InputError
 from ssl_lessons.training import recipes
+from ssl_lessons.training.plan import steps_of
 
 QUICK = recipes.get_recipe("quick").with_(encoder_options={"width": 4, "dim": 8}, batch_size=16)
 
@@ -35,7 +36,7 @@ def test_the_build_takes_stl10_where_it_lies(monkeypatch, tmp_path):
 
 def test_a_notebook_and_the_command_line_share_one_download(monkeypatch, tmp_path):
     monkeypatch.delenv("SSL_LESSONS_DATA", raising=False)
-    monkeypatch.setattr(capstone, "CLONE", tmp_path)
+    monkeypatch.setattr(capstone, "ROOT", tmp_path)
     assert capstone.data_folder() is None  # installed without a clone
     (tmp_path / "pyproject.toml").touch()
     asked = []
@@ -76,9 +77,9 @@ def test_checkpoints_go_to_drive_when_it_is_mounted(monkeypatch, tmp_path):
 def test_the_plan_fits_the_time_and_never_exceeds_the_recipe():
     images = shapes("unlabeled", 32, 64)
     tight = capstone.plan(QUICK, images, minutes=0.01)
-    assert 1 <= tight.steps <= QUICK.steps(64)
+    assert 1 <= tight.steps <= steps_of(QUICK.epochs, 64, QUICK.batch_size)
     assert tight.minutes <= 0.011 or tight.steps == 1
     assert tight.epochs == pytest.approx(tight.steps * 16 / 64)
-    assert capstone.plan(QUICK, images, minutes=1e6).steps == QUICK.steps(64) == 100
+    assert capstone.plan(QUICK, images, minutes=1e6).steps == steps_of(QUICK.epochs, 64, QUICK.batch_size) == 100
     assert capstone.plan(QUICK, images, steps=7).steps == 7
     assert "7 steps" in capstone.plan(QUICK, images, steps=7).sentence()

@@ -11,6 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from ssl_lessons import book, cli, data, training
+from ssl_lessons.book import lab
+from ssl_lessons.cli import doctor, judge, pretrain
 from ssl_lessons.errors import InputError
 from ssl_lessons.methods import METHODS
 from ssl_lessons.models import ENCODERS, load_encoder, save_encoder
@@ -105,7 +107,7 @@ def test_other_errors_keep_their_traceback(monkeypatch, tmp_path):
     def broken(*args):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(cli, "_plan_for", broken)
+    monkeypatch.setattr(pretrain, "_planned", broken)
     result = ssl("pretrain", "--out", tmp_path)
     assert isinstance(result.exception, RuntimeError) and str(result.exception) == "a bug"
 
@@ -145,8 +147,8 @@ def test_interruption_says_how_to_go_on(monkeypatch, tmp_path):
         (["--optimizer", "sgd"], ["--lr", "adamw"]),
         (["--method", "supervised", "--temperature", "0.5"], ["supervised", "--temperature"]),
         (["--labels-per-class", "5"], ["simclr", "--labels-per-class"]),
-        (["--device", "tpu"], ["tpu", "cpu or cuda"]),
-        (["--device", "cuda"], ["GPU", "--device"]),
+        (["--device", "tpu"], ["tpu", "cpu, cuda or mps"]),
+        (["--device", "cuda"], ["cuda", "choose another device"]),
         (["--policy-strength", "-1"], ["strength"]),
         (["--resume"], ["run.json", "--resume"]),
     ],
@@ -331,11 +333,11 @@ def test_diagnose_prints_every_measure_and_the_verdict(finished):
     result = ssl("diagnose", finished[0], "--images", 150, "--json")
     assert result.exit_code == 0, (result.stderr, result.exception)
     found = json.loads(result.stdout)
-    assert found["images"] == 150 and set(cli.MEASURES) <= set(found["evidence"])
+    assert found["images"] == 150 and set(judge.MEASURES) <= set(found["evidence"])
     assert len(found["singular_values"]) == 150
     assert found["evidence"]["alignment"] < found["evidence"]["alignment_unrelated"]
     text = ssl("diagnose", finished[0], "--images", 150).stdout
-    assert all(name in text for name in cli.MEASURES)
+    assert all(name in text for name in judge.MEASURES)
     assert found["verdict"].capitalize() in text and found["explanation"] in text
 
 
@@ -396,7 +398,7 @@ def test_a_folder_of_jpegs_from_pretraining_to_diagnosis(tmp_path, monkeypatch):
 def test_doctor_tells_a_program_and_a_reader_the_same(monkeypatch):
     minute = {"seconds_per_step": 0.06, "steps": 1000, "epochs": 31.25, "images": 8192}
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "_one_minute", lambda name: minute)
+        patch.setattr(doctor, "_one_minute", lambda name: minute)
         text = ssl("doctor").stdout
     assert "one minute = 1,000 steps = 31.2 epochs of 8,192 embedded images" in text
     found = json.loads(ssl("doctor", "--json").stdout)
@@ -412,21 +414,21 @@ def test_doctor_turns_each_problem_into_advice():
         "threads": 1, "cores": 2, "device": {"type": "cuda"}, "memory_available_gb": 0.5, "disk_free_gb": 3.0,
         "data": {"stl10": False}, "jupyterlab": None, "jupytext": "1", "one_minute": {"quick": {"steps": 20}},
     }  # fmt: skip
-    found = cli._problems(report, psutil=False)
+    found = doctor._problems(report, psutil=False)
     for word in ("OMP_NUM_THREADS", "close other programs", "STL-10", "jupyterlab and psutil", "--minutes"):
         assert any(word in line for line in found), word
     good = report | {
         "threads": 2, "memory_available_gb": 8.0, "disk_free_gb": 50.0, "jupyterlab": "4",
         "one_minute": {"quick": {"steps": 900}},
     }  # fmt: skip
-    assert cli._problems(good, psutil=True) == []
+    assert doctor._problems(good, psutil=True) == []
 
 
 def test_memory_is_read_without_psutil(monkeypatch):
     if not hasattr(os, "sysconf"):
         pytest.skip("this system has no sysconf")
     monkeypatch.setitem(sys.modules, "psutil", None)
-    total, available = cli._memory_gb()
+    total, available = doctor._memory_gb()
     assert total is None or 0 < available <= total
 
 
@@ -464,7 +466,7 @@ def test_an_unknown_chapter_is_refused():
 
 def test_lab_passes_its_options(monkeypatch):
     calls = []
-    monkeypatch.setattr(book, "lab", lambda number, browser, port: calls.append((number, browser, port)) or 7)
+    monkeypatch.setattr(lab, "open_chapter", lambda number, browser, port: calls.append((number, browser, port)) or 7)
     assert ssl("lab").exit_code == 7
     ssl("lab", "13", "--port", "9999", "--no-browser")
     assert calls == [("00", True, None), ("13", False, 9999)]

@@ -209,7 +209,7 @@ def runs(folder):
 
 def rank_main(number: int, ranks: int, port: int, folder: Path) -> None:
     os.environ |= {
-        "RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(ranks),
+        "TORCHELASTIC_RUN_ID": "test", "RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(ranks),
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
     }  # fmt: skip
     alone = refusal(partial(run, folder / "refused"))  # outside of the group

@@ -5,12 +5,12 @@ import json
 import math
 import re
 import shutil
+import time
 from dataclasses import replace
 
 import pytest
 import torch
 
-from ssl_lessons import training
 from ssl_lessons.data import ImageSet, shapes
 from ssl_lessons.diagnostics import VERDICTS, teacher_distance
 from ssl_lessons.errors import InputError
@@ -487,7 +487,7 @@ def events(folder):
 def ticking(monkeypatch, seconds):
     """Every look at the clock finds it `seconds` later."""
     clock = iter(range(0, 10**9, seconds))
-    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
 
 
 def saved_steps(folder):
@@ -518,7 +518,10 @@ def test_the_log_tells_what_happened(images, train_set, tmp_path):
         run(images, spoiled(stop_after(5)), out=tmp_path, checkpoint_every=2, monitor=monitor)
     before = (tmp_path / "log.txt").read_text()
     assert events(tmp_path)[0].startswith("started: SimCLR, 6 steps of 16 images (of 64, crc ")
-    assert "adamw, learning rate 0.002" in events(tmp_path)[0] and "on cpu, 1 process" in events(tmp_path)[0]
+    assert (
+        "adamw, learning rate 0.002" in events(tmp_path)[0]
+        and "on cpu in float32, 1 process" in events(tmp_path)[0]
+    )
     assert events(tmp_path)[1:] == ["step 1: verdict healthy", "step 2: checkpoint", "step 4: checkpoint"]
     run(images, spoiled(SimCLR), out=tmp_path, checkpoint_every=2, monitor=monitor, resume=True)
     assert (tmp_path / "log.txt").read_text().startswith(before)
@@ -665,3 +668,70 @@ def test_where_compiling_does_not_work_one_line_says_so(images, monkeypatch):
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.raises(InputError, match=r"No working C\+\+ compiler found\); train without it"):
         run(images, compiled=True)
+
+
+# --- precision, other hardware, little data ---------------------------------------------------------
+
+
+def test_bfloat16_trains_and_float16_is_refused_nowhere_but_by_name(images):
+    _, half = run(images, precision="bfloat16")
+    _, full = run(images)
+    assert losses(half) != losses(full) and losses(half) == pytest.approx(losses(full), rel=0.05)
+    with pytest.raises(InputError, match="float32, bfloat16, float16"):
+        run(images, precision="half")
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [("bfloat16", "float16"), ("float16", "bfloat16"), ("float32", "float16")]
+)
+def test_a_run_goes_on_where_another_precision_is_usual(images, tmp_path, first, then):
+    with pytest.raises(Interrupted):
+        run(images, spoiled(stop_after(3)), out=tmp_path, checkpoint_every=2, precision=first)
+    _, history = run(images, out=tmp_path, resume=True, precision=then)
+    assert len(history) == 6 and all(math.isfinite(v) for v in losses(history))
+    assert f"in {then} instead of {first}" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_loss_that_is_read_seldom_is_read_all_the_same(images, tmp_path):
+    method, history = run(images, read_every=4)
+    other, expected = run(images)
+    assert losses(history) == losses(expected) and same_weights(method, other)
+    with pytest.raises(Diverged, match="at step 5"):  # noticed at step 6, named as it was
+        run(images, spoiled(), read_every=4, out=tmp_path, checkpoint_every=2)
+    assert checkpoints.load(tmp_path)["step"] == 4  # the one from before
+
+
+def test_running_statistics_that_are_not_finite_are_never_saved(images, tmp_path):
+    class Broken(SimCLR):
+        def after_step(self, progress):
+            self.encoder.layers[1].running_var.fill_(math.nan)
+
+    with pytest.raises(Diverged, match="running statistics"):
+        run(images, spoiled(Broken), out=tmp_path)
+    assert not checkpoints.exists(tmp_path)
+
+
+def test_too_few_images_are_not_measured(train_set):
+    assert default_monitor(train_set[:7], steps=10) is None
+    assert len(default_monitor(train_set[:8], steps=10).query) == 4
+
+
+def test_images_without_labels_are_measured_without_them(images, train_set):
+    bare = replace(train_set, labels=torch.full((60,), -1))
+    monitor = Monitor(bare[:30], bare[30:], every=3)
+    _, history = run(images, monitor=monitor)
+    last, labelled = history[-1], run(images, monitor=Monitor(train_set[:30], train_set[30:], every=3))[1][-1]
+    assert "knn" not in last and "knn" in labelled
+    assert {k: v for k, v in labelled.items() if k not in ("knn", "seconds")} == {
+        k: v for k, v in last.items() if k != "seconds"
+    }
+
+
+def test_a_full_disk_is_one_message_and_leaves_no_temporary_file(images, tmp_path, monkeypatch):
+    def full(path, *arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(InputError, match="No space left on device; free some space"):
+        run(images, out=tmp_path)
+    assert not list(tmp_path.glob("*.tmp"))

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.storage import write_atomically
+from ssl_lessons.storage import write_atomically, write_together
 
 
 def raising(error):
@@ -88,3 +88,17 @@ def test_other_errors_pass_and_leave_nothing(tmp_path, error):
     with pytest.raises(type(error)) as caught:
         write_atomically(tmp_path / "note.txt", raising(error))
     assert caught.value is error and names(tmp_path) == []
+
+
+@pytest.mark.parametrize("fails", ["first", "second"])
+def test_files_that_belong_together_change_together(tmp_path, fails):
+    paths = {name: tmp_path / name for name in ("first", "second")}
+    write_together({p: lambda path: path.write_text("old") for p in paths.values()})
+    full = raising(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    writes = {p: full if n == fails else lambda path: path.write_text("new") for n, p in paths.items()}
+    with pytest.raises(InputError, match=f"cannot write {paths[fails]}: No space"):
+        write_together(writes)
+    assert names(tmp_path) == ["first", "second"]
+    assert [p.read_text() for p in paths.values()] == ["old", "old"]
+    write_together({p: lambda path: path.write_text("new") for p in paths.values()})
+    assert [p.read_text() for p in paths.values()] == ["new", "new"]

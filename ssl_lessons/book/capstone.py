@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssl_lessons import data
+from ssl_lessons.book.files import ROOT
 from ssl_lessons.data import ImageSet
 from ssl_lessons.errors import InputError
-from ssl_lessons.training import steps_that_fit, time_steps
+from ssl_lessons.training import time_steps
+from ssl_lessons.training.plan import steps_of, steps_that_fit
 from ssl_lessons.training.recipes import Recipe
 
 DRIVE = Path("/content/drive/MyDrive")
-CLONE = Path(__file__).parents[1]
 
 
 class Images(NamedTuple):
@@ -28,9 +29,9 @@ class Images(NamedTuple):
 
 def data_folder() -> Path | None:
     """Where downloads lie: $SSL_LESSONS_DATA, else data/cache of the clone (a notebook runs in its chapters/)."""
-    if "SSL_LESSONS_DATA" in os.environ or not (CLONE / "pyproject.toml").is_file():
+    if "SSL_LESSONS_DATA" in os.environ or not (ROOT / "pyproject.toml").is_file():
         return None  # the readers' own default
-    return CLONE / "data" / "cache"
+    return ROOT / "data" / "cache"
 
 
 def stl10_is_here(data_dir: str | Path | None = None) -> bool:
@@ -97,7 +98,7 @@ def plan(recipe: Recipe, images: ImageSet, minutes: float | None = None, steps: 
     """
     seconds = time_steps(recipe.build(), images.images, (recipe.policy,) * 2, recipe.batch_size)
     if steps is None:
-        steps = recipe.steps(len(images))
+        steps = steps_of(recipe.epochs, len(images), recipe.batch_size)
         if minutes is not None:
             steps = min(steps, steps_that_fit(60 * minutes, seconds, len(images), recipe.batch_size)[0])
     return Budget(steps, steps * recipe.batch_size / len(images), steps * seconds / 60, seconds)

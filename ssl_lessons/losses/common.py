@@ -16,35 +16,44 @@ def full_precision(*groups: Tensor) -> list[Tensor]:
     """The tensors in one common dtype, float32 or better (float64 stays float64).
 
     Call it inside `torch.autocast(device, enabled=False)`: losses are computed in full precision.
-    Raises NotFiniteError when a value is NaN or infinite.
+    Raises NotFiniteError when a value is NaN or infinite; on a GPU all values then become NaN (see `_finite`).
     """
     dtype = reduce(torch.promote_types, [z.dtype for z in groups], torch.float32)
     groups = [z.to(dtype) for z in groups]
     # One number tells: a NaN or an infinity anywhere makes the sum of absolute values not finite.
-    if not math.isfinite(float(sum(z.detach().abs().sum() for z in groups))):
-        raise NotFiniteError(_NOT_FINITE)
-    return groups
+    return _finite(sum(z.detach().abs().sum() for z in groups), groups)
 
 
 def unit_rows(*groups: Tensor) -> list[Tensor]:
     """Every row (last dimension) divided by its length, in float32 or better.
 
-    An all-zero row stays zero and gets no gradient.  Raises NotFiniteError unless all values are finite.
+    An all-zero row stays zero and gets no gradient.  Raises NotFiniteError unless all values are finite; on a GPU all
+    rows then become NaN (see `_finite`).
     """
     dtype = reduce(torch.promote_types, [z.dtype for z in groups], torch.float32)
     groups = [z.to(dtype) for z in groups]
     norms = [z.norm(dim=-1, keepdim=True) for z in groups]
     # One number tells: a NaN, an infinity or an overflow anywhere makes the sum of the lengths not finite.
-    if not math.isfinite(float(sum(norm.detach().sum() for norm in norms))):
-        raise NotFiniteError(_NOT_FINITE)
+    groups = _finite(sum(norm.detach().sum() for norm in norms), groups)
     # A zero row is divided by infinity, not by a tiny number: its gradient is then 0 instead of 1e12.
     return [z / norm.where(norm > _EPS, math.inf) for z, norm in zip(groups, norms, strict=True)]
 
 
-_NOT_FINITE = (
-    "The embeddings hold NaN, infinite or enormous values: check the images for NaN, "
-    "then try a lower learning rate, a warm-up or gradient clipping."
-)
+def _finite(total: Tensor, groups: list[Tensor]) -> list[Tensor]:
+    """The groups, if `total`, one number, is finite; else NotFiniteError.
+
+    A GPU would have to finish all its work before the host could read that number, in every step.  There the values
+    become NaN instead, and with them the loss, at which whoever trains looks when it suits.
+    """
+    if total.device.type == "cuda":
+        poison = torch.where(total.isfinite(), 0.0, math.nan)
+        return [z + poison for z in groups]
+    if not math.isfinite(float(total)):
+        raise NotFiniteError(
+            "The embeddings hold NaN, infinite or enormous values: check the images for NaN, "
+            "then try a lower learning rate, a warm-up or gradient clipping."
+        )
+    return groups
 
 
 def check_positive(**numbers: float) -> None:

@@ -270,7 +270,8 @@ def align_uniform(
         + uniform_weight (u(z1) + u(z2)) / 2,  u(z) = log mean_{i < j} exp(-t |z_i - z_j|^2)
 
     z1, z2: [N, D]. Returns a scalar: 0 if all embeddings are equal, about align_weight * alignment - 2t
-    for views spread over a sphere of many dimensions. Precision and errors as `nt_xent`.
+    for views spread over a sphere of many dimensions. Two views that coincide get no gradient from the first
+    term, also where its slope is infinite (alpha < 1). Precision and errors as `nt_xent`.
     """
     check_positive(alpha=alpha, t=t)
     for name, weight in [("align_weight", align_weight), ("uniform_weight", uniform_weight)]:
@@ -279,7 +280,9 @@ def align_uniform(
     check_pair(z1, z2)
     with torch.autocast(z1.device.type, enabled=False):
         z1, z2 = unit_rows(z1, z2)
-        align = (z1 - z2).norm(dim=1).pow(alpha).mean()
+        distance = (z1 - z2).norm(dim=1)
+        apart = distance > 0
+        align = distance.where(apart, 1.0).pow(alpha).where(apart, 0.0).mean()
         uniform = (_log_mean_potential(z1, t) + _log_mean_potential(z2, t)) / 2
         return align_weight * align + uniform_weight * uniform
 

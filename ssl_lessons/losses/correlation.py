@@ -295,7 +295,10 @@ def _cholesky(covariance: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(covariance)
     # pivot^2 / variance = the share of a dimension that the dimensions before it leave unexplained.
     unexplained = factor.detach().diagonal().square() / covariance.detach().diagonal()
-    if bool(failed) or not bool(unexplained.min() > torch.finfo(factor.dtype).eps * len(factor)):
+    sound = (failed == 0) & (unexplained.min() > torch.finfo(factor.dtype).eps * len(factor))
+    if factor.requires_grad and factor.device.type == "cuda":  # in a training step: as in common._finite
+        return factor + torch.where(sound, 0.0, math.nan)
+    if not bool(sound):
         raise InputError(
             "The covariance is singular: some dimensions are constant or combinations of others. Use more "
             "rows, drop dimensions, or regularise (eps or regularization > 0)."

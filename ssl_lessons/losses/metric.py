@@ -228,15 +228,20 @@ def phi_psi_table(
     """
     t = temperature
     return {
-        "info_nce": (lambda x: t * torch.log(epsilon + x), lambda x: torch.exp(x / t)),
-        "mine": (torch.log, torch.exp),
+        "info_nce": (lambda x: t * _log(epsilon + x), lambda x: torch.exp(x / t)),
+        "mine": (_log, torch.exp),
         "triplet": (lambda x: x, lambda x: F.relu(x + margin)),
         "soft_triplet": (lambda x: t * torch.log1p(x), lambda x: torch.exp(x / t + margin)),
         "tuplet": (torch.log1p, torch.exp),
-        "lifted_structure": (lambda x: F.relu(x.log()).square(), lambda x: torch.exp(x + margin)),
+        "lifted_structure": (lambda x: x.clamp_min(1).log().square(), lambda x: torch.exp(x + margin)),
         "modified_triplet": (lambda x: x, lambda x: torch.sigmoid(c * x)),
         "triplet_contrastive": (lambda x: x, lambda x: c * x),
     }
+
+
+def _log(x: Tensor) -> Tensor:
+    """The logarithm of sums of exponentials that may all have vanished: finite, and with gradient 0 there."""
+    return x.clamp_min(torch.finfo(x.dtype).tiny).log()
 
 
 def _squared_distances(z: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class SwAV(Method):
     def scores(self, z: Tensor) -> Tensor:
         """Cosine similarities [N, K] of embeddings z with the prototypes (unit length after every step)."""
         weight = self.prototypes.weight
-        frozen = self.training and int(self.steps) < self.frozen_steps
+        frozen = self.training and self.frozen_steps > 0 and int(self.steps) < self.frozen_steps
         return normalize(z, dim=1) @ (weight.detach() if frozen else weight).T
 
     def assign(self, x: Tensor) -> Tensor:

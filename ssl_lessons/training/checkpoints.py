@@ -13,24 +13,15 @@ from pathlib import Path
 import torch
 
 from ssl_lessons.errors import InputError
+from ssl_lessons.storage import write_atomically
 
 CURRENT, PREVIOUS = "checkpoint.pt", "checkpoint.previous.pt"
 LOG = "log.txt"
 _DIGEST = 32  # bytes of SHA-256 that follow the torch file
 
 
-def write_atomically(path: Path, write) -> None:
-    """Call `write(temporary_path)`, then move the finished file to `path` in one step."""
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 def save(state: dict, folder: Path) -> None:
     """Write `folder/checkpoint.pt`, keeping the one before it as `checkpoint.previous.pt`."""
-    folder.mkdir(parents=True, exist_ok=True)
 
     def write(temporary: Path) -> None:
         buffer = io.BytesIO()
@@ -81,7 +72,10 @@ def exists(folder: Path) -> bool:
 
 def note(folder: Path, event: str) -> None:
     """Append one line to `folder/log.txt`: date, time of day, event.  Earlier lines are never touched."""
-    folder.mkdir(parents=True, exist_ok=True)
     line = f"{datetime.datetime.now():%Y-%m-%d %H:%M:%S}  {' '.join(event.split())}\n"
-    with open(folder / LOG, "a", encoding="utf-8") as file:
-        file.write(line)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / LOG, "a", encoding="utf-8") as file:
+            file.write(line)
+    except OSError as error:
+        raise InputError(f"cannot write {folder / LOG}: {error.strerror}; choose another folder") from None

@@ -18,11 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from ssl_lessons.errors import InputError
-
-
-def launched() -> bool:
-    """Whether torchrun started this program as one of several (it sets RANK and WORLD_SIZE)."""
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+from ssl_lessons.training.launch import launched
 
 
 @contextmanager

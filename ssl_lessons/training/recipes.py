@@ -48,10 +48,6 @@ class Recipe:
         names = ("batch_size", "optimizer", "lr", "weight_decay", "warmup")
         return {name: getattr(self, name) for name in names}
 
-    def steps(self, images: int) -> int:
-        """Optimiser steps of `epochs` passes over `images` images, incomplete batches dropped."""
-        return self.epochs * max(1, images // self.batch_size)
-
 
 RECIPES = {
     # Ours for the embedded world and small CPUs: about a minute on two cores.

@@ -1,0 +1,102 @@
+"""`ssl-lessons lab`, `run` and `build`: the chapters."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssl_lessons.cli.options import Json, app
+from ssl_lessons.errors import InputError
+
+Numbers = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NN", help="Chapter numbers such as 00 13 25; all when left out."),
+]
+
+
+@app.command()
+def lab(
+    number: Annotated[str, typer.Argument(metavar="NN", help="The chapter to open.")] = "00",
+    port: Annotated[
+        int | None, typer.Option(help="Port of the JupyterLab server. Default: the first free.")
+    ] = None,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Print the address instead of opening it.")
+    ] = False,
+) -> None:
+    """Open a chapter in JupyterLab; Ctrl-C in the terminal stops it.
+
+    Writes the chapter's notebook (chapters/NN_name.ipynb) if it is not there yet, and what you save in it.
+
+    Example:  ssl-lessons lab 13
+    """
+    from ssl_lessons.book.lab import open_chapter
+
+    raise typer.Exit(open_chapter(number, browser=not no_browser, port=port))
+
+
+@app.command()
+def run(numbers: Numbers = None, as_json: Json = False) -> None:
+    """Execute chapters without a browser and say how each went.
+
+    Prints one line per chapter as it finishes: seconds, peak memory, "ok" or what failed in which cell.
+    Writes no notebook. The exit code is 1 when a chapter failed.
+
+    Example:  ssl-lessons run 00 13
+    """
+    from ssl_lessons import book
+
+    _chapters(book.run, numbers, as_json)
+
+
+@app.command()
+def build(numbers: Numbers = None, as_json: Json = False) -> None:
+    """Execute chapters and save them as notebooks (for authors).
+
+    Writes chapters/NN_name.ipynb from chapters/NN_name.py, outputs included, without what changes from build
+    to build; then data/results/claims.json. A chapter that fails keeps its old notebook, and
+    the exit code is 1.
+
+    Example:  ssl-lessons build 13
+    """
+    from ssl_lessons import book
+
+    _chapters(book.build, numbers, as_json)
+
+
+def _chapters(work, numbers, as_json: bool) -> None:
+    results = []
+
+    def started(source: Path) -> None:
+        if sys.stderr.isatty():
+            print(f"{source.stem} ...", end="\r", file=sys.stderr, flush=True)
+
+    def finished(result) -> None:
+        results.append(result)
+        if not as_json:
+            print(
+                f"{result.name:30} {result.seconds:6.1f} s {result.peak_mib:7,.0f} MiB  {result.verdict}",
+                flush=True,
+            )
+
+    try:
+        work(numbers or (), started=started, finished=finished)
+    except InputError as error:
+        if all(result.ok for result in results):  # not about a chapter that failed
+            raise
+        print(error, file=sys.stderr)
+    ok = all(result.ok for result in results)
+    if as_json:
+        rows = [
+            {
+                "chapter": r.number, "name": r.name, "seconds": r.seconds, "peak_mib": r.peak_mib,
+                "verdict": r.verdict, "ok": r.ok,
+            }
+            for r in results
+        ]  # fmt: skip
+        print(json.dumps({"ok": ok, "chapters": rows}, indent=2))
+    raise typer.Exit(0 if ok else 1)

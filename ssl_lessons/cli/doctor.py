@@ -1,0 +1,247 @@
+"""`ssl-lessons doctor`: what this machine is good for."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssl_lessons.cli.options import DataDir, Json, Labels, app, stdout_for
+
+FOLDER_SIZE = 64  # px; what `pretrain` reads a folder at for views of up to that size
+
+
+@app.command()
+def doctor(
+    data: Annotated[
+        str | None, typer.Option(help="A folder of pictures: what is in it, and what an epoch would cost here.")
+    ] = None,
+    labels: Labels = None,
+    size: Annotated[int, typer.Option(min=1, help="With --data: side of the decoded pictures.")] = FOLDER_SIZE,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Look at this machine: what is missing, what a minute buys; and at a folder of pictures.
+
+    Times a few real training steps, and the decoding of a few pictures, which takes some seconds. Writes nothing.
+    Every problem comes with what to do.
+
+    Examples:
+      ssl-lessons doctor
+      ssl-lessons doctor --data photos/ --size 96
+    """
+    with stdout_for(as_json):
+        report = _examine(data_dir)
+        if data is not None:
+            report["folder"] = _examine_folder(data, labels, size, report["one_minute"]["quick"])
+        if not as_json:
+            _print_examination(report)
+    if as_json:
+        print(json.dumps(report, indent=2))
+
+
+def _examine(data_dir: str | None) -> dict:
+    import platform
+    import shutil
+    from importlib.util import find_spec
+
+    import torch
+    import torchvision
+
+    import ssl_lessons
+    from ssl_lessons.models import pick_device
+
+    gpu = pick_device().type == "cuda"
+    device = {"type": "cpu", "name": platform.processor() or platform.machine(), "memory_gb": None}
+    if gpu:
+        properties = torch.cuda.get_device_properties(0)
+        device = {"type": "cuda", "name": properties.name, "memory_gb": properties.total_memory / 2**30}
+    place = (
+        Path(data_dir or os.environ.get("SSL_LESSONS_DATA") or Path("data", "cache")).expanduser().absolute()
+    )
+    existing = next(folder for folder in (place, *place.parents) if folder.exists())
+    total, available = _memory_gb()
+    report = {
+        "ssl_lessons": ssl_lessons.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "device": device,
+        "cores": _cores(),
+        "threads": torch.get_num_threads(),
+        "memory_gb": total,
+        "memory_available_gb": available,
+        "disk_free_gb": shutil.disk_usage(existing).free / 2**30,
+        "jupyterlab": _version("jupyterlab"),
+        "jupytext": _version("jupytext"),
+        "data_dir": str(place),
+        "data": {
+            "stl10": (place / torchvision.datasets.STL10.base_folder).is_dir(),
+            "cifar10": (place / torchvision.datasets.CIFAR10.base_folder).is_dir(),
+        },
+        "one_minute": {name: _one_minute(name) for name in (["quick", "recommended"] if gpu else ["quick"])},
+    }
+    if not gpu:
+        report["precision"] = _precision()
+    report["problems"] = _problems(report, psutil=find_spec("psutil") is not None)
+    return report
+
+
+def _examine_folder(folder: str, labels: str | None, size: int, minute: dict) -> dict:
+    """What a folder of pictures holds, and what decoding it and one epoch of the quick recipe cost here."""
+    from ssl_lessons.data.estimate import estimate
+    from ssl_lessons.data.layout import understand
+    from ssl_lessons.training.recipes import get_recipe
+
+    layout = understand(folder, labels)
+    found = estimate(layout.entries, size)
+    batch = get_recipe("quick").batch_size
+    seconds = minute["seconds_per_step"] * len(layout.rows.get("unlabeled", layout.rows["train"])) / batch
+    return {"sentence": layout.sentence, "size": size, **found, "minutes_per_epoch": seconds / 60}
+
+
+def _precision() -> dict:
+    """Seconds of a step of the quick recipe on this CPU in float32 and in bfloat16: does half precision pay?"""
+    from ssl_lessons import data
+    from ssl_lessons.training import time_steps
+    from ssl_lessons.training.recipes import get_recipe
+
+    recipe = get_recipe("quick").with_(encoder="resnet18", encoder_options={})
+    images, policies = data.shapes("unlabeled", 32, 64).images, (recipe.policy,) * 2
+    seconds = {
+        precision: time_steps(recipe.build(), images, policies, 32, precision=precision)
+        for precision in ("float32", "bfloat16")
+    }
+    return seconds | {"ratio": seconds["float32"] / seconds["bfloat16"]}
+
+
+def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cores() -> int:
+    """The cores this process may use, which in a container can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_gb() -> tuple[float | None, float | None]:
+    """Memory of the machine and the part that is available, in GiB; None where the system does not say."""
+    try:
+        import psutil
+
+        memory = psutil.virtual_memory()
+        return memory.total / 2**30, memory.available / 2**30
+    except ImportError:
+        pass
+    try:
+        pages = (os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_AVPHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # AttributeError: Windows
+        return None, None
+    total, available = (n * os.sysconf("SC_PAGE_SIZE") / 2**30 for n in pages)
+    return total, available
+
+
+def _one_minute(name: str) -> dict:
+    """What 60 seconds of SimCLR with this recipe buy here, from a few steps on embedded images."""
+    from ssl_lessons import data
+    from ssl_lessons.training import time_steps
+    from ssl_lessons.training.plan import SHAPES_IMAGES, steps_that_fit
+    from ssl_lessons.training.recipes import get_recipe
+
+    recipe = get_recipe(name)
+    images = data.shapes("unlabeled", recipe.policy.size, 2 * recipe.batch_size).images
+    seconds = time_steps(recipe.build(), images, (recipe.policy, recipe.policy), recipe.batch_size)
+    steps, epochs = steps_that_fit(60, seconds, SHAPES_IMAGES, recipe.batch_size)
+    return {"seconds_per_step": seconds, "steps": steps, "epochs": epochs, "images": SHAPES_IMAGES}
+
+
+def _problems(report: dict, psutil: bool) -> list[str]:
+    """One sentence for each thing that will get in the way, with what to do about it."""
+    import shutil
+
+    found = []
+    if report["threads"] < report["cores"]:
+        found.append(
+            f"torch uses {report['threads']} of {report['cores']} cores: unset OMP_NUM_THREADS first"
+        )
+    if report["device"]["type"] == "cpu" and shutil.which("nvidia-smi"):
+        found.append(
+            "there is an NVIDIA driver, but this torch cannot use the GPU: install a CUDA build of torch "
+            "(https://pytorch.org/get-started) and see what `nvidia-smi` says"
+        )
+    available = report["memory_available_gb"]
+    if available is not None and available < 2:
+        found.append(
+            f"only {available:.1f} GB of memory are free: close other programs, a chapter needs up to 2 GB"
+        )
+    if report["disk_free_gb"] < 1:
+        found.append(f"only {report['disk_free_gb']:.1f} GB of disk are free: make room before you pretrain")
+    elif report["disk_free_gb"] < 6 and not report["data"]["stl10"]:
+        found.append(
+            f"{report['disk_free_gb']:.1f} GB of disk are too few for STL-10 (6 GB): choose another disk "
+            "with --data-dir, or stay with the embedded images, which need none"
+        )
+    missing = [name for name in ("jupyterlab", "jupytext") if report[name] is None]
+    missing += [] if psutil else ["psutil"]
+    if missing:
+        found.append(
+            f"{' and '.join(missing)} missing: start the book with `uv run ssl-lessons lab`, or "
+            f"`pip install {' '.join(missing)}`"
+        )
+    quick = report["one_minute"]["quick"]
+    if quick["steps"] < 300:
+        found.append(
+            f"one minute of the quick recipe is {quick['steps']} steps here, and about 600 are needed to see "
+            "it work: close other programs, or give `pretrain` more with --minutes"
+        )
+    return found
+
+
+def _print_examination(r: dict) -> None:
+    device = r["device"]
+    memory = (
+        "unknown"
+        if r["memory_gb"] is None
+        else f"{r['memory_gb']:.1f} GB, {r['memory_available_gb']:.1f} GB free"
+    )
+    place = "GPU " + device["name"] + f", {device['memory_gb']:.0f} GB" if device["type"] == "cuda" else "CPU"
+    there = ", ".join(f"{name} {'there' if r['data'][name] else 'not there'}" for name in r["data"])
+    rows = {
+        "ssl-lessons": r["ssl_lessons"],
+        "python": f"{r['python']} on {r['platform']}",
+        "torch": f"{r['torch']}, torchvision {r['torchvision']}",
+        "device": place,
+        "cores": f"{r['cores']}, torch uses {r['threads']}",
+        "memory": memory,
+        "disk": f"{r['disk_free_gb']:.0f} GB free",
+        "notebooks": f"jupyterlab {r['jupyterlab'] or 'missing'}, jupytext {r['jupytext'] or 'missing'}",
+        "downloads": f"{r['data_dir']} ({there}; the embedded images need none)",
+    }
+    for name, value in rows.items():
+        print(f"{name:12} {value}")
+    for name, minute in r["one_minute"].items():
+        print(
+            f"{name + ' recipe:':12} one minute = {minute['steps']:,} steps = {minute['epochs']:.1f} epochs "
+            f"of {minute['images']:,} embedded images ({1000 * minute['seconds_per_step']:.0f} ms per step)"
+        )
+    if "precision" in r:
+        ratio = r["precision"]["ratio"]
+        advice = "pays: --precision bfloat16" if ratio > 1.2 else "does not pay: stay with float32"
+        print(f"{'bfloat16':12} a ResNet-18's step is {ratio:.1f} times as fast as in float32; it {advice}")
+    if "folder" in r:
+        _print_folder(r["folder"])
+    for problem in r["problems"]:
+        print(f"! {problem}")
+    if not r["problems"]:
+        print("No problem found. Next: ssl-lessons lab")
