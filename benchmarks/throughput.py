@@ -16,6 +16,9 @@ model    seconds per step of ten networks from two rates (see ssl_lessons.throug
 storage  images per second read in random order, on one thread: JPEG and PNG files decoded by Pillow against one mapped
          array of bytes (all in the operating system's cache: what is timed is the decoder, not the disk)
 resolution  views that grow during the run against views of 32 px throughout, as many steps and as many seconds
+reader   a folder of --reader-images drawn JPEG files of 96 px, each measurement in a process of its own: the first
+         start, which decodes them into the cache, and the second one; peak memory of training from the cache file; and
+         images per second of training from that file against images in memory, in turns
 
 Both sides train the same network from the same weights with the same optimiser, schedule, batch and policy.  lightly's
 loop is that of its example: two forward passes, one per view.  Half precision is used by both or by neither.
@@ -23,13 +26,17 @@ loop is that of its example: two forward passes, one per view.  Half precision i
 
 import argparse
 import itertools
+import json
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -38,15 +45,17 @@ from _world import measure, splits
 from PIL import Image
 
 from ssl_lessons import data
+from ssl_lessons.data import cache, stored
 from ssl_lessons.losses import nt_xent
 from ssl_lessons.methods import SimCLR
 from ssl_lessons.models import encoders
-from ssl_lessons.training import pick_device, pretrain, throughput
+from ssl_lessons.models.devices import pick_device
+from ssl_lessons.training import pretrain, throughput
 from ssl_lessons.training.optimizers import build_optimizer, warmup_cosine
 from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import Policy, make_views
 
-PARTS = ("memory", "rate", "probe", "step", "model", "storage", "resolution")
+PARTS = ("memory", "rate", "probe", "step", "model", "storage", "resolution", "reader")
 KEY = ("part", "setup", "contestant", "minutes", "on")  # minutes: of part probe only
 STL10 = 100_000, 96  # images, pixels
 CASES = (  # encoder, its options, pixels, images per step on a CPU
@@ -400,6 +409,9 @@ def resolution(recipe, device, options) -> list[dict]:
 
 def resident() -> float:
     """Peak resident set of this process in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count a larger process that started this one
+        return next(1024 * int(line.split()[1]) for line in status.open() if line.startswith("VmHWM"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak * (1 if sys.platform == "darwin" else 1024)
 
@@ -435,6 +447,124 @@ def memory(device, options) -> list[dict]:
     return [row]
 
 
+READER_PIXELS, DIFFERENT = 96, 2000  # side of the pictures of part reader, and how many of them are drawn
+
+
+def draw_folder(folder: Path, count: int) -> None:
+    """`count` different JPEG files: pictures of the embedded world, shifted and of various quality."""
+    drawn = (
+        data.shapes("unlabeled", READER_PIXELS, min(DIFFERENT, count), 0).images.permute(0, 2, 3, 1).numpy()
+    )
+
+    def save(i: int) -> None:
+        lap, which = divmod(i, len(drawn))
+        shifted = np.roll(drawn[which], (7 * lap, 13 * lap), axis=(0, 1))
+        Image.fromarray(shifted).save(folder / f"{i:06}.jpg", quality=70 + (lap + which) % 26)
+
+    folder.mkdir()
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(save, range(count)))
+
+
+START = f"""
+import json, sys, time
+from ssl_lessons.data import folders, load
+imported = time.time()
+images = load(sys.argv[1], "unlabeled", size={READER_PIXELS}).images
+now, began = time.time(), float(sys.argv[2])
+print(json.dumps(dict(seconds=now - began, without_imports=now - imported, loaded=len(images))))
+"""
+
+
+def _train(recipe, images, steps: int, device) -> float:
+    """Images per second, without the first three steps, which set things up."""
+    rows = pretrain(
+        recipe.build(0), images, (recipe.policy,) * 2, steps=steps + 3, device=device, progress=False,
+        **recipe.training(),
+    )  # fmt: skip
+    return recipe.batch_size * steps / (rows[-1]["seconds"] - rows[2]["seconds"])
+
+
+def _on_disk(folder: str):
+    """The pictures of a folder, on disk also where they are few or would fit into memory."""
+    cache.SMALL = stored.IN_MEMORY = 0
+    return data.load(folder, "unlabeled", size=READER_PIXELS).images
+
+
+def reader_memory(folder: str, steps: int, batch_size: int, threads: int) -> dict:
+    """Peak resident memory of this process before and after training from the cache file."""
+    torch.set_num_threads(threads)
+    images = _on_disk(folder)
+    before = resident()
+    recipe = get_recipe("quick").with_(batch_size=batch_size)
+    _train(recipe, images, steps, pick_device())
+    read = 3 * READER_PIXELS**2 * batch_size * (steps + 3)
+    return {"uint8_gb": images.numel() / 1e9, "read_gb": read / 1e9, "before_gb": before / 1e9} | {
+        "peak_gb": resident() / 1e9
+    }
+
+
+def reader_rates(folder: str, steps: int, batch_size: int, threads: int, repeats: int, held: int) -> dict:
+    """Images per second of each turn, from the cache file and from `held` of the images in memory."""
+    torch.set_num_threads(threads)
+    recipe, images = get_recipe("quick").with_(batch_size=batch_size), _on_disk(folder)
+    arms = {"training, stored": images, "training, in memory": images[:held]}
+    rates = {arm: [] for arm in arms}
+    for turn in range(repeats):
+        for arm in list(arms)[:: -1 if turn % 2 else 1]:
+            rates[arm].append(_train(recipe, arms[arm], steps, pick_device()))
+    return rates
+
+
+def _fresh(code: str, *arguments, kept: Path) -> dict:
+    """What a process of its own prints last, as JSON; it keeps decoded pictures in `kept`."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True,
+        check=True, env=os.environ | {"SSL_LESSONS_CACHE": str(kept)},
+    )  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _call(function, *arguments) -> str:
+    """Code that prints what a function of this file returns."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    call = f"{function.__name__}({', '.join(map(repr, arguments))})"
+    return (
+        f"import json, sys; sys.path.insert(0, {here!r}); import throughput as t; print(json.dumps(t.{call}))"
+    )
+
+
+def reader(recipe, options) -> list[dict]:
+    """Two starts, the memory and the speed of training from many files, one row each."""
+    count, batch = options.reader_images, recipe.batch_size
+    with tempfile.TemporaryDirectory() as place:
+        folder, kept = Path(place, "pictures"), Path(place, "cache")
+        draw_folder(folder, count)
+        files = sum(entry.stat().st_size for entry in os.scandir(folder))
+        starts = []
+        for contestant in ("first start", "second start"):
+            found = _fresh(START, folder, time.time(), kept=kept)
+            starts.append({"contestant": contestant, "images_per_second": count / found["seconds"]} | found)
+        memory = {"contestant": "peak memory", "steps": options.reader_steps, "batch_size": batch}
+        memory |= _fresh(
+            _call(reader_memory, str(folder), options.reader_steps, batch, options.threads), kept=kept
+        )
+        timed = str(folder), options.turn, batch, options.threads, options.repeats, options.reader_held
+        rates = _fresh(_call(reader_rates, *timed), kept=kept)
+    medians = {arm: statistics.median(turns) for arm, turns in rates.items()}
+    speeds = [
+        {
+            "contestant": arm, "batch_size": batch, "images_per_second": medians[arm], "lowest": min(turns),
+            "highest": max(turns), "turns": len(turns), "steps_per_turn": options.turn,
+            "of_in_memory": medians[arm] / medians["training, in memory"],
+        }
+        for arm, turns in rates.items()
+    ]  # fmt: skip
+    common = {"part": "reader", "setup": "small", "images": count, "pixels": READER_PIXELS}
+    common["jpeg_gb"] = files / 1e9
+    return [common | row for row in (*starts, memory, *speeds)]
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -446,6 +576,13 @@ def main():
     parser.add_argument("--repeats", type=int, default=5, help="turns of each contestant")
     parser.add_argument("--turn", type=int, default=10, help="timed steps per turn")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads torch may use on a CPU")
+    parser.add_argument("--reader-images", type=int, default=200_000, help="files of part reader")
+    parser.add_argument(
+        "--reader-steps", type=int, default=100, help="steps of part reader for its peak memory"
+    )
+    parser.add_argument(
+        "--reader-held", type=int, default=20_000, help="images of part reader held in memory"
+    )
     parser.add_argument("--compile", action="store_true", help="also time torch.compile")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -476,6 +613,8 @@ def main():
         save(resolution(chosen["small"], device, options))
     if "model" in options.parts:
         save(model(device, options))
+    if "reader" in options.parts and "small" in chosen:
+        save(reader(chosen["small"], options))
 
 
 if __name__ == "__main__":

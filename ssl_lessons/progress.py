@@ -30,7 +30,8 @@ class _Lines(tqdm):
 
     def close(self) -> None:
         if not self.disable:
-            self.display()
+            if self.last_print_t >= self.start_t + self.delay:  # else it was over before it was worth a line
+                self.display()
             self.disable = True
             self._decr_instances(self)
 

@@ -1,6 +1,9 @@
 """The throughput benchmark in miniature: what it writes, and that both sides train on the same loss."""
 
 import argparse
+import contextlib
+import io
+import json
 import sys
 from pathlib import Path
 
@@ -118,3 +121,49 @@ def test_one_size_throughout_is_plain_training(tiny):
         with torch.no_grad():
             losses.append(bench.nt_xent(*method.pair(pair), method.temperature).item())
     assert losses[1] < losses[0]
+
+
+def test_the_drawn_files_differ(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "DIFFERENT", 3)
+    bench.draw_folder(tmp_path / "files", 10)
+    files = sorted((tmp_path / "files").iterdir())
+    assert len({file.read_bytes() for file in files}) == len(files) == 10
+    assert {bench.Image.open(file).size for file in files} == {(96, 96)}
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """What is to run in processes of its own runs here, without another import of torch; the settings come back."""
+
+    def run(code, *arguments, kept):
+        monkeypatch.setenv("SSL_LESSONS_CACHE", str(kept))
+        monkeypatch.setattr(sys, "argv", ["-c", *map(str, arguments)])
+        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(io.StringIO()):
+            exec(code, {})
+        return json.loads(said.getvalue().splitlines()[-1])
+
+    monkeypatch.setattr(bench, "_fresh", run)
+    for module, name in ((bench.cache, "SMALL"), (bench.stored, "IN_MEMORY")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+
+
+@pytest.mark.filterwarnings("ignore::ssl_lessons.data.layout.Found")
+def test_reader_starts_twice_and_trains_from_the_file(tiny, in_this_process, monkeypatch):
+    read, real = [], bench.stored.StoredPictures.__getitem__
+    monkeypatch.setattr(
+        bench.stored.StoredPictures, "__getitem__", lambda self, index: read.append(1) or real(self, index)
+    )
+    sizes = {"reader_images": 40, "reader_steps": 2, "reader_held": 16, "threads": 1}
+    rows = {row["contestant"]: row for row in bench.reader(tiny, argparse.Namespace(**vars(OPTIONS) | sizes))}
+    assert list(rows) == [
+        "first start", "second start", "peak memory", "training, stored", "training, in memory",
+    ]  # fmt: skip
+    for name in ("first start", "second start"):
+        assert 20 < rows[name]["loaded"] < 40 and rows[name]["seconds"] > rows[name]["without_imports"] > 0
+    memory = rows["peak memory"]
+    assert memory["uint8_gb"] == pytest.approx(rows["first start"]["loaded"] * 3 * 96**2 / 1e9)
+    assert 0.05 < memory["before_gb"] <= memory["peak_gb"] < 50
+    assert len(read) > 2 * (2 + 3), "both trainings from the file read every batch out of it"
+    stored, held = rows["training, stored"], rows["training, in memory"]
+    assert stored["of_in_memory"] == stored["images_per_second"] / held["images_per_second"]
+    assert len({tuple(row.get(key) for key in bench.KEY) for row in rows.values()}) == 5

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ssl_lessons.data import Factor, ImageSet, label_subset
+from ssl_lessons.data import Factor, ImageSet, label_subset, stored
 from ssl_lessons.errors import InputError
 
 
@@ -34,12 +34,24 @@ def test_selection_keeps_rows_together(index):
     assert part.classes == whole.classes and len(whole.folds) == 1
 
 
+@pytest.mark.parametrize("limit, kind", [(0, stored.StoredPictures), (10**6, torch.Tensor)])
+def test_a_large_choice_of_images_on_disk_stays_there(limit, kind, monkeypatch):
+    monkeypatch.setattr(stored, "IN_MEMORY", limit)
+    whole = make()
+    on_disk = make(images=stored.StoredPictures(whole.images.numpy()))
+    chosen = on_disk[torch.tensor([5, 0, 3])][1:]
+    assert isinstance(chosen.images, kind) and chosen.size == 4 and len(chosen) == 2
+    assert torch.equal(chosen.images[:], whole.images[[0, 3]]) and chosen.labels.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"images": torch.zeros(6, 3, 4, 4)},
         {"images": torch.zeros(6, 4, 4, 3, dtype=torch.uint8)},
         {"images": torch.zeros(3, 4, 4, dtype=torch.uint8)},
+        {"images": stored.StoredPictures(torch.zeros(5, 3, 4, 4, dtype=torch.uint8).numpy())},
+        {"images": stored.StoredPictures(torch.zeros(6, 4, 4, 3, dtype=torch.uint8).numpy())},
         {"labels": torch.zeros(5, dtype=torch.long)},
         {"labels": torch.zeros(6, 1, dtype=torch.long)},
         {"labels": torch.zeros(6)},

@@ -17,10 +17,13 @@ FOLDER_SIZE = 64  # px; what `pretrain` reads a folder at for views of up to tha
 @app.command()
 def doctor(
     data: Annotated[
-        str | None, typer.Option(help="A folder of pictures: what is in it, and what an epoch would cost here.")
+        str | None,
+        typer.Option(help="A folder of pictures: what is in it, and what an epoch would cost here."),
     ] = None,
     labels: Labels = None,
-    size: Annotated[int, typer.Option(min=1, help="With --data: side of the decoded pictures.")] = FOLDER_SIZE,
+    size: Annotated[
+        int, typer.Option(min=1, help="With --data: side of the decoded pictures.")
+    ] = FOLDER_SIZE,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -52,6 +55,7 @@ def _examine(data_dir: str | None) -> dict:
     import torchvision
 
     import ssl_lessons
+    from ssl_lessons.data.cache import cache_bytes, cache_folder
     from ssl_lessons.models import pick_device
 
     gpu = pick_device().type == "cuda"
@@ -78,6 +82,7 @@ def _examine(data_dir: str | None) -> dict:
         "disk_free_gb": shutil.disk_usage(existing).free / 2**30,
         "jupyterlab": _version("jupyterlab"),
         "jupytext": _version("jupytext"),
+        "cache": {"folder": str(cache_folder()), "gb": cache_bytes() / 2**30},
         "data_dir": str(place),
         "data": {
             "stl10": (place / torchvision.datasets.STL10.base_folder).is_dir(),
@@ -208,6 +213,24 @@ def _problems(report: dict, psutil: bool) -> list[str]:
     return found
 
 
+def _print_folder(f: dict) -> None:
+    print(f"\n{f['sentence']}")
+    if f["seconds"] is None:
+        print(f"none of {f['sampled']} pictures that were tried can be read: {', '.join(f['unreadable'])}")
+        return
+    sides = "{min:,} to {max:,} (half below {median:,.0f})"
+    print(f"pixels       width {sides.format(**f['width'])}, height {sides.format(**f['height'])}")
+    for name in ("modes", "formats"):
+        print(
+            f"{name:12} {', '.join(f'{key} {count}' for key, count in f[name].items())} of {f['sampled']} tried"
+        )
+    for reason, found in f["unreadable"].items():
+        print(f"unreadable   {found['count']} of {f['sampled']} tried: {reason} (such as {found['first']})")
+    print(f"to decode    {f['seconds']:,.0f} s on {f['cores']} cores, once; then they are kept")
+    print(f"at {f['size']} px     {f['memory_bytes'] / 1e9:.2f} GB, in memory or in the cache folder")
+    print(f"one epoch    {f['minutes_per_epoch']:.1f} minutes of the quick recipe")
+
+
 def _print_examination(r: dict) -> None:
     device = r["device"]
     memory = (
@@ -226,6 +249,7 @@ def _print_examination(r: dict) -> None:
         "memory": memory,
         "disk": f"{r['disk_free_gb']:.0f} GB free",
         "notebooks": f"jupyterlab {r['jupyterlab'] or 'missing'}, jupytext {r['jupytext'] or 'missing'}",
+        "cache": f"{r['cache']['folder']} ({r['cache']['gb']:.1f} GB of decoded pictures; may be deleted)",
         "downloads": f"{r['data_dir']} ({there}; the embedded images need none)",
     }
     for name, value in rows.items():

@@ -20,6 +20,7 @@ from ssl_lessons.cli.options import (
     Mirror,
     NoCache,
     app,
+    labelled,
     load_at_most,
     load_split,
     resized,
@@ -67,8 +68,8 @@ def probe(
     place = where(data_dir, mirror, download, labels=labels, cache=not no_cache)
     with stdout_for(as_json):
         encoder, size, source, place = trained(folder, data, place)
-        train = load_split(source, "train", size, train_images, place)
-        test = load_split(source, "test", size, test_images, place)
+        train = labelled(load_split(source, "train", size, train_images, place), "a probe")
+        test = labelled(load_split(source, "test", size, test_images, place), "a probe")
         result = _probe(folder, encoder, train, test, labels_per_class, draws, seed, pick_device(device))
     if as_json:
         print(json.dumps(result, indent=2))

@@ -28,7 +28,8 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx):
         try:
-            return super().invoke(ctx)
+            with plain_warnings():
+                return super().invoke(ctx)
         except InputError as error:
             fail(error, BAD_INPUT)
         except RuntimeError as error:
@@ -158,6 +159,17 @@ def load_split(source: str, split: str, size: int, n: int | None, place: dict):
     if n is not None:
         return load(source, split, size, place, n)
     return load_at_most(AT_MOST, source, split, size, place)
+
+
+def labelled(images, what: str):
+    """The part of a set that has labels; InputError, for a command that needs them, where there is too little of it."""
+    some = images.labels >= 0
+    if len(images.classes) < 2 or not some.any():
+        raise InputError(
+            f"{what} needs labels, and the {images.split} pictures of {images.name} have none: choose others with "
+            "--data, such as a folder with one sub-folder per class"
+        )
+    return images if some.all() else images[some]
 
 
 def resized(images, side: int):

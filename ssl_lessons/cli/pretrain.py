@@ -26,6 +26,7 @@ from ssl_lessons.cli.options import (
     Unlabeled,
     app,
     fail,
+    labelled,
     load,
     load_at_most,
     read_run,
@@ -34,15 +35,9 @@ from ssl_lessons.cli.options import (
     where,
 )  # fmt: skip
 from ssl_lessons.errors import InputError
-from ssl_lessons.training.launch import is_other_rank
+from ssl_lessons.training.launch import ignored_ranks, is_other_rank
 
 MONITORED = 2_000  # images that the online measures look at, half of them as neighbours
-PLACE = (
-    "data_dir",
-    "mirror",
-    "download",
-    "cache",
-)  # say where images lie; the rest of a plan says what is done
 
 # What is written and how long, then what is learned from, then how.
 Out = Annotated[Path | None, typer.Option(help="Folder to write to. Required.")]
@@ -158,6 +153,8 @@ def pretrain(
 
     if is_other_rank():
         sys.stdout = open(os.devnull, "w")
+    if note := ignored_ranks():
+        print(note, file=sys.stderr)
     chosen = pick_device(device)
     with stdout_for(as_json and not is_other_rank()), distributed.process_group(chosen):
         result = _pretrain(asked, out, place, chosen, how)
@@ -179,7 +176,7 @@ def _pretrain(asked: dict, out: Path, place: dict, device, how: dict) -> dict | 
 
     place = place | {"data_dir": place["data_dir"] or plan.data_dir, "labels": plan.labels}
     with distributed.one_per_machine_first():  # what has to be downloaded or decoded is so once
-        train, labels, labelled = _training_images(plan, place)
+        train, labels, others = _training_images(plan, place)
     if plan.batch_size > len(train) and "batch_size" not in asked:
         print(f"{len(train):,} images do not fill a batch of {plan.batch_size}: the batch is all of them.")
         plan = replace(plan, batch_size=len(train))
@@ -197,7 +194,7 @@ def _pretrain(asked: dict, out: Path, place: dict, device, how: dict) -> dict | 
             f"learning rate {plan.peak_lr:.4g}: {plan.lr:g} at batch {plan.lr_batch}, {plan.lr_rule} rule, for batch "
             f"{plan.batch_size}"
         )
-    monitor = None if labelled is None else training.default_monitor(labelled, plan.steps)
+    monitor = None if others is None else training.default_monitor(others, plan.steps)
     _announce(plan, train, device, distributed.world_size(), monitor)
     try:
         history = training.pretrain(
@@ -297,11 +294,7 @@ def _training_images(plan, place: dict):
         beside = place | ({"unlabeled": plan.unlabeled} if plan.unlabeled else {})
         train = load(source, "unlabeled", load_size, beside, plan.images)
         return train, None, load_at_most(MONITORED, source, "train", size, place)
-    train = load(source, "train", load_size, place, plan.images)
-    if len(train.classes) < 2 or int(train.labels.min()) < 0:
-        raise InputError(
-            f"--method supervised learns from labels, and {source} has none; choose another method"
-        )
+    train = labelled(load(source, "train", load_size, place, plan.images), "--method supervised")
     if plan.labels_per_class is None:
         return train, train.labels, None
     chosen = data.label_subset(train.labels, plan.labels_per_class, seed=plan.seed)
@@ -309,8 +302,8 @@ def _training_images(plan, place: dict):
     unused[chosen] = False
     rest = unused.nonzero().flatten()
     rest = train[rest[torch.randperm(len(rest), generator=torch.Generator().manual_seed(0))[:MONITORED]]]
-    labelled = replace(rest, images=resized(rest.images, size)) if len(rest) >= 100 else None
-    return train[chosen], train.labels[chosen], labelled
+    seen = replace(rest, images=resized(rest.images, size)) if len(rest) >= 100 else None
+    return train[chosen], train.labels[chosen], seen
 
 
 def _fitted(plan, model, images, policies, keywords: dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from ssl_lessons.cli.options import (
     Mirror,
     NoCache,
     app,
+    labelled,
     load_at_most,
     load_split,
     trained,
@@ -57,8 +59,9 @@ def export(
         raise InputError("choose a folder for the bundle with --out")
     place = where(data_dir, mirror, download, labels=labels, cache=not no_cache)
     encoder, size, source, place = trained(folder, data, place)
-    train = load_split(source, "train", size, train_images, place)
+    train = labelled(load_split(source, "train", size, train_images, place), "the probe of a bundle")
     calibration = load_at_most(CALIBRATION, source, "unlabeled", size, place).images
+    print(f"a probe from {len(train):,} labelled images, then {precision} ...", file=sys.stderr)
     probe = linear_layer(extract_features(encoder, train.images), train.labels)
     make_bundle(
         encoder, probe, out, classes=train.classes, size=size, precision=precision, calibration=calibration

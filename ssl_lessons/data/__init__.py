@@ -8,8 +8,10 @@ import importlib
 
 _HOMES = {
     "image_set": ("SPLITS", "Factor", "ImageSet", "label_subset"),
+    "folders": ("folder",),
+    "layout": ("Found",),
     "loading": ("NAMES", "load"),
-    "real": ("cifar10", "digits", "folder", "stl10"),
+    "real": ("cifar10", "digits", "stl10"),
     "world": ("captions", "recolour", "render", "sample_factors", "shapes", "video"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ssl_lessons.data.stored import StoredPictures
 from ssl_lessons.errors import InputError
 
 SPLITS = ("unlabeled", "train", "test")
@@ -30,7 +31,7 @@ class Factor(NamedTuple):
 class ImageSet:
     """Images of one split, with whatever is known about them.
 
-    images: uint8 [N, 3, H, W].  labels: int64 [N], -1 where there is none.
+    images: uint8 [N, 3, H, W], in memory, or on disk as StoredPictures.  labels: int64 [N], -1 where there is none.
     classes: the class names, in label order.  name: the data set.  split: one of SPLITS.
     factors: the generating factors by name (empty for real photographs).
     folds: predefined index sets into this split (STL-10 has ten of 1,000), else empty.
@@ -38,7 +39,7 @@ class ImageSet:
     Raises InputError when shapes, types or lengths do not fit together.
     """
 
-    images: Tensor
+    images: Tensor | StoredPictures
     labels: Tensor
     classes: tuple[str, ...]
     name: str
@@ -64,9 +65,13 @@ class ImageSet:
         return len(self.images)
 
     def __getitem__(self, index) -> ImageSet:
-        """The images at a slice or an index tensor, as a set of the same kind (without folds)."""
+        """The images at a slice or an index tensor, as a set of the same kind (without folds).
+
+        Of images on disk, a large choice stays there.
+        """
         factors = {k: Factor(f.values[index], f.kind) for k, f in self.factors.items()}
-        return replace(self, images=self.images[index], labels=self.labels[index], factors=factors, folds=())
+        images = self.images.select(index) if isinstance(self.images, StoredPictures) else self.images[index]
+        return replace(self, images=images, labels=self.labels[index], factors=factors, folds=())
 
     @property
     def size(self) -> int:

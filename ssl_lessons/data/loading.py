@@ -1,4 +1,4 @@
-"""Any data set by name, or a folder of images."""
+"""Any data set by name, or a folder of pictures."""
 
 from pathlib import Path
 
@@ -19,22 +19,32 @@ def load(
     data_dir: str | Path | None = None,
     mirror: str | None = None,
     download: bool = False,
+    labels: str | None = None,
+    unlabeled: str | Path | None = None,
+    cache: bool = True,
 ) -> ImageSet:
-    """Any data set of the course by name ("shapes", "digits", "stl10", "cifar10"), or a folder of images.
+    """Any data set of the course by name ("shapes", "digits", "stl10", "cifar10"), or a folder of pictures.
 
     size: resize to this many pixels (default: 32 for the embedded world, else the data set's own).  n: a random
     subset of this many images.  data_dir, mirror, download: where STL-10 and CIFAR-10 lie and come from.
-    Raises InputError for a name that is neither a data set nor a folder.
+    labels, unlabeled, cache: for a folder, or a .tar archive, as in `folder`.
+    Raises InputError for a name that is neither a data set nor a folder, or for an option it does not have.
     """
+    if name in NAMES and not (labels is None and unlabeled is None):
+        raise InputError(
+            f"labels and unlabeled (--labels, --unlabeled) are for folders of pictures, not for {name}"
+        )
     if name == "shapes":
         return shapes(split, size or 32, n, seed)
-    from ssl_lessons.data import real
+    if name in NAMES:
+        from ssl_lessons.data import real
 
-    if name == "digits":
-        return real.digits(split, size, n, seed)
-    if name in ("stl10", "cifar10"):
+        if name == "digits":
+            return real.digits(split, size, n, seed)
         reader = real.stl10 if name == "stl10" else real.cifar10
         return reader(split, size, n, seed, data_dir=data_dir, mirror=mirror, download=download)
-    if Path(name).is_dir():
-        return real.folder(name, split, size, n, seed)
-    raise InputError(f"{str(name)!r} is neither a data set ({', '.join(NAMES)}) nor a folder of images")
+    if not Path(name).expanduser().exists():
+        raise InputError(f"{str(name)!r} is neither a data set ({', '.join(NAMES)}) nor a folder of pictures")
+    from ssl_lessons.data.folders import folder
+
+    return folder(name, split, size, n, seed, labels, unlabeled, cache)

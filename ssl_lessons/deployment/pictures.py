@@ -10,7 +10,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from ssl_lessons.data.decoding import central_square
+from ssl_lessons.data.decoding import Unsuitable, central_square, reason
 from ssl_lessons.errors import InputError
 
 MAX_BYTES = 8 * 2**20  # a body; a telephone's photograph has two to six MB
@@ -36,8 +36,8 @@ def check_type(content_type: str | None) -> None:
 def decode(body: bytes, size: int) -> np.ndarray:
     """A PNG or JPEG as uint8 [3, size, size].
 
-    Raises Refused: 400 when it is empty or cannot be read, 413 when it has more than MAX_BYTES or claims more than
-    MAX_PIXELS (a few kilobytes of PNG can claim gigabytes of pixels).
+    Raises Refused: 400 when it is empty, cannot be read or has no meaning in 8 bits, 413 when it has more than
+    MAX_BYTES or claims more than MAX_PIXELS (a few kilobytes of PNG can claim gigabytes of pixels).
     """
     if not body:
         raise Refused(400, "the body is empty: send the bytes of a PNG or JPEG")
@@ -56,5 +56,7 @@ def decode(body: bytes, size: int) -> np.ndarray:
             )
         try:
             return central_square(image, size)
-        except Exception:  # noqa: BLE001
-            raise Refused(400, "the picture is damaged or truncated") from None
+        except Unsuitable as error:
+            raise Refused(400, str(error)) from None
+        except Exception as error:  # noqa: BLE001
+            raise Refused(400, f"the picture cannot be read: {reason(error)}") from None

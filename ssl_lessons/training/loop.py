@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ssl_lessons.data.stored import StoredPictures
 from ssl_lessons.errors import InputError, NotFiniteError
 from ssl_lessons.evaluation import extract_features
 from ssl_lessons.methods import Method
@@ -37,7 +38,7 @@ class Diverged(RuntimeError):
 
 
 def pretrain(
-    method: Method, images: Tensor, policies: tuple[Policy, ...], *, steps: int, batch_size: int = 256,
+    method: Method, images: Tensor | StoredPictures, policies: tuple[Policy, ...], *, steps: int, batch_size: int = 256,
     optimizer: str = "adamw", lr: float = 2e-3, weight_decay: float = 1e-4, warmup: float = 0.1, seed: int = 0,
     labels: Tensor | None = None, monitor: Monitor | None = None, device: torch.device | None = None,
     precision: str | None = None, compiled: bool = False, keep_on_device: bool = False, read_every: int | None = None,
@@ -47,7 +48,7 @@ def pretrain(
 ) -> list[dict]:  # fmt: skip
     """Train `method` for exactly `steps` optimiser steps and return its history.
 
-    images: uint8 [N, 3, H, W], kept on the device when they fit.  policies: one per view.  warmup: fraction of the
+    images: uint8 [N, 3, H, W], kept on the device when they fit, or read while it trains.  policies: one per view.  warmup: fraction of the
     steps.  precision: "float32", "bfloat16" or "float16" (None: on a GPU bfloat16 where the hardware has it, else
     float16 with loss scaling; float32 elsewhere).  compiled: torch.compile the encoder; its sums are taken in another
     order.  out: a folder for checkpoint.pt, history.json, log.txt and the finished encoder; resume continues from its

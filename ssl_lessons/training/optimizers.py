@@ -63,7 +63,10 @@ def build_optimizer(module: nn.Module, name: str, lr: float, weight_decay: float
         {"params": [p for p in params if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in params if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return OPTIMIZERS[name]([g for g in groups if g["params"]], lr=lr)
+    # Fused steps undo the loss scaling themselves; other ones make the host wait to hear whether a gradient overflowed.
+    fused = name != "lars" and all(p.device.type == "cuda" for p in params)
+    options = {"fused": True} if fused else {}
+    return OPTIMIZERS[name]([g for g in groups if g["params"]], lr=lr, **options)
 
 
 def warmup_cosine(step: int, steps: int, warmup_steps: int) -> float:
