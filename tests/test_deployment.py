@@ -1,10 +1,14 @@
 """Folding, grids, the exported model and the bundle.  What needs onnx or onnxruntime skips where they are missing."""
 
+import errno
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +17,6 @@ from PIL import Image
 from torch import nn
 
 from ssl_lessons import data, evaluation
-from ssl_lessons.data import real
 from ssl_lessons.deployment import pictures, quantization
 from ssl_lessons.deployment.bundle import CARD, MODEL, SUMS, Card, load_bundle, write_bundle
 from ssl_lessons.deployment.export import Classifier, linear_layer, make_bundle
@@ -58,6 +61,33 @@ class TestFolding:
         assert torch.allclose(folded(x), encoder(x), rtol=1e-10, atol=1e-12)
         assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
         assert folded.dim == encoder.dim
+
+    @pytest.mark.parametrize(
+        "name, of", [("lab", "convnet"), ("lab", "resnet18"), ("lab", "vit"), ("split", "convnet")]
+    )
+    def test_the_network_behind_the_channels_is_folded(self, name, of):
+        """The way to Lab cannot be traced; what follows it can."""
+        encoder = rough_batch_norm(encoders.build_encoder(name, of=of)).eval()
+        x = normalize(torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8))
+        folded = quantization.fold(encoder)
+        assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+        with torch.no_grad():
+            assert torch.allclose(folded(x), encoder(x), rtol=1e-4, atol=1e-4 * float(encoder(x).abs().max()))
+        assert folded.dim == encoder.dim and any("running_var" in k for k in encoder.state_dict()) == (
+            of != "vit"
+        )
+
+    def test_a_forward_that_cannot_be_followed_is_refused(self):
+        class Branching(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.conv, self.norm, self.dim = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), 4
+
+            def forward(self, x):
+                return self.norm(self.conv(x if x.mean() > 0 else -x)).mean((2, 3))
+
+        with pytest.raises(InputError, match="Branching: torch.fx cannot follow"):
+            quantization.fold(Branching())
 
     def test_nothing_to_fold(self):
         vit = encoders.build_encoder("vit", size=16, patch=8).eval()
@@ -203,6 +233,31 @@ class TestProbe:
         assert torch.allclose(Classifier(encoder, probe)(images), probe(h), rtol=1e-4, atol=1e-5)
 
 
+SMALL_ENCODERS = {
+    "convnet": {"width": 4, "dim": 16},
+    "resnet18": {},
+    "resnet18_3x3": {},
+    "vit": {"dim": 24, "depth": 2},
+    "lab": {"width": 4, "dim": 16, "channels": "ab"},
+    "split": {"width": 4, "dim": 16},
+}
+
+
+@pytest.mark.parametrize("name", encoders.ENCODERS)
+def test_every_encoder_can_be_exported(name, tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason=f"{package} is missing: uv run --group serve pytest")
+    encoder = rough_batch_norm(encoders.build_encoder(name, **SMALL_ENCODERS[name])).eval()
+    images = data.shapes("test", 32, 6).images
+    probe, h = random_probe(encoder, images, classes=2)
+    folder = make_bundle(encoder, probe, tmp_path, classes=("a", "b"), size=32, precision="float32")
+    expected = probe(h).detach().numpy()
+    assert np.allclose(
+        load_bundle(folder).logits(images.numpy()), expected, atol=1e-3 * np.abs(expected).max()
+    )
+    assert torch.equal(evaluation.extract_features(encoder, images), h)  # tracing left nothing behind
+
+
 def encoded(pixels: np.ndarray, kind: str = "PNG", **options) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **options)
@@ -225,9 +280,13 @@ class TestPictures:
         ids=["landscape", "portrait", "square", "jpeg", "gray", "alpha", "large jpeg", "turned by exif"],
     )  # fmt: skip
     def test_the_server_sees_what_the_training_data_reader_sees(self, body, size, tmp_path):
-        file = tmp_path / "picture"
-        file.write_bytes(body)
-        served, trained = decode(body, size), real._decode(str(file), size)
+        for name in ("cat", "dog"):
+            (tmp_path / "train" / name).mkdir(parents=True)
+            (tmp_path / "train" / name / "picture.jpg").write_bytes(body)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # how the folder was understood
+            trained = data.folder(tmp_path, "train", size).images[0].numpy()
+        served = decode(body, size)
         assert served.dtype == np.uint8 and served.shape == (3, size, size)
         assert np.array_equal(served, trained)
 
@@ -301,6 +360,28 @@ class TestBundleFiles:
         with pytest.raises(InputError, match="lacks" if damage == "remove" else "damaged") as error:
             load_bundle(folder)
         assert str(folder) in str(error.value) and "export it again" in str(error.value)
+
+    def test_a_bundle_that_may_not_be_read(self, tmp_path, monkeypatch):
+        write_bundle(tmp_path, b"a model", self.card)
+
+        def refused(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+        monkeypatch.setattr(Path, "read_bytes", refused)
+        with pytest.raises(InputError, match="cannot be read: Permission denied; check the permissions"):
+            load_bundle(tmp_path)
+
+    def test_a_full_disk_leaves_the_old_bundle(self, tmp_path, monkeypatch):
+        write_bundle(tmp_path, b"the old model", self.card)
+        before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+        def full(descriptor):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(InputError, match="No space left on device"):
+            write_bundle(tmp_path, b"the new model", self.card)
+        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
     def test_no_bundle(self, tmp_path):
         with pytest.raises(InputError, match="model.onnx and bundle.json and SHA256SUMS"):

@@ -1,8 +1,14 @@
 """Encoders: shapes, stems, files."""
 
+import copy
+import errno
 import json
+import os
+import stat
+from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from ssl_lessons.errors import InputError
@@ -11,6 +17,7 @@ from ssl_lessons.models import (
     count_parameters,
     load_encoder,
     patchify,
+    pick_device,
     projection_head,
     save_encoder,
     sincos_positions,
@@ -188,6 +195,151 @@ def test_a_missing_folder_is_named(tmp_path):
         load_encoder(tmp_path / "nowhere")
 
 
+def same_weights(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
+
+
+@pytest.fixture
+def usual_umask():
+    old = os.umask(0o022)
+    yield
+    os.umask(old)
+
+
+def test_whoever_may_read_the_folder_may_read_the_encoder(tmp_path, usual_umask):
+    save_encoder(trained(), tmp_path, 16)
+    assert {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()} == {
+        "encoder.json": 0o644,
+        "encoder.safetensors": 0o644,
+    }
+
+
+@pytest.mark.parametrize("fails", [1, 2])
+def test_a_full_disk_leaves_the_old_pair(tmp_path, monkeypatch, fails):
+    """Card and weights belong together: whichever cannot be written, both stay the old ones."""
+    old = trained()
+    save_encoder(old, tmp_path, 16)
+    original, calls = os.fsync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) == fails:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        save_encoder(build_encoder("convnet", width=8, dim=16), tmp_path, 32)
+    loaded, size = load_encoder(tmp_path)
+    assert size == 16 and same_weights(loaded, old)
+    assert {p.name for p in tmp_path.iterdir()} == {"encoder.json", "encoder.safetensors"}
+
+
+@pytest.mark.parametrize("name", ["encoder.json", "encoder.safetensors"])
+def test_files_that_may_not_be_read(tmp_path, monkeypatch, name):
+    save_encoder(trained(), tmp_path, 16)
+    original = Path.read_bytes
+
+    def refused(path):
+        if path.name == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return original(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(InputError, match="cannot be read: Permission denied; check the permissions"):
+        load_encoder(tmp_path)
+
+
+def in_place(encoder):
+    encoder.compile()
+    return encoder
+
+
+WRAPS = {
+    "torch.compile": torch.compile,
+    "compiled in place": in_place,
+    "DataParallel": torch.nn.DataParallel,
+    "both": lambda e: torch.nn.DataParallel(torch.compile(e)),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_a_wrapped_encoder_is_saved_as_the_one_inside(tmp_path, wrap):
+    plain = trained()
+    before = copy.deepcopy(plain)
+    save_encoder(WRAPS[wrap](plain), tmp_path, 16)
+    loaded, size = load_encoder(tmp_path)
+    assert size == 16 and same_weights(loaded, before) and loaded.options == {"width": 4, "dim": 16}
+
+
+def test_an_encoder_with_a_compiled_part(tmp_path):
+    encoder = build_encoder("lab", width=4, dim=16)
+    before = copy.deepcopy(encoder)
+    encoder.encoder = torch.compile(encoder.encoder)
+    save_encoder(encoder, tmp_path, 16)
+    assert same_weights(load_encoder(tmp_path)[0], before)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_old_files_of_wrapped_encoders_load(tmp_path, prefix):
+    encoder = trained()
+    save_encoder(encoder, tmp_path, 16)
+    weights = {prefix + k: v.clone() for k, v in encoder.state_dict().items()}
+    (tmp_path / "encoder.safetensors").write_bytes(safetensors.torch.save(weights))
+    assert same_weights(load_encoder(tmp_path)[0], encoder)
+
+
+def test_a_network_of_ones_own_is_refused(tmp_path):
+    with pytest.raises(InputError, match="build_encoder"):
+        save_encoder(torch.nn.Linear(3, 4), tmp_path, 16)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_encoder_can_be_saved_and_looked_at(tmp_path):
+    """`diagnose` names the fault; it has to get the encoder first."""
+    encoder = trained()
+    encoder.layers[1].running_var.fill_(torch.nan)
+    save_encoder(encoder, tmp_path, 16)
+    assert load_encoder(tmp_path)[0].layers[1].running_var.isnan().all()
+
+
+# --- devices ---------------------------------------------------------------------------------------
+
+
+def pretend_gpus(monkeypatch, count):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize("gpus, name", [(0, "cpu"), (1, "cuda"), (2, "cuda")])
+def test_the_device_by_default(monkeypatch, gpus, name):
+    pretend_gpus(monkeypatch, gpus)
+    assert pick_device() == torch.device(name)
+
+
+def test_devices_by_name(monkeypatch):
+    pretend_gpus(monkeypatch, 2)
+    assert pick_device("cpu") == pick_device(torch.device("cpu")) == torch.device("cpu")
+    assert pick_device("cuda") == torch.device("cuda") and pick_device("cuda:1") == torch.device("cuda", 1)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device("mps") == torch.device("mps") and pick_device() == torch.device("cuda")
+
+
+@pytest.mark.parametrize("name", ["gpu", "tpu", "", "meta", "cuda:x", "xpu", 3.5])
+def test_unknown_devices_are_refused(name):
+    with pytest.raises(InputError, match="device must be cpu, cuda or mps, got"):
+        pick_device(name)
+
+
+@pytest.mark.parametrize("gpus, name", [(0, "cuda"), (1, "cuda:1"), (2, "cuda:2"), (1, "mps")])
+def test_devices_that_are_not_there_are_refused(monkeypatch, gpus, name):
+    pretend_gpus(monkeypatch, gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError, match=f"torch finds no {name} here"):
+        pick_device(name)
+
+
 # --- the untrained baseline ------------------------------------------------------------------------
 
 
@@ -324,7 +476,7 @@ def test_gradients_reach_every_weight_of_the_vit():
 
 @pytest.mark.parametrize("size", [8, 17, 32])
 def test_images_of_another_size_are_refused(size):
-    with pytest.raises(InputError, match="16, 16"):
+    with pytest.raises(InputError, match=rf"16, 16.*--size 16.*size={size}\)"):
         vit()(batch(2, size))
 
 
@@ -334,6 +486,10 @@ def test_images_of_another_size_are_refused(size):
 def test_vit_options_are_checked(options):
     with pytest.raises(InputError):
         vit(**options)
+
+
+def test_a_vit_for_another_size():
+    assert build_encoder("vit", size=48)(batch(2, 48)).shape == (2, 96)
 
 
 def test_vit_round_trip(tmp_path):

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -10,16 +11,20 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
+from ssl_lessons import data
 from ssl_lessons.data import Factor
+from ssl_lessons.data.stored import StoredPictures
 from ssl_lessons.errors import InputError
 from ssl_lessons.evaluation import (
     PROBE_CS,
     extract_features,
     factor_probe,
+    fit_probe,
     knn_accuracy,
     label_efficiency,
     linear_probe,
     pixels,
+    precision_at_k,
 )  # fmt: skip
 from ssl_lessons.models import build_encoder
 from ssl_lessons.views import normalize
@@ -83,11 +88,83 @@ def test_extraction_restores_the_mode_after_an_error(encoder):
     assert encoder.training
 
 
+class Elsewhere(torch.nn.Module):
+    """An encoder that takes note of where it is sent, and stays where it is."""
+
+    def __init__(self, fails=False):
+        super().__init__()
+        self.weight, self.fails, self.sent = torch.nn.Parameter(torch.ones(1)), fails, []
+
+    def to(self, device):
+        self.sent.append(str(device))
+        return self
+
+    def forward(self, x):
+        if self.fails:
+            raise RuntimeError("out of memory")
+        return self.weight * x.flatten(1)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_gpu_is_used_for_the_time_of_the_call(monkeypatch, fails):
+    monkeypatch.setattr("ssl_lessons.evaluation.probes.pick_device", lambda name=None: torch.device("cpu", 0))
+    encoder = Elsewhere(fails)
+    if fails:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            extract_features(encoder, uint8_images())
+    else:
+        assert torch.equal(extract_features(encoder, uint8_images()), normalize(uint8_images()).flatten(1))
+    assert encoder.sent == ["cpu:0", "cpu"] and encoder.training
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_on_a_gpu_the_features_are_the_same(encoder):
+    images = uint8_images()
+    expected = extract_features(encoder, images, device="cpu")
+    for asked in ({}, {"device": "cuda"}):
+        for there in (images, images.cuda()):
+            features = extract_features(encoder, there, **asked)
+            assert features.device.type == "cpu" and torch.allclose(features, expected, atol=1e-3)
+            assert next(encoder.parameters()).device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    "images, options, words",
+    [
+        (uint8_images(0), {}, "no images"),
+        (uint8_images(2), {"batch_size": 0}, "batch_size"),
+        (uint8_images(2), {"device": "gpu"}, "cpu, cuda or mps"),
+    ],
+)
+def test_extraction_refuses(encoder, images, options, words):
+    with pytest.raises(InputError, match=words):
+        extract_features(encoder, images, **options)
+
+
+def test_features_of_an_encoder_with_broken_statistics_name_the_cause(encoder):
+    encoder.layers[1].running_var.fill_(math.nan)
+    h = extract_features(encoder, uint8_images())
+    assert h.isnan().all()
+    with pytest.raises(InputError, match="10 of 10 training features.*BatchNorm's running statistics"):
+        fit_probe(h, torch.arange(10) % 2)
+
+
 def test_pixels():
     images = uint8_images(4, 5)
     rows = pixels(images)
     assert rows.shape == (4, 75) and rows.dtype == torch.float32
     assert rows[2, 25 + 7].item() == pytest.approx(images[2, 1, 1, 2].item() / 255)
+
+
+def test_pictures_that_are_read_from_disk_have_the_same_features(encoder, tmp_path):
+    images = uint8_images(7)
+    stored = np.lib.format.open_memmap(tmp_path / "pixels.npy", "w+", np.uint8, images.shape)
+    stored[:] = images.numpy()
+    pictures = StoredPictures(stored)
+    assert torch.equal(
+        extract_features(encoder, pictures, batch_size=3), extract_features(encoder, images, batch_size=3)
+    )
+    assert torch.equal(pixels(pictures), pixels(images))
 
 
 # --- kNN -------------------------------------------------------------------------------------------
@@ -134,6 +211,128 @@ def test_knn_splits_large_test_sets():
 def test_knn_refuses(bad):
     with pytest.raises(InputError):
         knn_accuracy(*gaussians(9, 3), *gaussians(9, 3), **bad)
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_low_temperatures_come_down_to_the_nearest(k):
+    """At k = 1 the temperature changes nothing; as it falls, no vote vanishes altogether."""
+    bank, labels = torch.eye(3), torch.tensor([0, 1, 2])
+    query = torch.tensor([[-1.0, 0.5, -1.0], [-1.0, -1.0, 0.5]])  # similarities of 1/3 and less
+    for temperature in (1.0, 0.07, 1e-3, 1e-6):
+        assert knn_accuracy(bank, labels, query, torch.tensor([1, 2]), k=k, temperature=temperature) == 1
+
+
+def neighbours(n=60):
+    """Three tight groups, 40 rows to vote and 20 to classify: every measure should give 1."""
+    y = torch.arange(n) % 3
+    x = torch.eye(3)[y] + 0.1 * torch.randn(n, 3, generator=torch.Generator().manual_seed(0))
+    return x[:40], y[:40], x[40:], y[40:]
+
+
+def precision(train_x, train_y, test_x, test_y):
+    return precision_at_k(train_x, train_y, k=5)
+
+
+def probed(*split):
+    return linear_probe(*split).accuracy
+
+
+def efficiency(*split):
+    return label_efficiency(*split, per_class=(5,), draws=2)[0]["mean"]
+
+
+MEASURES = {"kNN": knn_accuracy, "precision": precision, "probe": probed, "label efficiency": efficiency}
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("label_dtype", [torch.uint8, torch.int32, torch.int64])
+def test_every_precision_is_good_enough(measure, dtype, label_dtype):
+    a, b, c, d = neighbours()
+    assert MEASURES[measure](a.to(dtype), b.to(label_dtype), c.to(dtype), d.to(label_dtype)) == 1
+
+
+def broken(position, change):
+    """The four arguments with one changed."""
+    split = list(neighbours())
+    split[position] = change(split[position].clone())
+    return split
+
+
+def first(value):
+    def change(x):
+        x[0] = value
+        return x
+
+    return change
+
+
+SPLITS = {
+    "NaN to learn from": (0, first(math.nan), "training features hold NaN.*BatchNorm"),
+    "NaN to classify": (2, first(math.nan), "test features hold NaN"),
+    "infinite": (0, first(-math.inf), "1 of 40 training features hold NaN or infinity"),
+    "unlabelled to learn from": (1, first(-1), r"training labels.*unlabelled ones \(-1\)"),
+    "unlabelled to classify": (3, first(-1), r"test labels.*unlabelled ones \(-1\)"),
+    "a label too few": (1, lambda y: y[1:], "training labels must be a tensor of 40 whole numbers"),
+    "a test label too few": (3, lambda y: y[1:], "test labels must be a tensor of 20 whole numbers"),
+    "labels that are floats": (1, lambda y: y.float(), "40 whole numbers, one per image, not torch.float32"),
+    "labels as rows": (3, lambda y: y[:, None], "20 whole numbers"),
+    "images": (0, lambda x: x.view(40, 3, 1, 1), "flatten"),
+    "nothing to classify": (2, lambda x: x[:0], "test features are empty"),
+    "nothing to learn from": (0, lambda x: x[:0], "training features are empty"),
+    "another encoder": (2, lambda x: x[:, :2], "3 and 2 dimensions"),
+    "an array": (0, lambda x: x.numpy(), "must be a tensor of numbers"),
+}
+
+
+LABELS_TO_LEARN_FROM = ("unlabelled to learn from", "a label too few", "labels that are floats")
+
+
+@pytest.mark.parametrize("measure", [knn_accuracy, linear_probe])
+@pytest.mark.parametrize("what", SPLITS)
+def test_what_cannot_be_measured_is_refused(measure, what):
+    position, change, words = SPLITS[what]
+    with pytest.raises(InputError, match=words):
+        measure(*broken(position, change))
+
+
+@pytest.mark.parametrize("what", [w for w in SPLITS if w not in LABELS_TO_LEARN_FROM])
+def test_label_efficiency_refuses_it_too(what):
+    position, change, words = SPLITS[what]
+    with pytest.raises(InputError, match=words):
+        label_efficiency(*broken(position, change), per_class=(5,), draws=1)
+
+
+def test_label_efficiency_draws_no_unlabelled_image():
+    train_x, train_y, test_x, test_y = neighbours()
+    train_x[::2], train_y[::2] = 100.0, -1
+    assert label_efficiency(train_x, train_y, test_x, test_y, per_class=(3,), draws=3)[0]["mean"] == 1
+
+
+@pytest.mark.parametrize("change", [{"draws": 0}, {"train_y": torch.zeros(3, dtype=torch.long)}])
+def test_label_efficiency_refuses(change):
+    split = dict(zip(("train_x", "train_y", "test_x", "test_y"), neighbours(), strict=True))
+    with pytest.raises(InputError, match="at least one draw"):
+        label_efficiency(**split | change, per_class=(2,))
+
+
+def test_precision_counts_the_right_neighbours():
+    x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [0.0, 1.0]])
+    assert precision_at_k(x, torch.tensor([0, 0, 1, 1]), k=1) == 0.5  # of 0, 1; the others' nearest is 2 or 1
+    assert precision_at_k(x, torch.tensor([0, 0, 1, 1]), k=3) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("k", [0, 40, 41])
+def test_precision_refuses_as_many_neighbours_as_there_are_images(k):
+    x, y, *_ = neighbours()
+    with pytest.raises(InputError, match="from 1 to 39"):
+        precision_at_k(x, y, k=k)
+
+
+@pytest.mark.parametrize("position, change", [(0, first(math.nan)), (1, first(-1)), (1, lambda y: y[1:])])
+def test_precision_refuses(position, change):
+    with pytest.raises(InputError):
+        precision_at_k(*broken(position, change)[:2])
 
 
 # --- linear probe ----------------------------------------------------------------------------------
@@ -220,6 +419,57 @@ def test_probe_refuses_labels_it_cannot_use(labels):
     x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
     with pytest.raises(InputError):
         linear_probe(x, labels, x, labels)
+
+
+def digits(counts):
+    """The first counts[c] pictures of each digit c to learn from, and the test split: pixels and labels."""
+    train, test = data.digits("train"), data.digits("test")
+    rows = torch.cat([(train.labels == c).nonzero().flatten()[:n] for c, n in enumerate(counts)])
+    return pixels(train.images)[rows], train.labels[rows], pixels(test.images), test.labels
+
+
+def test_one_rare_class_does_not_undo_the_validation():
+    """241 labels, two of them nines: leaving out one nine cost 18 points when it set C to 0.01 for everybody."""
+    common = (60, 50, 40, 30, 20, 15, 10, 8, 6)
+    two, one = (linear_probe(*digits((*common, nines))) for nines in (2, 1))
+    assert two.accuracy > 0.78 and one.accuracy > two.accuracy - 0.05
+    assert two.C > 0.01 and one.C > 0.01
+
+
+def folds_of(monkeypatch, counts):
+    """The classes that train and validate in each fold of the cross-validation, for labels with these counts."""
+    from sklearn import model_selection
+
+    seen = []
+
+    class Watched(model_selection.GridSearchCV):
+        def fit(self, *data):
+            seen.extend(self.cv)
+            return super().fit(*data)
+
+    monkeypatch.setattr(model_selection, "GridSearchCV", Watched)
+    y = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    x = torch.randn(len(y), 4, generator=torch.Generator().manual_seed(0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        chosen = linear_probe(x, y, x, y).C
+    assert all(sorted([*train, *test]) == list(range(len(y))) for train, test in seen)
+    return [(set(y[train].tolist()), y[test].tolist()) for train, test in seen], chosen
+
+
+@pytest.mark.parametrize(
+    "counts, folds",
+    [((3, 3), 3), ((25, 25), 5), ((40, 1), 5), ((2, 1, 1), 2), ((4, 2, 3, 1), 4), ((9, 2), 5)],
+)
+def test_as_many_folds_as_the_largest_class_allows_and_all_classes_in_each(monkeypatch, counts, folds):
+    seen, _ = folds_of(monkeypatch, counts)
+    assert len(seen) == folds and all(train == set(range(len(counts))) for train, _ in seen)
+    validated = sorted(y for _, test in seen for y in test)
+    assert validated == [c for c, n in enumerate(counts) if n > 1 for _ in range(n)]
+
+
+def test_one_label_of_each_class_leaves_nothing_to_validate(monkeypatch):
+    assert folds_of(monkeypatch, (1, 1, 1)) == ([], 0.01)
 
 
 # --- label efficiency ------------------------------------------------------------------------------
@@ -333,3 +583,22 @@ def test_a_factor_that_never_varies_is_refused(kind):
     x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
     with pytest.raises(InputError, match="fixed"):
         factor_probe(x, f, x, f)
+
+
+FACTORS_TO_REFUSE = {
+    "lacking": (lambda f: {}, "lacks the factor 'a'"),
+    "too short": (lambda f: {"a": Factor(f.values[1:], f.kind)}, "one finite value for each of 30"),
+    "NaN": (lambda f: {"a": Factor(f.values * math.nan, f.kind)}, "one finite value for each of 30"),
+    "negative": (lambda f: {"a": Factor(-f.values.long() - 1, "categorical")}, "one finite|whole numbers"),
+}
+
+
+@pytest.mark.parametrize("what", FACTORS_TO_REFUSE)
+def test_factors_that_cannot_be_read_are_refused(what):
+    change, words = FACTORS_TO_REFUSE[what]
+    f = {"a": Factor(torch.arange(30.0), "continuous")}
+    x = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(InputError, match=words):
+        factor_probe(x, f if what != "negative" else change(f["a"]), x, change(f["a"]))
+    with pytest.raises(InputError, match="hold NaN"):
+        factor_probe(x * math.nan, f, x, f)

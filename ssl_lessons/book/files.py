@@ -7,13 +7,13 @@ dependencies.
 import hashlib
 import importlib.metadata
 import json
-import os
 import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
 from ssl_lessons.errors import InputError
+from ssl_lessons.storage import write_atomically
 
 # The repository; without one (installed on Colab), only `data_file` and `repository` have something to find.
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,9 +136,7 @@ def _first_difference(a: str, b: str) -> tuple[str, str]:
 
 def write(path: Path, text: str) -> None:
     """Replace a file in one step, so that an interruption leaves the old one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def save(notebook, source: Path) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ssl_lessons.book.files import CHAPTERS, CLAIM_MIME, find, write
+from ssl_lessons.book import files
+from ssl_lessons.book.files import CHAPTERS, CLAIM_MIME, find
 from ssl_lessons.errors import InputError
 
 
@@ -152,7 +153,7 @@ def run(
         notebook, result = _execute(source, timeout)
         if save and result.ok:
             try:
-                save(notebook, source)
+                files.save(notebook, source)
             except InputError as error:
                 result = replace(result, verdict=f"failed: {error}", error=str(error))
         results.append(result)
@@ -218,6 +219,5 @@ def collect_claims(chapters: Path = CHAPTERS) -> list[dict]:
                 seen.add(record["id"])
                 ledger.append({"chapter": path.stem, **record})
     target = Path(chapters).parent / "data" / "results" / "claims.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write(target, json.dumps(ledger, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    files.write(target, json.dumps(ledger, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
     return ledger

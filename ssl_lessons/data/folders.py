@@ -53,10 +53,8 @@ def folder(
     _tell(layout, (str(path), labels, str(unlabeled)))
     rows = layout.rows.get(split, layout.rows["train"])  # not every folder has an unlabeled split of its own
     if not len(rows):
-        why = (
-            "at least one class needs two pictures or more"
-            if split == "test"
-            else "there is no folder for it"
+        why = {"test": "at least one class needs two pictures or more"}.get(
+            split, "there is no folder for it"
         )
         raise InputError(f"the {split} split of {layout.root} is empty: {why}")
     numbers = np.full(len(rows), UNLABELLED) if split == "unlabeled" else layout.labels[rows]

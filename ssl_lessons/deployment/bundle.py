@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from ssl_lessons.deployment.pictures import decode
 from ssl_lessons.errors import InputError
+from ssl_lessons.storage import write_together
 
 MODEL, CARD, SUMS = "model.onnx", "bundle.json", "SHA256SUMS"
 
@@ -36,16 +36,14 @@ def _sums(contents: dict[str, bytes]) -> str:
 
 
 def write_bundle(folder: str | Path, model: bytes, card: Card) -> Path:
-    """Write the three files, the checksums last: a bundle that was cut off half way does not load."""
+    """Write the three files, the checksums last: a bundle that was cut off half way does not load.
+
+    Raises InputError where the folder cannot be written.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SUMS).unlink(missing_ok=True)
     contents = {MODEL: model, CARD: (json.dumps(card._asdict(), indent=2) + "\n").encode()}
-    for name, content in contents.items():
-        (folder / name).write_bytes(content)
-    temporary = folder / f"{SUMS}.tmp"
-    temporary.write_text(_sums(contents))
-    os.replace(temporary, folder / SUMS)
+    contents[SUMS] = _sums(contents).encode()
+    write_together({folder / k: lambda path, v=v: path.write_bytes(v) for k, v in contents.items()})
     return folder
 
 
@@ -80,14 +78,19 @@ def load_bundle(folder: str | Path, threads: int = 1) -> Bundle:
     """The bundle in `folder`, with its checksums verified.  threads: how many cores one request may use.
 
     The checksums tell of damage, not of malice: whoever can write the folder can write them too.  Raises InputError
-    when the folder holds no bundle or a damaged one, and when onnxruntime is missing.
+    when the folder holds no bundle, a damaged one or one that may not be read, and when onnxruntime is missing.
     """
     folder = Path(folder)
     missing = [name for name in (MODEL, CARD, SUMS) if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder} is no whole bundle, it lacks {' and '.join(missing)}: export it again")
-    sums = (folder / SUMS).read_bytes()
-    contents = {name: (folder / name).read_bytes() for name in (MODEL, CARD)}
+    try:
+        sums = (folder / SUMS).read_bytes()
+        contents = {name: (folder / name).read_bytes() for name in (MODEL, CARD)}
+    except OSError as error:
+        raise InputError(
+            f"the bundle in {folder} cannot be read: {error.strerror}; check the permissions of its files"
+        ) from None
     if _sums(contents).encode() != sums:
         raise InputError(f"the bundle in {folder} is damaged (its SHA-256 does not match): export it again")
     try:
@@ -101,5 +104,8 @@ def load_bundle(folder: str | Path, threads: int = 1) -> Bundle:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Without VNNI instructions onnxruntime adds products of int8 up in 16 bits, which overflow: the answers go wrong.
+    # This makes it widen them first; on processors with VNNI it changes nothing.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     session = onnxruntime.InferenceSession(contents[MODEL], options, providers=["CPUExecutionProvider"])
     return Bundle(card, hashlib.sha256(sums).hexdigest(), session)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ssl_lessons.errors import InputError
+from ssl_lessons.models import LabChannels
 from ssl_lessons.views import normalize
 
 
@@ -92,12 +93,23 @@ def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
 def fold(encoder: nn.Module) -> nn.Module:
     """A copy of the encoder in evaluation mode in which every BatchNorm that follows a convolution is folded into it.
 
-    An encoder without BatchNorm2d (the ViT) is returned as a plain copy.
+    An encoder without BatchNorm2d (the ViT) is returned as a plain copy; in one that sees some channels of Lab only,
+    the network behind them is folded.  Raises InputError for a network that torch.fx cannot follow.
     """
     encoder = copy.deepcopy(encoder).eval()
     if not any(isinstance(module, nn.BatchNorm2d) for module in encoder.modules()):
         return encoder
-    graph = fx.symbolic_trace(encoder)
+    if channels := [module for module in encoder.modules() if isinstance(module, LabChannels)]:
+        for part in channels:  # the way to Lab cannot be traced, and there is nothing in it to fold
+            part.encoder = fold(part.encoder)
+        return encoder
+    try:
+        graph = fx.symbolic_trace(encoder)
+    except Exception as error:  # noqa: BLE001 - what a forward does with a proxy can raise nearly anything
+        raise InputError(
+            f"BatchNorm cannot be folded into {type(encoder).__name__}: torch.fx cannot follow its forward ({error}); "
+            "write it without branches and loops that depend on the images"
+        ) from None
     modules = dict(graph.named_modules())
     for node in list(graph.graph.nodes):
         source = node.args[0] if node.op == "call_module" else None

@@ -23,6 +23,7 @@ from ssl_lessons.deployment import torchserve_handler
 from ssl_lessons.deployment.bundle import CARD, MODEL, SUMS, load_bundle
 from ssl_lessons.deployment.pictures import MAX_BYTES
 from ssl_lessons.errors import InputError
+from ssl_lessons.storage import write_atomically
 
 NAME = "ssl_lessons"
 PACKAGE = Path(torchserve_handler.__file__).parents[1]
@@ -76,8 +77,11 @@ def prepare(bundle: str | Path, work: str | Path, port: int = 8080) -> list[str]
     load_bundle(bundle)  # refuses a damaged one now, not in a worker's log
     work = Path(work).absolute()
     store = work / "store"
-    store.mkdir(parents=True, exist_ok=True)
+    settings = work / "config.properties"
+    lines = configuration(port, port + 1, port + 2, (port + 3, port + 4), port + 10)
+    write_atomically(settings, lambda path: path.write_text(lines))
     work.chmod(0o700)
+    store.mkdir(exist_ok=True)
     extra = ",".join(str(Path(bundle, name).absolute()) for name in (MODEL, CARD, SUMS))
     subprocess.run(
         [
@@ -86,8 +90,6 @@ def prepare(bundle: str | Path, work: str | Path, port: int = 8080) -> list[str]
         ],
         check=True, capture_output=True,
     )  # fmt: skip
-    settings = work / "config.properties"
-    settings.write_text(configuration(port, port + 1, port + 2, (port + 3, port + 4), port + 10))
     return [
         sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--no-config-snapshots",
         "--model-store", str(store), "--models", f"{NAME}={NAME}.mar", "--ts-config", str(settings),

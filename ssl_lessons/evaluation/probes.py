@@ -12,6 +12,8 @@ from torch.nn.functional import normalize as l2_normalize
 
 from ssl_lessons.data.image_set import Factor, label_subset
 from ssl_lessons.errors import InputError
+from ssl_lessons.evaluation.checks import checked_features, checked_labels, checked_split, same_width
+from ssl_lessons.models.devices import pick_device
 from ssl_lessons.views import normalize
 
 PROBE_CS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse strength of the L2 penalty, on standardised features
@@ -24,21 +26,30 @@ def extract_features(
 ) -> Tensor:
     """Frozen features of uint8 images [N, 3, H, W]: float32 [N, dim] on the CPU.
 
-    The encoder runs in eval() without gradients and is put back into the mode it was in.
+    images: a tensor on any device, or data.StoredPictures.  device: where to compute; by default where the encoder is,
+    or on the GPU when the encoder is on the CPU and there is one.
+    The encoder runs in eval() without gradients and is put back into the mode it was in and to where it was.
+    Raises InputError for no images, others than `views.normalize` takes, and a device that is not there.
     """
-    device = device or next(encoder.parameters()).device
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, not {batch_size}")
+    if not len(images):
+        raise InputError("there are no images to extract features from; give at least one")
+    home = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+    device = pick_device(device) if device is not None or home.type == "cpu" else home
     modes = [(module, module.training) for module in encoder.modules()]
-    encoder.eval()
     try:
+        encoder.eval().to(device)
         return torch.cat([encoder(normalize(b.to(device))).float().cpu() for b in images.split(batch_size)])
     finally:
+        encoder.to(home)
         for module, training in modes:
             module.training = training
 
 
 def pixels(images: Tensor) -> Tensor:
-    """The baseline that knows nothing: raw pixels in [0, 1], [N, 3 H W]."""
-    return images.flatten(1).float() / 255
+    """The baseline that knows nothing: raw pixels in [0, 1], [N, 3 H W], of a tensor or data.StoredPictures."""
+    return images[:].flatten(1).float() / 255
 
 
 def knn_accuracy(
@@ -47,16 +58,19 @@ def knn_accuracy(
     """Weighted k-nearest-neighbour accuracy in cosine similarity (Wu et al. 2018, section 3.4).
 
     Each of the k nearest training features votes for its label with weight exp(similarity / temperature).
-    Features [N, D], labels [N] in 0..C-1.  k is capped at the number of training examples.
+    Features [N, D], labels [N] in 0..C-1, on any device.  k is capped at the number of training examples.
+    Raises InputError for features or labels that cannot be used: NaN, -1, other lengths, none at all.
     """
     if k < 1 or temperature <= 0:
         raise InputError(f"kNN needs k >= 1 and temperature > 0, got k={k}, temperature={temperature}")
+    train_x, train_y, test_x, test_y = checked_split(train_x, train_y, test_x, test_y)
     train_x, test_x = l2_normalize(train_x, dim=1), l2_normalize(test_x, dim=1)
     correct = 0
     for x, y in zip(test_x.split(2048), test_y.split(2048), strict=True):
         similarity, neighbour = (x @ train_x.T).topk(min(k, len(train_x)), dim=1)
-        weight = ((similarity - 1) / temperature).exp()  # the common factor exp(1/t) changes no vote
-        votes = torch.zeros(len(x), int(train_y.max()) + 1).scatter_add_(1, train_y[neighbour], weight)
+        # A common factor changes no vote: the nearest weighs 1, so that not all weights vanish at low temperatures.
+        weight = ((similarity - similarity[:, :1]) / temperature).exp()
+        votes = weight.new_zeros(len(x), int(train_y.max()) + 1).scatter_add_(1, train_y[neighbour], weight)
         correct += (votes.argmax(1) == y).sum().item()
     return correct / len(test_x)
 
@@ -64,8 +78,13 @@ def knn_accuracy(
 def precision_at_k(features: Tensor, labels: Tensor, k: int = 10) -> float:
     """Share of the k nearest neighbours (cosine, itself left out) that have the query's label, over all queries.
 
-    features [N, D], labels [N].
+    features [N, D], labels [N], on any device.  Raises InputError for features or labels that cannot be used, and
+    unless 1 <= k < N.
     """
+    features = checked_features(features)
+    labels = checked_labels(labels, features)
+    if not 1 <= k < len(features):
+        raise InputError(f"k must be from 1 to {len(features) - 1}, the number of other images, not {k}")
     z = l2_normalize(features, dim=1)
     similarity = (z @ z.T).fill_diagonal_(-2)
     return float((labels[similarity.topk(k, dim=1).indices] == labels[:, None]).float().mean())
@@ -83,16 +102,15 @@ def linear_probe(
 ) -> ProbeResult:
     """L2-regularised logistic regression on frozen features, C chosen inside the training labels.
 
-    Features [N, D] are standardised with the training mean and deviation; C is picked by stratified
-    cross-validation (five folds, fewer when a class has fewer labels, none with one label per class: C = 0.01);
-    the test split is scored once.  Raises InputError for fewer than two classes.
+    Features [N, D] are standardised with the training mean and deviation; C is picked by stratified cross-validation
+    (see `fit_probe`); the test split is scored once.
+    Raises InputError for fewer than two classes, and for features or labels that cannot be used.
     """
-    if len(test_y) and int(test_y.min()) < 0:
-        raise InputError("a probe needs a label for every image; -1 marks an unlabelled one")
+    train_x, train_y, test_x, test_y = checked_split(train_x, train_y, test_x, test_y)
     scaler, span, model, chosen = fit_probe(train_x, train_y, seed)
-    test_z = scaler.transform(test_x.numpy())
+    test_z = scaler.transform(test_x.cpu().numpy())
     test_z = test_z if span is None else test_z @ span
-    return ProbeResult(float(model.score(test_z, test_y.numpy())), chosen)
+    return ProbeResult(float(model.score(test_z, test_y.cpu().numpy())), chosen)
 
 
 def fit_probe(train_x: Tensor, train_y: Tensor, seed: int = 0):
@@ -100,39 +118,53 @@ def fit_probe(train_x: Tensor, train_y: Tensor, seed: int = 0):
 
     scaler: scikit-learn's StandardScaler of the features.  span: float [D, N] with orthonormal columns that the
     standardised features were multiplied by, or None when D <= N.  model: the LogisticRegression on the result.
+
+    C is the best of PROBE_CS in a stratified cross-validation of five folds, or of as many as the largest class has
+    labels.  The label of a class that has a single one is in every training fold: the model can always know all
+    classes.  Where every class has a single label nothing can be validated, and C is 0.01.
+    Raises InputError for fewer than two classes, and for features or labels that cannot be used.
     """
-    from sklearn.exceptions import (
-        ConvergenceWarning,
-    )  # scikit-learn is slow to import: only when a probe is used
+    # scikit-learn is slow to import: only when a probe is used
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.model_selection import GridSearchCV
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
 
-    if int(train_y.min()) < 0:
-        raise InputError("a probe needs a label for every image; -1 marks an unlabelled one")
-    counts = torch.bincount(train_y)
-    counts = counts[counts > 0]
-    if len(counts) < 2:
+    train_x = checked_features(train_x, "training features")
+    y = checked_labels(train_y, train_x, "training labels").cpu().numpy()
+    x = train_x.cpu().numpy()
+    counts = np.bincount(y)
+    if (counts > 0).sum() < 2:
         raise InputError("a probe needs labels of at least two classes")
-    scaler = StandardScaler().fit(train_x.numpy())
-    train_z, span = scaler.transform(train_x.numpy()), None
-    if train_z.shape[1] > len(train_z):
+    scaler = StandardScaler().fit(x)
+    z, span = scaler.transform(x), None
+    if z.shape[1] > len(z):
         # The L2 penalty keeps the solution in the span of the training rows: the same probe in fewer dimensions.
-        span, _ = np.linalg.qr(train_z.T)
-        train_z = train_z @ span
-    folds = min(5, int(counts.min()))
+        span, _ = np.linalg.qr(z.T)
+        z = z @ span
     model = LogisticRegression(C=PROBE_CS[2], max_iter=300, tol=1e-3)
-    with (
-        warnings.catch_warnings(),
-        threadpool_limits(1),
-    ):  # many small fits: threads would only wait for each other
+    # many small fits: threads would only wait for each other
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
-        if folds < 2:
-            return scaler, span, model.fit(train_z, train_y.numpy()), PROBE_CS[2]
-        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-        search = GridSearchCV(model, {"C": PROBE_CS}, cv=splitter).fit(train_z, train_y.numpy())
+        if counts.max() == 1:
+            return scaler, span, model.fit(z, y), PROBE_CS[2]
+        search = GridSearchCV(model, {"C": PROBE_CS}, cv=_folds(y, counts, seed)).fit(z, y)
     return scaler, span, search.best_estimator_, search.best_params_["C"]
+
+
+def _folds(y: np.ndarray, counts: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to train on and rows to validate on, for every fold of labels y [N] with counts [C] per class."""
+    from sklearn.model_selection import StratifiedKFold
+
+    several, single = np.flatnonzero(counts[y] > 1), np.flatnonzero(counts[y] == 1)
+    splitter = StratifiedKFold(min(5, int(counts.max())), shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # of classes with fewer labels than folds: some folds lack them
+        folds = list(splitter.split(several, y[several]))
+    return [(np.concatenate([several[train], single]), several[test]) for train, test in folds]
 
 
 def label_efficiency(
@@ -147,8 +179,16 @@ def label_efficiency(
     """Linear-probe accuracy against the number of labels, over repeated stratified draws.
 
     Returns one row per entry of `per_class`: labels_per_class, labels, mean, std (over draws), accuracies.
-    Draw i is the same set of images for every encoder probed with the same seed.
+    Draw i is the same set of images for every encoder probed with the same seed; images labelled -1 are never drawn.
+    Raises InputError for features or labels that cannot be used, and a class with fewer labels than asked for.
     """
+    train_x, test_x = same_width(train_x, test_x)
+    if len(train_y) != len(train_x) or draws < 1:
+        raise InputError(
+            f"label_efficiency needs one label per image and at least one draw, not {len(train_y)} labels of "
+            f"{len(train_x)} images and {draws} draws"
+        )
+    train_y = train_y.to(train_x.device)
     rows = []
     for count in per_class:
         subsets = [label_subset(train_y, count, seed=seed + i) for i in range(draws)]
@@ -172,17 +212,24 @@ def factor_probe(
 
     Ridge on standardised features, its penalty chosen by leave-one-out inside the training set.  Categorical
     factors: test accuracy, rescaled so that the most frequent training class scores 0.  Continuous: R^2 on the
-    test set.  Circular: R^2 of (cos, sin) together.  Scores below 0 are reported as 0.  A factor that never varies
-    raises InputError.
+    test set.  Circular: R^2 of (cos, sin) together.  Scores below 0 are reported as 0.
+    Raises InputError for a factor that never varies, that the test set lacks, or that does not have one finite value
+    per image, and for features that cannot be used.
     """
     from sklearn.linear_model import RidgeClassifierCV, RidgeCV
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(train_x.numpy())
-    train_z, test_z = scaler.transform(train_x.numpy()), scaler.transform(test_x.numpy())
+    train_x, test_x = (x.cpu().numpy() for x in same_width(train_x, test_x))
+    scaler = StandardScaler().fit(train_x)
+    train_z, test_z = scaler.transform(train_x), scaler.transform(test_x)
+    if lacking := set(train_factors) - set(test_factors):
+        raise InputError(
+            f"the test set lacks the factor {min(lacking)!r}; leave it out of the training factors"
+        )
     scores = {}
     for name, (train_values, kind) in train_factors.items():
-        train_t, test_t = train_values.numpy(), test_factors[name].values.numpy()
+        train_t = _factor_values(name, train_values, kind, len(train_x))
+        test_t = _factor_values(name, test_factors[name].values, kind, len(test_x))
         if np.ptp(train_t) == 0 or np.ptp(test_t) == 0:
             raise InputError(f"factor {name!r} has one value only; leave it out of the factor probe")
         if kind == "categorical":
@@ -197,3 +244,12 @@ def factor_probe(
             score = 1 - residual / ((test_t - train_t.mean(axis=0)) ** 2).sum()
         scores[name] = max(0.0, float(score))
     return scores
+
+
+def _factor_values(name: str, values: Tensor, kind: str, n: int) -> np.ndarray:
+    """The values [n] of a factor for scikit-learn; InputError where they cannot be a target."""
+    if values.shape != (n,) or not bool(values.isfinite().all()):
+        raise InputError(f"factor {name!r} needs one finite value for each of {n} images")
+    if kind == "categorical" and (values.is_floating_point() or int(values.min()) < 0):
+        raise InputError(f"factor {name!r} is categorical: its values must be whole numbers 0, 1, ...")
+    return values.detach().cpu().numpy()

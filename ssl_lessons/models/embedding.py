@@ -154,14 +154,21 @@ def side_information(z1: Tensor, z2: Tensor, same: Tensor) -> Tensor:
     For z = x L^T its minimum is, up to scale, their metric: the least squared distance of similar pairs while the
     dissimilar ones add up to at least 1.  The distances of those are not squared: squared, one direction would do.
 
-    z1, z2: [P, D], P pairs; same: [P] bool.  Returns a scalar.  Raises InputError unless both kinds of pair are there.
+    A dissimilar pair that coincides has no direction to part in and gets no gradient.
+
+    z1, z2: [P, D], P pairs; same: [P] bool.  Returns a scalar.  Raises InputError unless both kinds of pair are there
+    and some dissimilar one lies apart.
     """
     if same.dtype != torch.bool or same.shape != (len(z1),) or z1.shape != z2.shape:
         raise InputError("Pass pairs z1, z2 [P, D] and a truth value for each, same [P].")
     if same.all() or not same.any():
         raise InputError("Both similar and dissimilar pairs are needed.")
     squares = (z1 - z2).square().sum(dim=1)
-    return squares[same].sum() - squares[~same].sqrt().sum().log()
+    apart = squares[~same]
+    apart = apart[apart > 0]  # the root's slope at 0 is infinite
+    if not len(apart):
+        raise InputError("All dissimilar pairs coincide: nothing says how to part them. Use another start.")
+    return squares[same].sum() - apart.sqrt().sum().log()
 
 
 def target_neighbors(x: Tensor, labels: Tensor, k: int = 3) -> Tensor:

@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from einops import rearrange
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ssl_lessons.errors import InputError
+from ssl_lessons.storage import write_together
 from ssl_lessons.views import denormalize
 from ssl_lessons.views.color import rgb_to_lab
 
@@ -154,8 +155,8 @@ class ViT(nn.Module):
         """
         if x.ndim != 4 or x.shape[2:] != (self.size, self.size):
             raise InputError(
-                f"this ViT was built for images [N, 3, {self.size}, {self.size}], not {list(x.shape)}: "
-                f"resize them, or build it with size="
+                f"this ViT was built for images [N, 3, {self.size}, {self.size}], not {list(x.shape)}: take images of "
+                f'that size (--size {self.size}), or a ViT built for yours, build_encoder("vit", size={x.shape[-1]})'
             )
         embedded = self.embed(patchify(x, self.patch))
         if mask is not None:
@@ -298,30 +299,62 @@ def projection_head(
     return nn.Sequential(*modules)
 
 
+# What torch.compile and DataParallel call the module they wrap; it shows in the names of the weights.
+_WRAPPERS = ("_orig_mod", "module")
+
+
+def _unwrap(module: nn.Module) -> nn.Module:
+    while len(children := dict(module.named_children())) == 1 and set(children) <= set(_WRAPPERS):
+        (module,) = children.values()
+    return module
+
+
+def _unwrapped_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {".".join(p for p in k.split(".") if p not in _WRAPPERS): v for k, v in weights.items()}
+
+
 def save_encoder(encoder: nn.Module, folder: str | Path, image_size: int) -> None:
-    """Write `encoder.safetensors` and the small `encoder.json` that rebuilds the network around it."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
-    save_file(weights, str(folder / "encoder.safetensors"))
-    card = {"name": encoder.name, "options": encoder.options, "image_size": image_size, "dim": encoder.dim}
-    (folder / "encoder.json").write_text(json.dumps(card, indent=2) + "\n")
+    """Write `encoder.safetensors` and the small `encoder.json` that rebuilds the network around it.
+
+    A wrapped encoder (torch.compile, DataParallel) is saved as the one inside.  Both files are written whole before
+    either takes its place.  Raises InputError for a network without the name and options of `build_encoder`, and where
+    the folder cannot be written.
+    """
+    folder, plain = Path(folder), _unwrap(encoder)
+    if not hasattr(plain, "name") or not hasattr(plain, "options"):
+        raise InputError(
+            "save an encoder made by build_encoder: its name and options are needed to rebuild it"
+        )
+    weights = {k: v.detach().cpu().contiguous() for k, v in plain.state_dict().items()}
+    content = save(_unwrapped_names(weights))
+    card = {"name": plain.name, "options": plain.options, "image_size": image_size, "dim": plain.dim}
+    write_together(
+        {
+            folder / "encoder.safetensors": lambda path: path.write_bytes(content),
+            folder / "encoder.json": lambda path: path.write_text(json.dumps(card, indent=2) + "\n"),
+        }
+    )
 
 
 def load_encoder(folder: str | Path) -> tuple[nn.Module, int]:
     """The encoder saved in `folder` and the image size it was trained at.
 
-    Raises InputError when the folder holds no encoder, or a damaged one.
+    Raises InputError when the folder holds no encoder, a damaged one, or one that may not be read.
     """
     card_path, weights_path = Path(folder) / "encoder.json", Path(folder) / "encoder.safetensors"
-    if not card_path.is_file() or not weights_path.is_file():
+    try:
+        card = json.loads(card_path.read_bytes())
+        weights = _unwrapped_names(load(weights_path.read_bytes()))
+        encoder, image_size = build_encoder(card["name"], **card["options"]), int(card["image_size"])
+        encoder.load_state_dict(weights)
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{folder} holds no encoder.json and encoder.safetensors; give a `pretrain --out` folder"
-        )
-    try:
-        card = json.loads(card_path.read_text())
-        encoder, image_size = build_encoder(card["name"], **card["options"]), int(card["image_size"])
-        encoder.load_state_dict(load_file(str(weights_path)))
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"the encoder in {folder} cannot be read: {error.strerror}; check the permissions of its files"
+        ) from None
     except (ValueError, TypeError, KeyError, SafetensorError, RuntimeError) as error:
         raise InputError(f"the encoder in {folder} is damaged ({error}); export it again") from None
     return encoder, image_size

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ssl_lessons.views import Policy, apply, draw
+from ssl_lessons.views.constants import to_device
 
 
 class Batch(NamedTuple):
@@ -39,13 +40,6 @@ def batch_indices(n: int, batch_size: int, step: int, seed: int) -> Tensor:
     """The images of batch `step`: epochs are shuffles of 0..n-1 without the incomplete last batch."""
     epoch, position = divmod(step, n // batch_size)
     return epoch_order(n, epoch, seed)[position * batch_size : (position + 1) * batch_size]
-
-
-def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """x on the device; on a GPU without waiting for it."""
-    if device.type != "cuda" or x.device.type == "cuda":
-        return x.to(device)
-    return x.pin_memory().to(device, non_blocking=True)
 
 
 def resident(images, device: torch.device):
@@ -81,12 +75,11 @@ class Batches:
         """The batch of one step."""
         epoch, position = divmod(step, len(self.images) // self.batch_size)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, epoch_order(len(self.images), epoch, self.seed).to(self.device)
+            order = epoch_order(len(self.images), epoch, self.seed)
+            self._epoch, self._order = epoch, order if self.ahead else order.to(self.device)
         index = self._order[position * self.batch_size : (position + 1) * self.batch_size][self.rows]
-        if self.ahead:
-            images = to_device(self.images[index.cpu()], self.device)
-        else:
-            images = self.images[index]
+        images = to_device(self.images[index], self.device)
+        index = to_device(index, self.device)
         return Batch(images, None if self.labels is None else self.labels[index], index)
 
     def __call__(self, start: int, steps: int):

@@ -48,14 +48,14 @@ def pretrain(
 ) -> list[dict]:  # fmt: skip
     """Train `method` for exactly `steps` optimiser steps and return its history.
 
-    images: uint8 [N, 3, H, W], kept on the device when they fit, or read while it trains.  policies: one per view.  warmup: fraction of the
-    steps.  precision: "float32", "bfloat16" or "float16" (None: on a GPU bfloat16 where the hardware has it, else
-    float16 with loss scaling; float32 elsewhere).  compiled: torch.compile the encoder; its sums are taken in another
-    order.  out: a folder for checkpoint.pt, history.json, log.txt and the finished encoder; resume continues from its
-    checkpoint, on whatever hardware.  A checkpoint is written when `checkpoint_minutes` have passed since the last,
-    every `checkpoint_every` steps if given, and at the end; the newest two are kept.  monitor: measures after the first
-    step, every `monitor.every` steps and after the last; then on_measure(history) is called.  on_alarm(report): called
-    at the first unhealthy verdict of each kind; without it, the verdict and what to try first are printed.
+    images: uint8 [N, 3, H, W], on the device if they fit, else read on the way.  policies: one per view.  warmup: share
+    of the steps.  precision: "float32", "bfloat16" or "float16" (None: on a GPU bfloat16 where the hardware has it,
+    else float16 with loss scaling; float32 elsewhere).  compiled: torch.compile the encoder; its sums are taken in
+    another order.  out: a folder for checkpoint.pt, history.json, log.txt and the finished encoder; resume continues
+    from its checkpoint, on whatever hardware.  A checkpoint is written when `checkpoint_minutes` have passed since the
+    last, every `checkpoint_every` steps if given, and at the end; the newest two are kept.  monitor: measures after the
+    first step, every `monitor.every` steps and after the last; then on_measure(history) is called.  on_alarm(report):
+    called at the first unhealthy verdict of each kind; without it, the verdict and what to try first are printed.
 
     Returns one row per step (step, epoch, loss, lr, seconds); the measured ones also hold what `Monitor` returns.  The
     method comes back to the CPU unless keep_on_device.

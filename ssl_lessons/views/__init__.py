@@ -1,24 +1,20 @@
-"""Random views of images; beside them colour spaces (`color`), masks of patches (`masks`) and pretext tasks (`pretext`)."""
+"""Random views of images, drawn (`policy`) and made (`augment`); colour spaces (`color`), masks, pretext tasks."""
 
 from ssl_lessons.views.augment import (
     CHUNK,
-    COLOR_STEPS,
     LUMINANCE,
-    MEAN,
-    STD,
-    Policy,
     apply,
     augment,
     blur,
     color_matrix,
     crop_resize,
     denormalize,
-    draw,
     make_views,
     normalize,
     recolor,
     rotate,
 )
+from ssl_lessons.views.policy import COLOR_STEPS, MEAN, STD, Policy, draw
 
 __all__ = [
     "CHUNK", "COLOR_STEPS", "LUMINANCE", "MEAN", "STD", "Policy", "apply", "augment", "blur", "color_matrix",

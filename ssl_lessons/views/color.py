@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ssl_lessons.errors import InputError
+from ssl_lessons.views.constants import constant
 
 # IEC 61966-2-1: chromaticities (x, y) of the primaries; the white point D65 as X, Y, Z (2 degree observer).
 PRIMARIES = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
@@ -19,15 +20,19 @@ WHITE = (0.95047, 1.0, 1.08883)
 _EPSILON, _KAPPA = 216 / 24389, 24389 / 27  # CIE 15: where the cube root becomes a straight line
 
 
-@lru_cache
 def rgb_matrix() -> Tensor:
     """The 3 x 3 matrix from linear sRGB to XYZ, float64: its columns are the primaries, scaled to add up to white."""
     xyz = torch.tensor([[x / y, 1.0, (1 - x - y) / y] for x, y in PRIMARIES], dtype=torch.float64).T
     return xyz * torch.linalg.solve(xyz, torch.tensor(WHITE, dtype=torch.float64))
 
 
-def _mix(matrix: Tensor, x: Tensor) -> Tensor:
-    return torch.einsum("ij,njhw->nihw", matrix.to(x), x)
+# Numbers, not tensors, and made before any network is traced: an exporter knows nothing of linear equations.
+_TO_XYZ = tuple(map(tuple, rgb_matrix().tolist()))
+_TO_RGB = tuple(map(tuple, torch.linalg.inv(rgb_matrix()).tolist()))
+
+
+def _mix(matrix: tuple, x: Tensor) -> Tensor:
+    return torch.einsum("ij,njhw->nihw", constant(matrix, x), x)
 
 
 def _check(x: Tensor) -> None:
@@ -53,8 +58,8 @@ def rgb_to_lab(rgb: Tensor) -> Tensor:
     straight line for dark values (CIE 15; IEC 61966-2-1 for sRGB).
     """
     _check(rgb)
-    white = torch.tensor(WHITE, dtype=rgb.dtype, device=rgb.device).view(3, 1, 1)
-    t = _mix(rgb_matrix(), srgb_to_linear(rgb)) / white
+    white = constant(WHITE, rgb).view(3, 1, 1)
+    t = _mix(_TO_XYZ, srgb_to_linear(rgb)) / white
     f = torch.where(t > _EPSILON, t.clamp(min=_EPSILON) ** (1 / 3), (_KAPPA * t + 16) / 116)
     x, y, z = f.unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=1)
@@ -67,8 +72,8 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     y = (L + 16) / 116
     f = torch.stack([y + a / 500, y, y - b / 200], dim=1)
     t = torch.where(f**3 > _EPSILON, f**3, (116 * f - 16) / _KAPPA)
-    white = torch.tensor(WHITE, dtype=lab.dtype, device=lab.device).view(3, 1, 1)
-    return linear_to_srgb(_mix(torch.linalg.inv(rgb_matrix()), t * white))
+    white = constant(WHITE, lab).view(3, 1, 1)
+    return linear_to_srgb(_mix(_TO_RGB, t * white))
 
 
 # ---- colour as classes ---------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def equalize(pair: Tensor, direction: Tensor) -> Tensor:
     if not along.abs().min() > 1e-12:
         raise InputError("equalize() needs a pair that differs along the direction.")
     shared = mean - (mean @ g) * g
-    return shared + (1 - shared.square().sum()).sqrt() * along.sign()[:, None] * g
+    return shared + (1 - shared.square().sum()).clamp(min=0).sqrt() * along.sign()[:, None] * g
 
 
 def hard_debias(vectors: Tensor, direction: Tensor, pairs: Tensor) -> Tensor:
