@@ -195,7 +195,7 @@ log_q = [torch.rand(*s, generator=g).double().log() for s in ((50,), (50, 5))]
 same_neg = torch.allclose(negative_sampling(pos, neg), objectives.negative_sampling_loss(pos, neg))
 same_nce = torch.allclose(nce(pos, neg, *log_q), objectives.nce_loss(pos, neg, *log_q))
 uniform = [torch.full(s, -math.log(5)) for s in ((50,), (50, 5))]
-print("agrees with ssl_lessons.words.objectives:", same_neg and same_nce)
+print("agrees with ssl_lessons.modalities.words.objectives:", same_neg and same_nce)
 print(
     "with uniform noise and k = V the two are one:",
     torch.allclose(nce(pos, neg, *uniform), negative_sampling(pos, neg)),
@@ -478,7 +478,7 @@ vectors["GloVe"] = w + c
 # %%
 # NBVAL_CHECK_OUTPUT
 print(
-    "agrees with ssl_lessons.words.objectives.glove_loss:",
+    "agrees with ssl_lessons.modalities.words.objectives.glove_loss:",
     torch.allclose(glove(w, c, b, d, X_little), objectives.glove_loss(w, c, b, d, X_little)),
 )
 

@@ -461,7 +461,7 @@ for p in toy.parameters():
 sixteen = torch.tensor(list(itertools.product((0, 1), repeat=4)))
 by_hand = nade(sixteen, toy.W, toy.V, toy.b, toy.c)
 print(
-    "agrees with ssl_lessons.generative.autoregressive.NADE:",
+    "agrees with ssl_lessons.models.generative.autoregressive.NADE:",
     torch.allclose(by_hand, ar.log_prob(toy, sixteen)),
 )
 print(

@@ -289,9 +289,9 @@ def train_bank(proximal: float, images: int = 1024, passes: int = 10) -> list[fl
 
     def write(method):
         if hasattr(method, "newest"):
-            index, z = method.newest
+            index, z = (t.cpu() for t in method.newest)
             jumps.append((F.normalize(z, dim=1) - before[0][index]).square().sum(dim=1).mean().item())
-        before[0] = method.bank.rows.clone()
+        before[0] = method.bank.rows.clone().cpu()
 
     before = [None]
     every_few_steps(method, 1, write)
@@ -684,7 +684,7 @@ pair = views.make_views(train.images, (moco_recipe.policy,) * 2, torch.Generator
 with torch.no_grad():
     moco.eval()
     zq, zk = (
-        torch.cat([F.normalize(moco.embed(x.to(device)), dim=1).cpu() for x in v.split(500)]) for v in pair
+        torch.cat([F.normalize(moco.embed(x), dim=1) for x in v.split(500)]) for v in pair
     )
 
 queries = torch.arange(500)

@@ -1024,7 +1024,7 @@ class Smoothed(MAE):
     """Bug B: a 5 x 5 blur in front of the patches ("a convolutional stem")."""
 
     def reconstruct(self, x, mask):
-        kernel = torch.ones(3, 1, 5, 5) / 25
+        kernel = torch.ones(3, 1, 5, 5, device=x.device) / 25
         return super().reconstruct(F.conv2d(x, kernel, padding=2, groups=3), mask)
 
 

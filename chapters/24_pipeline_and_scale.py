@@ -914,7 +914,7 @@ assert comparison["sum"]["difference"] < 1e-12 and math.isclose(comparison["own 
 # %%
 SCRIPT = """
 import torch
-from ssl_lessons import distributed
+from ssl_lessons.training import distributed
 from ssl_lessons.losses import nt_xent
 torch.set_num_threads(1)
 g = torch.Generator().manual_seed(0)
@@ -943,6 +943,7 @@ def run_ranks(script: str, ranks: int = 2) -> str:
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(ranks),
         "OMP_NUM_THREADS": "1",
+        "TORCHELASTIC_RUN_ID": "chapter 24",
     }
     started = [
         subprocess.Popen([sys.executable, "-c", script], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

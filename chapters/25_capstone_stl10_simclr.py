@@ -140,7 +140,7 @@ def describe(name: str) -> dict:
 described = [describe(name) for name in ("published", "recommended", "quick")]
 plots.table(
     [{"": key} | {row["recipe"]: row[key] for row in described} for key in described[0] if key != "recipe"],
-    caption="Three presets of ssl_lessons.recipes",
+    caption="Three presets of ssl_lessons.training.recipes",
 )
 
 # %% [markdown]

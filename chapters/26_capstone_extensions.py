@@ -916,7 +916,7 @@ SERVERS = {
     "resized without antialiasing": (encoder, resized("bilinear")),
     "every third pixel": (encoder, resized("nearest")),
     "not resized at all": (encoder, large),
-    "ImageNet's mean and deviation": (Prepared(lambda v: (v - imagenet[0]) / imagenet[1]), good),
+    "ImageNet's mean and deviation": (Prepared(lambda v: (v - imagenet[0].to(v)) / imagenet[1].to(v)), good),
     "divided by 255 and no more": (Prepared(lambda v: v), good),
     "not divided by 255": (Prepared(lambda v: 255 * v), good),
     "blue first (BGR)": (Prepared(lambda v: (v.flip(1) - 0.5) / 0.25), good),

@@ -9,8 +9,8 @@ import ssl_lessons
 
 ROOT = Path(ssl_lessons.__file__).parent
 FLOORS = (
-    "errors", "storage", "progress", "diagnostics", "losses", "views", "modalities", "data", "models", "evaluation",
-    "methods", "deployment", "training", "book", "cli", "__main__",
+    "errors", "deferred", "storage", "progress", "diagnostics", "losses", "views", "modalities", "data", "models",
+    "evaluation", "methods", "deployment", "training", "book", "cli", "__main__",
 )  # fmt: skip
 FLOOR = {room: level for level, room in enumerate(FLOORS)}
 FILES = [p for p in sorted(ROOT.rglob("*.py")) if p != ROOT / "__init__.py"]

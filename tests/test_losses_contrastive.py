@@ -8,19 +8,14 @@ import torch
 import torch.nn.functional as F
 
 from ssl_lessons.errors import InputError
+from ssl_lessons.losses import dcl, dclw, info_nce, nnclr, nt_xent, supcon
 from ssl_lessons.losses.contrastive import (
     align_uniform,
-    dcl,
-    dclw,
     debiased_contrastive,
     hard_negative,
-    info_nce,
     nearest_neighbors,
-    nnclr,
-    nt_xent,
     relic,
     spectral_contrastive,
-    supcon,
 )
 from ssl_lessons.losses.instance import instdisc, instdisc_nce, instdisc_normalizer
 

@@ -52,11 +52,12 @@ def export(
 
     Example:  uv run --group serve ssl-lessons export runs/first --out runs/bundle
     """
-    from ssl_lessons.deployment.export import linear_layer, make_bundle
+    from ssl_lessons.deployment.export import check_precision, linear_layer, make_bundle
     from ssl_lessons.evaluation import extract_features
 
     if out is None:
         raise InputError("choose a folder for the bundle with --out")
+    check_precision(precision)  # before minutes of work
     place = where(data_dir, mirror, download, labels=labels, cache=not no_cache)
     encoder, size, source, place = trained(folder, data, place)
     train = labelled(load_split(source, "train", size, train_images, place), "the probe of a bundle")

@@ -30,7 +30,8 @@ class Unsuitable(InputError):
 def central_square(image: Image.Image, size: int) -> np.ndarray:
     """The picture as uint8 [3, size, size]: upright, RGB on white, central square, antialiased.
 
-    image: opened by Pillow and not yet decoded.  16-bit (and 12-bit) greys are scaled to 8 bits.
+    image: opened by Pillow and not yet decoded.  16-bit (and 12-bit) greys are scaled to 8 bits.  Whoever changes the
+    pixels that come out raises cache.DECODER, so that nobody keeps the old ones.
     Raises Unsuitable for 32-bit pixels.  Whatever Pillow raises for a damaged file is passed on.
     """
     image.draft("RGB", (2 * size, 2 * size))  # a large JPEG is decoded at a fraction of its size

@@ -115,6 +115,12 @@ def quantize_onnx(source: Path, target: Path, calibration: Tensor, per_channel: 
     )  # fmt: skip
 
 
+def check_precision(name: str) -> None:
+    """Raises InputError unless bundles can be made in that precision."""
+    if name not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {name!r}")
+
+
 def make_bundle(
     encoder: nn.Module,
     probe: nn.Linear,
@@ -131,8 +137,7 @@ def make_bundle(
     calibration: uint8 [N, 3, size, size], needed for int8.  per_channel: one scale for the weights of each
     output channel instead of one per layer.  Raises InputError for what does not fit together.
     """
-    if precision not in PRECISIONS:
-        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    check_precision(precision)
     if probe.out_features != len(classes):
         raise InputError(
             f"the probe tells {probe.out_features} classes apart, but {len(classes)} names were given"

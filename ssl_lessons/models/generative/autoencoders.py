@@ -17,7 +17,7 @@ def add_gaussian(x: Tensor, sigma: float, generator: torch.Generator | None = No
     """x plus independent Gaussian noise of standard deviation sigma, any shape.  Raises InputError for sigma < 0."""
     if sigma < 0:
         raise InputError(f"a noise level cannot be negative, got {sigma}")
-    return x + sigma * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    return x + sigma * _drawn(torch.randn, x.shape, x, generator)
 
 
 def mask_entries(x: Tensor, share: float, generator: torch.Generator | None = None) -> Tensor:
@@ -26,7 +26,7 @@ def mask_entries(x: Tensor, share: float, generator: torch.Generator | None = No
     Raises InputError unless 0 <= share <= 1.
     """
     _check_share(share)
-    return x * (torch.rand(x.shape, generator=generator) >= share)
+    return x * (_drawn(torch.rand, x.shape, x, generator, torch.float32) >= share)
 
 
 def mask_patches(x: Tensor, share: float, patch: int = 8, generator: torch.Generator | None = None) -> Tensor:
@@ -37,8 +37,17 @@ def mask_patches(x: Tensor, share: float, patch: int = 8, generator: torch.Gener
     _check_share(share)
     if x.shape[-1] % patch or x.shape[-2] % patch:
         raise InputError(f"the sides {list(x.shape[-2:])} are not multiples of the patch {patch}")
-    keep = torch.rand(len(x), 1, x.shape[-2] // patch, x.shape[-1] // patch, generator=generator) >= share
+    squares = (len(x), 1, x.shape[-2] // patch, x.shape[-1] // patch)
+    keep = _drawn(torch.rand, squares, x, generator, torch.float32) >= share
     return x * keep.repeat_interleave(patch, dim=2).repeat_interleave(patch, dim=3)
+
+
+def _drawn(
+    draw, shape, like: Tensor, generator: torch.Generator | None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Random numbers where `like` is; a generator of the CPU draws them there, the same ones for every device."""
+    place = like.device if generator is None else generator.device
+    return draw(shape, generator=generator, dtype=dtype or like.dtype, device=place).to(like.device)
 
 
 def _check_share(share: float) -> None:
@@ -81,7 +90,7 @@ class ConvDecoder(nn.Module):
 
 def reparameterize(mu: Tensor, log_var: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """A draw z = mu + sigma * noise from N(mu, diag(exp(log_var))), differentiable in both; same shape."""
-    return mu + (log_var / 2).exp() * torch.randn(mu.shape, generator=generator, dtype=mu.dtype)
+    return mu + (log_var / 2).exp() * _drawn(torch.randn, mu.shape, mu, generator)
 
 
 def kl_to_standard_normal(mu: Tensor, log_var: Tensor) -> Tensor:

@@ -1,0 +1,341 @@
+"""On a (pretended) GPU: losses, measures, methods, resuming, evaluation.  No mixed devices, and the CPU's numbers."""
+
+import functools
+import math
+
+import pretend_gpu
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from ssl_lessons import data, diagnostics, evaluation, losses
+from ssl_lessons.book import capstone
+from ssl_lessons.methods import METHODS, build_method, takes
+from ssl_lessons.models import build_encoder, load_encoder
+from ssl_lessons.training import Monitor, loop, pretrain, throughput, time_steps
+from ssl_lessons.training.recipes import RECIPES
+from ssl_lessons.views import Policy
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+# ---- losses and measures: every public function, called with the same tensors on either device ----------------------
+
+
+def ingredients() -> dict[str, Tensor]:
+    """What the losses are called with; float tensors carry a gradient."""
+    g = torch.Generator().manual_seed(0)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=g)
+
+    made = {
+        "a": normal(12, 4), "b": normal(12, 4), "c": normal(12, 4), "queue": normal(10, 4), "bank": normal(20, 4),
+        "center": normal(4), "prototypes": normal(3, 4), "u": normal(12), "v": normal(12),
+        "patches": normal(3, 6, 5), "others": normal(3, 6, 5), "blocks": normal(2, 2, 3, 4), "more": normal(2, 2, 3, 4),
+        "center5": normal(5), "phi": torch.tensor([0.1, 0.2, 0.3]),
+        "labels": torch.arange(12) % 3, "sizes": torch.tensor([5, 4, 3]), "index": torch.arange(12) + 2,
+        "noise": torch.randint(20, (12, 6), generator=g), "codes": torch.randint(5, (3, 6), generator=g),
+        "mask": torch.arange(18).view(3, 6) % 2 == 0, "same": torch.arange(12) % 2 == 0,
+    }  # fmt: skip
+    return {name: t.requires_grad_() if t.is_floating_point() else t for name, t in made.items()}
+
+
+PAIR = lambda f, t: f(t["a"], t["b"])  # noqa: E731
+ONE = lambda f, t: f(t["a"])  # noqa: E731
+LABELLED = lambda f, t: f(t["a"], t["labels"])  # noqa: E731
+LOSSES = {
+    "align_uniform": PAIR, "barlow_twins": PAIR, "byol": PAIR, "dcl": PAIR, "dclw": PAIR, "debiased_contrastive": PAIR,
+    "hard_negative": PAIR, "info_nce": PAIR, "n_pair": PAIR, "nat": PAIR, "nat_assignment": PAIR,
+    "negative_cosine": PAIR, "nt_xent": PAIR, "relic": PAIR, "spectral_contrastive": PAIR, "update_center": None,
+    "vicreg": PAIR, "vicreg_invariance": PAIR, "w_mse": PAIR,
+    "hsic": ONE, "koleo": ONE, "sela_labels": ONE, "sinkhorn_knopp": ONE, "vcreg": ONE, "vicreg_covariance": ONE,
+    "vicreg_variance": ONE, "whiten": ONE, "normalized_patches": ONE,
+    "lifted_structure": LABELLED, "nca": LABELLED, "semi_hard_triplets": LABELLED, "soft_nearest_neighbor": LABELLED,
+    "beit": lambda f, t: f(t["patches"], t["codes"], t["mask"]),
+    "cca": lambda f, t: f(t["a"], t["b"], 2, 0.1).correlations,
+    "contrastive_pairs": lambda f, t: f(t["a"], t["b"], t["same"]),
+    "data2vec": lambda f, t: f(t["patches"], t["others"], t["mask"]),
+    "data2vec_targets": lambda f, t: f([t["patches"], t["others"]], 2),
+    "dcca": lambda f, t: f(t["a"], t["b"], 2),
+    "deepcluster": lambda f, t: f(t["a"], t["labels"], torch.cat([t["sizes"], t["sizes"][:1]])),
+    "dino": lambda f, t: f([t["a"], t["b"]], [t["c"]], t["center"]),
+    "ibot": lambda f, t: f(t["patches"], t["others"], t["mask"], t["center5"]),
+    "ijepa": lambda f, t: f(t["blocks"], t["more"]),
+    "instdisc": lambda f, t: f(t["a"], t["bank"], t["index"], proximal=1.0),
+    "instdisc_nce": lambda f, t: f(t["a"], t["bank"], t["index"], t["noise"], 30.0, proximal=1.0),
+    "instdisc_normalizer": lambda f, t: f(t["a"], t["bank"], t["noise"]),
+    "isd": lambda f, t: f(t["a"], t["b"], t["queue"]),
+    "kmeans": lambda f, t: f(t["a"], 3),
+    "mae": lambda f, t: f(t["patches"], t["others"], t["mask"]),
+    "msf": lambda f, t: f(t["a"], t["b"], t["queue"], 3),
+    "msn": lambda f, t: f([t["a"], t["b"]], t["c"], iterations=2, prior=losses.power_law_prior(4)),
+    "nce": lambda f, t: f(t["u"], t["v"], t["u"] - 1, t["v"] + 1),
+    "nearest_neighbors": lambda f, t: f(t["a"], t["queue"]),
+    "nnclr": lambda f, t: f(t["a"], t["b"], t["queue"]),
+    "phi_psi": lambda f, t: [f(t["a"], t["b"], *pair) for pair in losses.phi_psi_table(1.0).values()],
+    "phi_psi_table": None,
+    "power_law_prior": None,
+    "protonce": lambda f, t: f(t["a"], t["b"], [t["prototypes"]], [t["labels"]], [t["phi"].detach()]),
+    "prototype_concentration": lambda f, t: f(t["a"], t["prototypes"], t["labels"]),
+    "simmim": lambda f, t: f(t["patches"], t["others"], t["mask"]),
+    "supcon": lambda f, t: f(t["a"], t["b"], t["labels"]),
+    "swav": lambda f, t: f([t["a"], t["b"]], queue=[t["queue"], t["queue"]]),
+    "triplet": lambda f, t: f(t["a"], t["b"], t["c"]),
+}  # fmt: skip
+LOSSES["update_center"] = lambda f, t: f(t["center"], t["a"])
+MEASURES = {
+    "alignment": PAIR, "alpha_req": lambda f, t: f(t["bank"]), "feature_correlation": ONE, "feature_std": ONE,
+    "lidar": lambda f, t: f(t["a"].view(3, 4, 4)), "norm_statistics": ONE, "rank_me": ONE, "singular_values": ONE,
+    "spread": ONE, "uniformity": ONE,
+    "assignment_information": lambda f, t: f(t["a"].softmax(1)),
+    "cluster_usage_entropy": lambda f, t: f(t["a"].softmax(1)),
+    "diagnose": lambda f, t: f(t["a"]).evidence,
+}  # fmt: skip
+
+
+def on(device, tensors: dict, dtype=None) -> dict:
+    """The tensors on a device, as leaves with their gradients still to come; floats in another dtype if given."""
+    moved = {k: t.detach().to(device, dtype if t.is_floating_point() else None) for k, t in tensors.items()}
+    return {k: moved[k].requires_grad_(t.requires_grad) for k, t in tensors.items()}
+
+
+def outcome(function, call, tensors: dict) -> tuple[list, dict]:
+    """The values of a call, tensors or numbers, and the gradients of their sum."""
+    values = [v for v in tree_leaves(call(function, tensors)) if isinstance(v, (Tensor, float, int))]
+    through = [v.sum() for v in values if isinstance(v, Tensor) and v.requires_grad]
+    if through:
+        sum(through).backward()
+    return values, {name: t.grad for name, t in tensors.items() if t.grad is not None}
+
+
+def same(here, there) -> None:
+    there = tree_map_only(Tensor, lambda t: t.detach().cpu(), there)
+    here = tree_map_only(Tensor, lambda t: t.detach(), here)
+    torch.testing.assert_close(there, here, rtol=1e-4, atol=1e-5)
+
+
+def check_loss(name, call):
+    function = getattr(losses, name)
+    here, there = (outcome(function, call, on(device, ingredients())) for device in (CPU, GPU))
+    assert all(v.is_cuda for v in there[0] if isinstance(v, Tensor)), "the result is not on the GPU"
+    same(here, there)
+    with torch.autocast("cuda", dtype=torch.float16):
+        values, gradients = outcome(function, call, on(GPU, ingredients(), torch.float16))
+    for value in tree_leaves([values, gradients]):
+        assert torch.as_tensor(value).isfinite().all()
+
+
+def check_measure(name, call):
+    function = getattr(diagnostics, name)
+    here, there = (outcome(function, call, on(device, ingredients())) for device in (CPU, GPU))
+    same(here, there)
+
+
+@pretend_gpu.on_a_gpu
+def test_losses():
+    assert set(LOSSES) == set(losses.__all__)
+    pretend_gpu.each({name: call for name, call in LOSSES.items() if call is not None}, check_loss)
+
+
+@pretend_gpu.on_a_gpu
+def test_measures():
+    assert set(MEASURES) == set(diagnostics.__all__) - {"VERDICTS", "CollapseReport", "teacher_distance"}
+    pretend_gpu.each(MEASURES, check_measure)
+    student, teacher = torch.nn.Linear(2, 2).cuda(), torch.nn.Linear(2, 2).cuda()
+    distance = diagnostics.teacher_distance([(student, teacher)])
+    assert distance == pytest.approx(diagnostics.teacher_distance([(student.cpu(), teacher.cpu())]), rel=1e-6)
+
+
+# ---- methods: train, measure, save, stop, go on elsewhere -----------------------------------------------------------
+
+N, STEPS = 40, 4
+PATCHES = {"ibot", "mae", "simmim", "beit", "data2vec", "ijepa"}
+# They draw random numbers on the device, and the other device does not have its state.
+DRAWS_THERE = {"deepcluster", "mochi", "msn", "pirl"}
+OPTIONS = {
+    "beit": {"codes": 8}, "data2vec": {"top_k": 2}, "ijepa": {"predictor_dim": 16, "predictor_depth": 1, "targets": 2},
+    "mae": {"decoder_dim": 16}, "w_mse": {"out_dim": 4, "sub_batch": 0}, "directclr": {"channels": 8},
+    "deepcluster": {"clusters": 4, "pca_dim": 8, "refresh_every": 2}, "online_deepcluster": {"clusters": 4},
+    "sela": {"clusters": 4, "refresh_every": 2}, "pcl": {"clusters": 4, "refresh_every": 2},
+}  # fmt: skip
+
+
+@functools.cache
+def tiny() -> data.ImageSet:
+    """Labelled images of 16 pixels."""
+    drawn = data.shapes("train", 32, N)
+    return data.ImageSet(
+        avg_pool2d(drawn.images.float(), 2).byte(), drawn.labels, drawn.classes, "tiny", "train"
+    )
+
+
+def method(name):
+    torch.manual_seed(0)
+    if name in PATCHES:
+        encoder = build_encoder("vit", size=16, patch=4, dim=24, depth=2, heads=2)
+    else:
+        encoder = build_encoder("convnet", width=4, dim=16)
+    facts = {"n_images": N, "n_classes": 10, "size": 16}
+    return build_method(
+        name, encoder, **OPTIONS.get(name, {}), **{k: v for k, v in facts.items() if takes(name, k)}
+    )
+
+
+def train(name, device, stop_after=None, **options):
+    """(method, history) of a short run; stop_after: the method breaks off in the step after that one."""
+    made, done = method(name), []
+    plain = made.after_step
+
+    def after_step(progress):
+        plain(progress)
+        done.append(progress)
+        if len(done) - 1 == stop_after:
+            raise KeyboardInterrupt
+
+    made.after_step = after_step
+    options = {
+        "precision": "float32",
+        "progress": False,
+        "batch_size": 16,
+        "steps": STEPS,
+        "device": device,
+    } | options
+    try:
+        history = pretrain(made, tiny().images, made.views(Policy(16)), labels=tiny().labels, **options)
+    except KeyboardInterrupt:
+        history = None
+    return made, history
+
+
+def course(history) -> list[float]:
+    return [row["loss"] for row in history]
+
+
+def check_method(name, folder):
+    whole, history = train(name, CPU)
+    for first, second in ((GPU, CPU), (CPU, GPU)):
+        out = folder / f"{name} {first.type}"
+        train(name, first, stop_after=2, out=out, checkpoint_every=2)
+        resumed, rows = train(name, second, out=out, resume=True)
+        known = 2 if name in DRAWS_THERE else STEPS
+        assert course(rows)[:known] == pytest.approx(course(history)[:known], rel=2e-3, abs=1e-4), first
+        assert all(map(math.isfinite, course(rows)))
+        assert not any(t.is_cuda for t in (*resumed.parameters(), *resumed.buffers()))
+        assert load_encoder(out)[0].dim == whole.encoder.dim
+    monitor = Monitor(tiny()[:20], tiny()[20:], every=2)
+    half, rows = train(name, GPU, precision=None, monitor=monitor, keep_on_device=True)
+    assert all(p.is_cuda for p in half.parameters())
+    assert all(math.isfinite(row["loss"]) for row in rows) and course(rows) != course(history)
+    measured = [row for row in rows if "verdict" in row]
+    assert len(measured) == 3 and all(0 <= row["knn"] <= 1 for row in measured)
+
+
+def group(number: int) -> list[str]:
+    return sorted(METHODS)[number::4]
+
+
+@pytest.mark.parametrize("number", range(4))
+@pretend_gpu.on_a_gpu
+def test_methods(number):
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        pretend_gpu.each(dict.fromkeys(group(number), Path(folder)), check_method)
+
+
+@pretend_gpu.on_a_gpu
+def test_a_run_begun_in_float16_goes_on_in_float32():
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        train("simclr", GPU, stop_after=2, out=folder, checkpoint_every=2, precision=None)
+        _, rows = train("simclr", CPU, out=folder, resume=True, precision=None)
+    assert course(rows) == pytest.approx(course(train("simclr", CPU)[1]), rel=0.05)
+
+
+# ---- how often the GPU waits ----------------------------------------------------------------------------------------
+
+
+def waits_of(steps: int, **options):
+    pretend_gpu.waits.clear()
+    train("simclr", GPU, steps=steps, **options)
+    return pretend_gpu.waits.copy()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pretend_gpu.on_a_gpu
+def test_the_loop_lets_the_gpu_work(precision):
+    """Between two looks at the loss nothing waits; with loss scaling, PyTorch's GradScaler asks once per step."""
+    short, long = (waits_of(steps, precision=precision) for steps in (20, 60))
+    more = long - short
+    for (what, line), times in more.most_common():
+        print(f"{times:4d}  {what}  {line}")
+    epochs = 40 / (N // 16)  # each has its order
+    allowed = 40 / loop.READ_EVERY + epochs + (40 if precision == "float16" else 0)
+    assert more.total() <= allowed
+
+
+# ---- evaluation and planning ----------------------------------------------------------------------------------------
+
+
+def features(device):
+    g = torch.Generator().manual_seed(0)
+    y = torch.arange(60) % 3
+    x = torch.randn(60, 5, generator=g)
+    x[:, 0] += 2 * y
+    return x[:40].to(device), y[:40].to(device), x[40:].to(device), y[40:].to(device)
+
+
+def factors(y, x):
+    return {"class": data.Factor(y, "categorical"), "size": data.Factor(x[:, 1], "continuous"),
+            "angle": data.Factor(x[:, 2], "circular")}  # fmt: skip
+
+
+def evaluate(name, device):
+    x, y, test_x, test_y = features(device)
+    if name in ("knn_accuracy", "linear_probe"):
+        return getattr(evaluation, name)(x, y, test_x, test_y)
+    if name == "label_efficiency":
+        return evaluation.label_efficiency(x, y, test_x, test_y, (1, 2), draws=2)[1]["mean"]
+    if name == "factor_probe":
+        return evaluation.factor_probe(x, factors(y, x), test_x, factors(test_y, test_x))
+    if name == "precision_at_k":
+        return evaluation.precision_at_k(x, y, 3)
+    return evaluation.fit_probe(x, y)[3]
+
+
+def check_evaluation(name, _):
+    same(evaluate(name, CPU), evaluate(name, GPU))
+
+
+@pretend_gpu.on_a_gpu
+def test_evaluation():
+    names = set(evaluation.__all__) - {"PROBE_CS", "ProbeResult", "extract_features", "pixels"}
+    pretend_gpu.each(dict.fromkeys(sorted(names)), check_evaluation)
+    encoder, pictures = build_encoder("convnet", width=4, dim=16), tiny().images
+    expected = evaluation.extract_features(encoder, pictures, device=CPU)
+    for home in ("cpu", "cuda"):
+        encoder.to(home)
+        for place in ("cpu", "cuda"):
+            found = evaluation.extract_features(encoder, pictures.to(place))
+            same(expected, found)
+            assert not found.is_cuda and next(encoder.parameters()).device.type == home
+    same(evaluation.pixels(pictures), evaluation.pixels(pictures.cuda()))
+
+
+@pretend_gpu.on_a_gpu
+def test_planning():
+    simclr, policy = method("simclr"), Policy(16)
+    assert time_steps(simclr, tiny().images, (policy, policy), 16, steps=2) > 0
+    for dtype in (None, torch.float16):
+        parts = throughput.time_parts(simclr, tiny().images, policy, 16, steps=2, device=GPU, dtype=dtype)
+        assert set(parts) == set(throughput.PARTS) and min(parts.values()) > 0
+    assert not any(p.is_cuda for p in simclr.parameters())
+    work = throughput.count(simclr, 16, 8)
+    assert throughput.count(simclr.cuda(), 16, 8) == work and work.flops > 0
+    recipe = RECIPES["quick"].with_(batch_size=16, epochs=2)
+    budget = capstone.plan(recipe, data.shapes("unlabeled", 32, N), steps=5)
+    assert budget.steps == 5 and budget.seconds_per_step > 0
