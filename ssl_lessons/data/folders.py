@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +51,8 @@ def folder(
     Raises InputError when there is no such folder, no picture that can be read, or more than one way to read it.
     """
     check(split, size, n)
-    layout = understand(path, labels, unlabeled)
+    with _no_collector():
+        layout = understand(path, labels, unlabeled)
     _tell(layout, (str(path), labels, str(unlabeled)))
     rows = layout.rows.get(split, layout.rows["train"])  # not every folder has an unlabeled split of its own
     if not len(rows):
@@ -81,6 +84,18 @@ def folder(
             f"skipped {skipped:,} of {len(rows):,} pictures in {layout.root}: {counted}", stacklevel=2
         )
     return ImageSet(images, torch.from_numpy(numbers[readable]), layout.classes, layout.name, split)
+
+
+@contextmanager
+def _no_collector():
+    """Without Python's search for cycles, which would look at hundreds of thousands of new names again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _tell(layout: Layout, asked: tuple) -> None:

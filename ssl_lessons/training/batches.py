@@ -7,8 +7,8 @@ work that is already queued.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -73,26 +73,39 @@ class Batches:
 
     def get(self, step: int) -> Batch:
         """The batch of one step."""
-        epoch, position = divmod(step, len(self.images) // self.batch_size)
-        if epoch != self._epoch:
-            order = epoch_order(len(self.images), epoch, self.seed)
-            self._epoch, self._order = epoch, order if self.ahead else order.to(self.device)
-        index = self._order[position * self.batch_size : (position + 1) * self.batch_size][self.rows]
-        images = to_device(self.images[index], self.device)
-        index = to_device(index, self.device)
-        return Batch(images, None if self.labels is None else self.labels[index], index)
+        index = self._index(step)
+        return self._batch(index, self._read(index))
 
-    def __call__(self, start: int, steps: int):
+    def __call__(self, start: int, steps: int) -> Iterator[tuple[int, Batch]]:
         """(step, batch) for the steps from `start` to `steps` - 1, in order."""
         if not self.ahead:
             yield from ((step, self.get(step)) for step in range(start, steps))
             return
         with ThreadPoolExecutor(1) as reader:
-            following: Future | None = reader.submit(self.get, start) if start < steps else None
-            for step in range(start, steps):
-                batch = following.result()
-                following = reader.submit(self.get, step + 1) if step + 1 < steps else None
-                yield step, batch
+            following = None
+            for step in range(start, steps + 1):
+                here = following
+                if step < steps:
+                    # The thread only copies.  Anything of torch's that works in parallel would give it threads of its
+                    # own, and with more of them than cores, those of the training no longer wait awake.
+                    index = self._index(step)
+                    following = index, reader.submit(self._read, index)
+                if here is not None:
+                    yield step - 1, self._batch(here[0], here[1].result())
+
+    def _index(self, step: int) -> Tensor:
+        epoch, position = divmod(step, len(self.images) // self.batch_size)
+        if epoch != self._epoch:
+            order = epoch_order(len(self.images), epoch, self.seed)
+            self._epoch, self._order = epoch, order if self.ahead else to_device(order, self.device)
+        return self._order[position * self.batch_size : (position + 1) * self.batch_size][self.rows]
+
+    def _read(self, index: Tensor) -> Tensor:
+        return to_device(self.images[index], self.device)
+
+    def _batch(self, index: Tensor, images: Tensor) -> Batch:
+        index = to_device(index, self.device)
+        return Batch(images, None if self.labels is None else self.labels[index], index)
 
 
 def views_of(
