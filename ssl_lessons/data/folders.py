@@ -46,8 +46,7 @@ def folder(
     of whose pictures go into the unlabeled split.
     n: size of a random subset drawn with `seed`, in proportion to the classes when they are known.
     cache: keep decoded pictures on disk, where there are many (`data.cache`).
-    Pictures that cannot be read are skipped with one warning that counts them by reason (so there may be fewer
-    than `n`).
+    Pictures that cannot be read are skipped with one warning that counts them by reason: there may be fewer than `n`.
     Raises InputError when there is no such folder, no picture that can be read, or more than one way to read it.
     """
     check(split, size, n)
