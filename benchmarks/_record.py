@@ -45,15 +45,17 @@ def merge(
         new = {tuple(row.get(k) for k in key) for row in rows}
         kept = [row for row in old["rows"] if tuple(row.get(k) for k in key) not in new]
         command = f"uv run python benchmarks/{Path(sys.argv[0]).name}"
-        return _write(name, kept + rows, command, packages, old["versions"])
+        since = old["date"].split(" to ")[0] if kept else None
+        return _write(name, kept + rows, command, packages, old["versions"], since)
 
 
-def _write(name: str, rows: list[dict], command: str, packages: tuple[str, ...], earlier=None) -> Path:
-    """`earlier`: versions of packages that only the parts of the record written before used."""
+def _write(name: str, rows: list[dict], command: str, packages, earlier=None, since: str | None = None) -> Path:
+    """`earlier`: versions of packages that only the parts of the record written before used; since: their date."""
     now = {"python": platform.python_version()} | {p: version(p) for p in packages}
+    today = datetime.date.today().isoformat()
     content = {
         "command": command,
-        "date": datetime.date.today().isoformat(),
+        "date": today if since in (None, today) else f"{since} to {today}",
         "versions": (earlier or {}) | now,
         "machine": machine(),
         "rows": rows,
