@@ -14,7 +14,7 @@ import urllib.request
 
 import pytest
 
-from ssl_lessons import book
+from ssl_lessons.book import lab
 
 for package in ("jupyterlab", "jupytext", "ipykernel", "ipywidgets"):
     pytest.importorskip(package, reason=f"the browser test needs the Python package {package}")
@@ -28,7 +28,7 @@ TOKEN = "browser-test"
 CHAPTER = """
 # %%
 from ssl_lessons import plots
-from ssl_lessons.widgets import Slider, explore
+from ssl_lessons.book.widgets import Slider, explore
 
 def render(tau):
     if tau > 1.9:
@@ -112,7 +112,7 @@ def start_lab(folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = book.lab_command("00", browser=False, port=port, chapters=folder / "chapters") + [
+    command = lab.command("00", browser=False, port=port, chapters=folder / "chapters") + [
         f"--IdentityProvider.token={TOKEN}",
         "--expose-app-in-browser",  # window.jupyterapp
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
@@ -137,15 +137,15 @@ def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     download = urllib.request.build_opener(urllib.request.ProxyHandler({})).open  # 127.0.0.1: past any proxy
     with contextlib.ExitStack() as at_the_end:
-        lab, address = start_lab(folder)
-        at_the_end.callback(stop, lab)
+        server, address = start_lab(folder)
+        at_the_end.callback(stop, server)
         at_the_end.callback(stop, start_chromium(folder))
         port = wait_for("Chromium", (folder / "profile" / "DevToolsActivePort").read_text).split()[0]
         tabs = wait_for("a tab", lambda: json.load(download(f"http://127.0.0.1:{port}/json")))
         page = Page(next(tab for tab in tabs if tab["type"] == "page")["webSocketDebuggerUrl"])
         at_the_end.callback(page.close)
-        wait_for("JupyterLab", lambda: lab.poll() is not None or download(f"{address}/api?token={TOKEN}"))
-        assert lab.poll() is None, (folder / "lab.log").read_text()
+        wait_for("JupyterLab", lambda: server.poll() is not None or download(f"{address}/api?token={TOKEN}"))
+        assert server.poll() is None, (folder / "lab.log").read_text()
         # Without the focus JupyterLab has no current notebook, and runs nothing.
         page.command("Emulation.setFocusEmulationEnabled", enabled=True)
         page.command("Page.navigate", url=f"{address}/lab/tree/chapters/00_slider.ipynb?token={TOKEN}")
