@@ -16,7 +16,7 @@ def check_lr_at(fn) -> Check:
     """fn(step, steps, warmup_steps, peak) -> learning rate at `step` of 0 .. steps - 1.
 
     Linear warm-up that reaches the peak at step `warmup_steps`, then half a cosine to 0, as
-    `ssl_lessons.optimizers.warmup_cosine` times the peak.
+    `ssl_lessons.training.optimizers.warmup_cosine` times the peak.
     """
     return LR_AT.check(fn)
 
