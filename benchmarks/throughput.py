@@ -12,7 +12,8 @@ probe    the same two after the steps that fit into --minutes at the rates just 
          decide), 100-label probe: needs part rate
 step     seconds per step in augmentation, forward, loss, backward, optimiser, in float32 and half precision, both
          memory layouts and, with --compile, torch.compile
-model    seconds per step of ten networks from two rates (see ssl_lessons.training.throughput), each predicted from the others
+model    seconds per step of ten networks from two rates (see ssl_lessons.training.throughput), each predicted from
+         the others
 storage  images per second read in random order, on one thread: JPEG and PNG files decoded by Pillow against one mapped
          array of bytes (all in the operating system's cache: what is timed is the decoder, not the disk)
 resolution  views that grow during the run against views of 32 px throughout, as many steps and as many seconds
