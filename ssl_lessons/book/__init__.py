@@ -12,7 +12,8 @@ from ssl_lessons.deferred import hand_on
 __all__, __getattr__ = hand_on(
     __name__,
     {
-        "chapter": ("claim", "recorded", "results_table", "setup"),
+        "chapter": ("recorded", "results_table", "setup"),
+        "ledger": ("claim", "claims"),
         "files": ("CHAPTERS", "ROOT", "badge", "check_pair", "clean", "data_file", "find", "last_state", "repository",
                   "setup_cell"),
         "running": ("ChapterRun", "build", "collect_claims", "run"),

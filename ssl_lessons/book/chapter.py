@@ -1,18 +1,14 @@
-"""What a chapter calls: `setup`, `claim`, `recorded`, `results_table`."""
+"""What a chapter calls: `setup`, `recorded`, `results_table`."""
 
-import html
 import json
 import random
-import re
 import statistics
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ssl_lessons.book import plots
-from ssl_lessons.book.files import CLAIM_MIME, data_file
+from ssl_lessons.book.files import data_file
 from ssl_lessons.errors import InputError
-
-VERDICTS = ("reproduced", "not reproduced here", "mixed")
 
 
 def recorded(name: str) -> tuple[list[dict], str]:
@@ -75,59 +71,3 @@ def setup(chapter: str, seed: int = 0):
     budget = "quick: fixed steps, about a minute on two cores"
     print(f"Chapter {chapter} on {where} · torch {torch.__version__} · seed {seed} · {budget}")
     return device
-
-
-def claim(id: str, statement: str, verdict: str, evidence: str | Mapping, source: str | None = None) -> None:
-    """Show a statement of the literature beside what this chapter measured, and store it for the book-wide
-    ledger.
-
-    `verdict` is "reproduced", "not reproduced here" or "mixed"; `evidence` is a sentence with the measured
-    numbers, or a mapping name -> number; `source` is where the statement is made (a key of references.bib, or
-    a link). Raises InputError on another verdict or an empty field.
-    """
-    if verdict not in VERDICTS:
-        raise InputError(
-            f"Claim {id}: the verdict must be one of {', '.join(map(repr, VERDICTS))}, not {verdict!r}."
-        )
-    for name, value in (("id", id), ("statement", statement), ("evidence", evidence)):
-        if not value:
-            raise InputError(f"Claim {id!r}: {name} is empty.")
-    record = {
-        "id": id,
-        "statement": statement,
-        "verdict": verdict,
-        "source": source,
-        "evidence": {k: _number(v) for k, v in evidence.items()}
-        if isinstance(evidence, Mapping)
-        else evidence,
-    }
-    measured = (
-        evidence
-        if isinstance(evidence, str)
-        else ", ".join(
-            f"{k} {format(v, '.3g') if isinstance(v, float) else v}" for k, v in record["evidence"].items()
-        )
-    )
-    rows = [("Statement", statement), ("Measured here", measured), ("Verdict", verdict)]
-    if source:
-        rows.insert(1, ("Source", source))
-    text = "\n".join([f"Claim {id}", *(f"  {name}: {value}" for name, value in rows)])
-    body = "\n".join(
-        f'<tr><th scope="row" style="text-align: left">{name}</th>'
-        f'<td style="text-align: left">{_linked(value)}</td></tr>'
-        for name, value in rows
-    )
-    markup = f"<table>\n<caption>Claim {html.escape(id)}</caption>\n<tbody>\n{body}\n</tbody>\n</table>"
-    if not plots.display_bundle({"text/html": markup, "text/plain": text, CLAIM_MIME: record}):
-        print(text)
-
-
-def _number(value):
-    """A plain Python value that JSON can hold, from a Python, NumPy or torch scalar."""
-    return value.item() if hasattr(value, "item") else value
-
-
-def _linked(text: str) -> str:
-    return re.sub(
-        r"https?://[^\s<>\"]+[^\s<>\".,;)]", lambda m: f'<a href="{m[0]}">{m[0]}</a>', html.escape(str(text))
-    )

@@ -1,0 +1,158 @@
+"""Statements of the literature beside what this book measured: the table data/claims.csv, and `claim`.
+
+The table holds statement, source and rule of every claim; a chapter hands in its runs, and `evaluation.evidence` says
+what they mean.
+"""
+
+import csv
+import functools
+import html
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from ssl_lessons.book import plots
+from ssl_lessons.book.files import CLAIM_MIME, data_file
+from ssl_lessons.errors import InputError
+from ssl_lessons.evaluation.evidence import Runs, Verdict, judge
+
+PLACES = {"page": "the web page with the build", "slides": "the tutorial's slides", "overview": "the overview"}
+SAYS = {
+    "higher": "{treatment}: higher than {control}, by at least {margin}",
+    "lower": "{treatment}: lower than {control}, by at least {margin}",
+    "no_worse": "{treatment}: less than {margin} below {control}",
+    "no_higher": "{treatment}: less than {margin} above {control}",
+    "correlates": "{treatment} and {control}: rank correlation of at least {margin}",
+}
+FIRST_EDITION = ("reproduced", "not reproduced here", "mixed")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of data/claims.csv; data/README.md says what the columns mean."""
+
+    id: str
+    statement: str
+    source: str
+    place: str
+    treatment: str
+    control: str
+    quantity: str
+    rule: str
+    margin: float
+    learns: str
+    scope: str
+    status: str
+    note: str
+
+    def comparison(self) -> str:
+        """The rule in words."""
+        words = SAYS[self.rule].format(
+            treatment=self.treatment, control=self.control, margin=f"{self.margin:g}"
+        )
+        return f"{words} ({self.quantity})"
+
+
+@functools.cache
+def claims() -> dict[str, Claim]:
+    """Every row of the table by its id, withdrawn ones included."""
+    with open(data_file("claims.csv"), newline="", encoding="utf-8") as file:
+        rows = [row | {"margin": float(row["margin"] or 0)} for row in csv.DictReader(file)]
+    return {row["id"]: Claim(**row) for row in rows}
+
+
+def claim(
+    id: str,
+    *first_edition,
+    drawn: Runs | None = None,
+    photographs: Runs | None = None,
+    groups: Sequence | None = None,
+) -> dict[str, Verdict] | None:
+    """Show a statement of the literature beside its verdicts in the drawn world and on photographs; store both for the
+    book-wide ledger and return them, {"drawn": ..., "photographs": ...}.
+
+    id: a row of data/claims.csv, which says what treatment and control are, by which rule and margin they are compared
+    and which of them must have learned.  drawn, photographs: evidence.Runs of that world, None where nobody ran it;
+    groups: for correlations, see evidence.correlation.
+    Raises InputError for an id that the table lacks or has withdrawn, and for runs that cannot be compared.
+    """
+    if first_edition:
+        return _first_edition(id, *first_edition)
+    row = claims().get(id)
+    if row is None or row.status != "claim":
+        raise InputError(f"{id} is {'withdrawn' if row else 'not'} in data/claims.csv: {row.note if row else 'add it'}")
+    found = {
+        world: judge(runs, row.rule, row.margin, row.learns, groups)
+        for world, runs in (("drawn", drawn), ("photographs", photographs))
+    }
+    source = PLACES.get(row.source) or _address(row.source)
+    _show(
+        id,
+        [
+            ("Statement", row.statement),
+            ("Source", f"{source}, {row.place}"),
+            ("Compared", row.comparison()),
+            ("Drawn world", str(found["drawn"])),
+            ("Photographs", str(found["photographs"])),
+        ],
+        {"id": id} | {world: asdict(verdict) for world, verdict in found.items()},
+    )
+    return found
+
+
+def _address(key: str) -> str:
+    """The link of a key of data/references.bib."""
+    entry = re.search(
+        rf"^@\w+\{{{re.escape(key)},.*?url = \{{([^}}]+)\}}",
+        data_file("references.bib").read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+    if entry is None:
+        raise InputError(f"data/references.bib has no entry {key!r}")
+    return entry[1]
+
+
+def _first_edition(
+    id: str, statement: str, verdict: str, evidence: str | Mapping, source: str | None = None
+) -> None:
+    """The form of the chapters whose second edition is still to come: the chapter states everything itself."""
+    if verdict not in FIRST_EDITION:
+        raise InputError(
+            f"Claim {id}: the verdict must be one of {', '.join(map(repr, FIRST_EDITION))}, not {verdict!r}."
+        )
+    for name, value in (("id", id), ("statement", statement), ("evidence", evidence)):
+        if not value:
+            raise InputError(f"Claim {id!r}: {name} is empty.")
+    numbers = isinstance(evidence, Mapping)
+    evidence = {k: _number(v) for k, v in evidence.items()} if numbers else evidence
+    measured = evidence
+    if numbers:
+        measured = ", ".join(
+            f"{k} {format(v, '.3g') if isinstance(v, float) else v}" for k, v in evidence.items()
+        )
+    rows = [("Statement", statement), ("Source", source), ("Measured here", measured), ("Verdict", verdict)]
+    record = {"id": id, "statement": statement, "verdict": verdict, "source": source, "evidence": evidence}
+    _show(id, [row for row in rows if row[1]], record)
+
+
+def _show(id: str, rows: list[tuple[str, str]], record: dict) -> None:
+    text = "\n".join([f"Claim {id}", *(f"  {name}: {value}" for name, value in rows)])
+    body = "\n".join(
+        f'<tr><th scope="row" style="text-align: left">{name}</th>'
+        f'<td style="text-align: left">{_linked(value)}</td></tr>'
+        for name, value in rows
+    )
+    markup = f"<table>\n<caption>Claim {html.escape(id)}</caption>\n<tbody>\n{body}\n</tbody>\n</table>"
+    if not plots.display_bundle({"text/html": markup, "text/plain": text, CLAIM_MIME: record}):
+        print(text)
+
+
+def _number(value):
+    """A plain Python value that JSON can hold, from a Python, NumPy or torch scalar."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _linked(text: str) -> str:
+    return re.sub(
+        r"https?://[^\s<>\"]+[^\s<>\".,;)]", lambda m: f'<a href="{m[0]}">{m[0]}</a>', html.escape(str(text))
+    )
