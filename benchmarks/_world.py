@@ -11,11 +11,10 @@ from ssl_lessons.training.recipes import Recipe
 UNLABELED, LABELLED, TEST, DRAWS = 8192, 2000, 2000, 5
 
 
-def splits(seed: int, size: int = 32):
+def splits(seed: int, size: int = 32, world: int = 2):
     """unlabeled, train and test images of the world drawn from `seed`."""
-    return [
-        data.shapes(s, size, n, seed) for s, n in zip(data.SPLITS, (UNLABELED, LABELLED, TEST), strict=True)
-    ]
+    counts = (UNLABELED, LABELLED, TEST)
+    return [data.shapes(s, size, n, seed, world=world) for s, n in zip(data.SPLITS, counts, strict=True)]
 
 
 def probe(train_x, test_x, train, test) -> float:

@@ -162,8 +162,9 @@ JOBS = [(arm, imbalance) for arm in ARMS for imbalance in (1, 100) if imbalance 
 
 
 def run(arm: str, imbalance: int, seed: int) -> dict:
-    images = data.shapes("unlabeled", 32, UNLABELED, seed, imbalance=imbalance)
-    train_set, test_set = data.shapes("train", 32, LABELLED, seed), data.shapes("test", 32, TEST, seed)
+    images = data.shapes("unlabeled", 32, UNLABELED, seed, imbalance=imbalance, world=1)
+    sizes = {"train": LABELLED, "test": TEST}
+    train_set, test_set = (data.shapes(split, 32, n, seed, world=1) for split, n in sizes.items())
     kinds = images.factors["kind"].values
     method = ARMS[arm](images.images, kinds, seed).eval()
     h, h_test = (evaluation.extract_features(method.encoder, s.images) for s in (train_set, test_set))

@@ -98,7 +98,7 @@ def main(heads: list[str], seeds: list[int], seconds: float) -> None:
             if (head, seed) in done or time.perf_counter() - start > seconds:
                 continue
             sets = sets or [
-                data.shapes(s, 32, n, seed)
+                data.shapes(s, 32, n, seed, world=1)
                 for s, n in (("unlabeled", IMAGES), ("train", 1000), ("test", 1000))
             ]
             unlabeled, train, test = sets

@@ -87,7 +87,7 @@ def shape_of(method, images) -> dict:
 
 
 def run(arm: str, seed: int) -> dict:
-    sets = splits(seed)
+    sets = splits(seed, world=1)
     method, recipe = build(arm, seed)
     row = {"arm": arm, "seed": seed, "steps": 0 if ARMS[arm] is None else STEPS}
     if row["steps"]:

@@ -71,7 +71,7 @@ def held_out_monitor(train: data.ImageSet, steps: int) -> Monitor:
 
 
 def compete(recipe, seed: int, steps: int, score_on_test: bool) -> dict:
-    unlabeled, train, test = large_splits(seed)
+    unlabeled, train, test = large_splits(seed, world=1)
     method = recipe.build(seed)
     history = pretrain(
         method, unlabeled.images, method.views(recipe.policy), steps=steps, seed=seed, progress=False,
@@ -122,7 +122,7 @@ def tuned(name: str):
 
 def speed(rounds: int = 8, images: int = 2560) -> dict:
     """Seconds per image of both contestants, taken in turns; the fastest round counts, the first is not."""
-    pictures = large_splits(TUNING_SEED)[0].images
+    pictures = large_splits(TUNING_SEED, world=1)[0].images
     seconds = {"simclr 256": [], "moco 128": []}
     for _ in range(rounds):
         for name, found in seconds.items():
@@ -163,7 +163,7 @@ SHORT_STEPS, LONG_STEPS = 400, 1200
 
 def temperature(tau: float, seed: int, steps: int) -> dict:
     recipe = QUICK.with_(options=QUICK.options | {"temperature": tau})
-    unlabeled, train, test = large_splits(seed)
+    unlabeled, train, test = large_splits(seed, world=1)
     method = recipe.build(seed)
     history = pretrain(
         method, unlabeled.images, (recipe.policy,) * 2, steps=steps, seed=seed, progress=False, **recipe.training()
@@ -247,7 +247,7 @@ def tenths(values: list[float]) -> list[float]:
 
 def policy_run(name: str, world: str, seed: int, steps: int) -> dict:
     unlabeled, train, test = (
-        data.shapes(split, 32, n, seed, **WORLDS[world]) for split, n in zip(data.SPLITS, SMALL, strict=True)
+        data.shapes(split, 32, n, seed, **WORLDS[world], world=1) for split, n in zip(data.SPLITS, SMALL, strict=True)
     )
     torch.manual_seed(seed)
     simclr = QUICK.build(seed)

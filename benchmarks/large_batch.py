@@ -68,7 +68,7 @@ def best_rate(optimizer: str, batch: int) -> float:
 
 def main(names, batches, powers, seeds, images, best) -> None:
     for seed in seeds:
-        sets = splits(seed)
+        sets = splits(seed, world=1)
         for optimizer in names:
             for batch in batches:
                 rates = [BASE[optimizer] * 2.0**power for power in powers]

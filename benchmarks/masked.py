@@ -234,7 +234,7 @@ def masked_errors(method, images) -> dict:
 
 
 def run(arm: str, seed: int, steps: int) -> dict:
-    unlabeled, train, test = splits(seed)
+    unlabeled, train, test = splits(seed, world=1)
     torch.manual_seed(seed)
     row = {"arm": arm, "seed": seed, "steps": 0}
     if arm.startswith("untrained"):
@@ -283,7 +283,7 @@ def main(arms: list[str], seeds: list[int], steps: int) -> None:
 
 
 def finetune_row(arm: str, seed: int) -> dict:
-    _, train, test = splits(seed)
+    _, train, test = splits(seed, world=1)
     start = arm.removeprefix("fine-tune ")
     torch.manual_seed(seed)
     encoder = vit() if start == "untrained" else trained(start, seed)

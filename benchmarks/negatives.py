@@ -227,7 +227,7 @@ def main(groups: list[str], seeds: list[int], seconds: float) -> None:
     path = RESULTS / "negatives.json"
     rows = json.loads(path.read_text())["rows"] if path.exists() else []
     done = {(row["group"], row["arm"], row["seed"]) for row in rows}
-    sets, labelled = splits(0), data.shapes("train", 32, 8192, 0)
+    sets, labelled = splits(0, world=1), data.shapes("train", 32, 8192, 0, world=1)
     slowest = 0.0
     for seed in seeds:
         for group, arm, *rest in arms():

@@ -53,7 +53,7 @@ COLOUR_WORLDS = ("any colour", "own colours")  # see `painted`
 
 def painted(split: str, n: int, seed: int, own: bool) -> data.ImageSet:
     """Upright objects with a lightness that tells no hue; own: each kind has a hue of its own, up to a little noise."""
-    plain = data.shapes(split, 32, n, seed)
+    plain = data.shapes(split, 32, n, seed, world=1)
     hue, kind = (plain.factors[name].values for name in ("object_hue", "kind"))
     noise = 0.2 * torch.randn(n, generator=torch.Generator().manual_seed(seed))
     return data.recolour(plain, 2 * torch.pi * kind / 10 + noise if own else hue)
@@ -63,7 +63,7 @@ def splits(world: str, seed: int) -> list[data.ImageSet]:
     sizes = zip(data.SPLITS, (UNLABELED, LABELLED, TEST), strict=True)
     if world in COLOUR_WORLDS:
         return [painted(split, n, seed, own=world == "own colours") for split, n in sizes]
-    return [data.shapes(split, 32, n, seed, **WORLDS[world]) for split, n in sizes]
+    return [data.shapes(split, 32, n, seed, **WORLDS[world], world=1) for split, n in sizes]
 
 
 class Misplaced(Colorization):

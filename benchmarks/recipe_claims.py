@@ -130,9 +130,9 @@ def build_encoder(name: str, arm: str) -> nn.Module:
 
 def embedded(seed: int):
     """Unlabelled images, labelled ones for the probe, held-out ones to score it on; all of the world of `seed`."""
-    train = data.shapes("train", SIZE, LABELLED, seed)
+    train = data.shapes("train", SIZE, LABELLED, seed, world=1)
     half = LABELLED // 2
-    return data.shapes("unlabeled", SIZE, UNLABELED, seed).images, train[:half], train[half:]
+    return data.shapes("unlabeled", SIZE, UNLABELED, seed, world=1).images, train[:half], train[half:]
 
 
 def from_folder(path: Path):

@@ -47,7 +47,7 @@ PACKAGES = ("torch", "onnx", "onnxruntime", "pillow", "starlette", "uvicorn")
 def trained(seed: int, steps: int):
     """A SimCLR encoder of the quick recipe, its probe, and the splits: (encoder, probe, calibration, train, test)."""
     recipe = recipes.get_recipe("quick")
-    unlabeled = data.shapes("unlabeled", 32, 8192, seed)
+    unlabeled = data.shapes("unlabeled", 32, 8192, seed, world=1)
     method = recipe.build(seed)
     pretrain(
         method,
@@ -58,7 +58,7 @@ def trained(seed: int, steps: int):
         progress=False,
         **recipe.training(),
     )
-    train, test = data.shapes("train", 32, LABELLED, seed), data.shapes("test", 32, TEST, seed)
+    train, test = data.shapes("train", 32, LABELLED, seed, world=1), data.shapes("test", 32, TEST, seed, world=1)
     probe = linear_layer(evaluation.extract_features(method.encoder, train.images), train.labels)
     return method.encoder.eval(), probe, unlabeled.images[:CALIBRATION], train, test
 

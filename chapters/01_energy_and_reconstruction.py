@@ -22,7 +22,7 @@
 # - test whether unlabelled data of *another* kind helps (self-taught learning).
 #
 # **You need** chapter 00, the chain rule, Bayes' rule, and eigenvectors for one section.
-# **Time**: 60 minutes to read, about 60 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 81 minutes to read, about 60 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -60,8 +60,8 @@ from ssl_lessons.models import encoders
 from ssl_lessons.models.generative import autoencoders, rbm
 from ssl_lessons.training import Monitor, pretrain
 
-unlabeled = data.shapes("unlabeled", n=4096)
-train, test = data.shapes("train", n=1000), data.shapes("test", n=1000)
+unlabeled = data.shapes("unlabeled", n=4096, world=1)
+train, test = data.shapes("train", n=1000, world=1), data.shapes("test", n=1000, world=1)
 chance = 1 / len(train.classes)
 
 
@@ -1329,7 +1329,7 @@ sources = {
     "two photographs": torch.stack(
         [photographs[i % 2, :, r : r + 32, c : c + 32] for i, (r, c) in enumerate(corners)]
     ),
-    "textures without objects": data.shapes("unlabeled", n=1000, objects=False).images,
+    "textures without objects": data.shapes("unlabeled", n=1000, objects=False, world=1).images,
 }
 dictionaries = {
     name: autoencoders.learn_dictionary(

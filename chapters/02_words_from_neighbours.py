@@ -22,7 +22,7 @@
 # - measure a planted bias in word vectors, remove a direction, and check what is left.
 #
 # **You need** the softmax, logistic regression and the singular value decomposition. Chapter 13 continues the story.
-# **Time**: 45 minutes to read, about 50 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 63 minutes to read, about 50 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:

@@ -21,7 +21,7 @@
 # - say why a good likelihood and a good representation are two different things, and measure both.
 #
 # **You need** probability (Bayes' rule, the chain rule), convolutions, and the idea of attention. Chapter 02 helps.
-# **Time**: 50 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 59 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -799,8 +799,8 @@ plots.show(
 
 # %%
 LEVELS = 8
-unlabeled = data.shapes("unlabeled", 32, n=3000, seed=0)
-train, test = data.shapes("train", 32, n=1000, seed=0), data.shapes("test", 32, n=600, seed=0)
+unlabeled = data.shapes("unlabeled", 32, n=3000, seed=0, world=1)
+train, test = data.shapes("train", 32, n=1000, seed=0, world=1), data.shapes("test", 32, n=600, seed=0, world=1)
 
 
 def grey(images: torch.Tensor) -> torch.Tensor:

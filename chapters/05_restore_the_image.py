@@ -23,7 +23,7 @@
 #
 # **You need** a network trained with squared error and with cross-entropy, and the probe of chapter 00 (a linear
 # classifier on frozen features).
-# **Time**: 45 minutes to read, about 50 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 56 minutes to read, about 50 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -72,7 +72,7 @@ def seeded(seed: int) -> torch.Generator:
 
 def world(split: str, n: int, own: bool, swap: bool = False) -> data.ImageSet:
     """own: the hue of an object belongs to its kind, up to a little noise.  swap: it wears the hue of another kind."""
-    plain = data.shapes(split, 32, n)
+    plain = data.shapes(split, 32, n, world=1)
     kind, hue = (plain.factors[name].values for name in ("kind", "object_hue"))
     if own:
         noise = 0.2 * torch.randn(n, generator=seeded(0))

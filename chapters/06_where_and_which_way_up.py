@@ -23,7 +23,7 @@
 #
 # **You need** a network trained with cross-entropy, Bayes' rule, and the probe of chapter 00 (a linear classifier
 # on frozen features).
-# **Time**: 45 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 62 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -72,9 +72,9 @@ WORLDS = {
     "seen from above": {"oriented": False},
     "textures": {"objects": False},
 }
-unlabeled = {name: data.shapes("unlabeled", 32, N, **switch) for name, switch in WORLDS.items()}
-train = {name: data.shapes("train", 32, LABELLED, **switch) for name, switch in WORLDS.items()}
-test = {name: data.shapes("test", 32, TESTED, **switch) for name, switch in WORLDS.items()}
+unlabeled = {name: data.shapes("unlabeled", 32, N, **switch, world=1) for name, switch in WORLDS.items()}
+train = {name: data.shapes("train", 32, LABELLED, **switch, world=1) for name, switch in WORLDS.items()}
+test = {name: data.shapes("test", 32, TESTED, **switch, world=1) for name, switch in WORLDS.items()}
 
 
 def seeded(seed: int) -> torch.Generator:

@@ -22,7 +22,7 @@
 # - use a generator as a *measuring device*: draw what a frozen representation kept, and see what it dropped.
 #
 # **You need** chapter 01 (denoising, the score, the ELBO), chapter 00 for SimCLR and the probe, Bayes' rule.
-# **Time**: 60 minutes to read, about 60 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 73 minutes to read, about 60 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -58,8 +58,8 @@ from ssl_lessons.models.generative import bigan, diffusion, vq
 from ssl_lessons.models.generative.autoencoders import ConvDecoder
 from ssl_lessons.training import pretrain, recipes
 
-unlabeled = data.shapes("unlabeled", n=4096)
-train, test = data.shapes("train", n=1000), data.shapes("test", n=1000)
+unlabeled = data.shapes("unlabeled", n=4096, world=1)
+train, test = data.shapes("train", n=1000, world=1), data.shapes("test", n=1000, world=1)
 chance = 1 / len(train.classes)
 x_unlabeled, x_train, x_test = (
     views.normalize(s.images) for s in (unlabeled, train, test)

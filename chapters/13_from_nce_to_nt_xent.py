@@ -20,7 +20,7 @@
 # - predict what the temperature $\tau$ does to the gradient, before you touch the slider.
 #
 # **You need** chapter 00, logistic regression, the softmax, and the chain rule.
-# **Time**: 45 minutes to read, about 50 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 70 minutes to read, about 50 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -59,8 +59,8 @@ CANDIDATES = 2 * N - 1
 recipe = recipes.get_recipe("quick")
 no_colour = recipe.policy.replace(jitter_p=0.0, grayscale_p=0.0)  # crop and flip only
 
-unlabeled = data.shapes("unlabeled", n=8192)
-train, test = data.shapes("train", n=1500), data.shapes("test", n=1000)
+unlabeled = data.shapes("unlabeled", n=8192, world=1)
+train, test = data.shapes("train", n=1500, world=1), data.shapes("test", n=1000, world=1)
 
 
 def two_views(images: torch.Tensor, policy, seed: int = 0) -> list[torch.Tensor]:

@@ -21,7 +21,7 @@
 # - spot the bugs of this family: a queue without normalisation, a positive in its own queue, BatchNorm that whispers.
 #
 # **You need** chapter 13 (InfoNCE, NT-Xent, the temperature).
-# **Time**: 60 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 86 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -70,8 +70,8 @@ from ssl_lessons.training import batch_indices, default_monitor, pretrain, recip
 
 N, IMAGES = 256, 8192
 EPOCH = IMAGES // N  # steps per pass
-unlabeled = data.shapes("unlabeled", 32, IMAGES, 0)
-train, test = data.shapes("train", 32, 2000, 0), data.shapes("test", 32, 2000, 0)
+unlabeled = data.shapes("unlabeled", 32, IMAGES, 0, world=1)
+train, test = data.shapes("train", 32, 2000, 0, world=1), data.shapes("test", 32, 2000, 0, world=1)
 chance = 1 / len(train.classes)
 
 

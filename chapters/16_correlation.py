@@ -22,7 +22,7 @@
 # - prove in one line that "push the dimensions apart" and "push the images apart" are the same penalty.
 #
 # **You need** chapter 13, eigenvectors, and the singular value decomposition.
-# **Time**: 45 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 81 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -670,8 +670,8 @@ print("VICReg's c, computed from similarities of images:", torch.allclose(c_by_i
 # %%
 STEPS = 300
 recipe = recipes.get_recipe("quick", method="vicreg")
-unlabeled = data.shapes("unlabeled", 32, 8192, 0)
-train, test = data.shapes("train", 32, 2000, 0), data.shapes("test", 32, 2000, 0)
+unlabeled = data.shapes("unlabeled", 32, 8192, 0, world=1)
+train, test = data.shapes("train", 32, 2000, 0, world=1), data.shapes("test", 32, 2000, 0, world=1)
 chance = 1 / len(train.classes)
 
 

@@ -21,7 +21,7 @@
 # - say what all of them assume about your data, and what happens when it is not true.
 #
 # **You need** chapters 00 and 13, the softmax, and Lagrange multipliers.
-# **Time**: 50 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 60 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -62,7 +62,7 @@ from ssl_lessons.training import Monitor, pretrain, recipes
 
 CLUSTERS = 64
 unlabeled, train, test = (
-    data.shapes(split, 32, n) for split, n in (("unlabeled", 8192), ("train", 2000), ("test", 2000))
+    data.shapes(split, 32, n, world=1) for split, n in (("unlabeled", 8192), ("train", 2000), ("test", 2000))
 )
 kinds = unlabeled.factors["kind"].values  # the true classes: only to measure, never to train
 CHANCE = 1 / len(train.classes)
@@ -801,7 +801,7 @@ plots.table(
     },
     {"even": ".1%", "long": ".1%", "drop": ".1%", "head": "+.1%", "tail": "+.1%"},
 )  # fmt: skip
-counts = torch.bincount(data.shapes("unlabeled", 32, 8192, imbalance=100).factors["kind"].values).tolist()
+counts = torch.bincount(data.shapes("unlabeled", 32, 8192, imbalance=100, world=1).factors["kind"].values).tolist()
 print("pictures per kind in the long-tailed world:", dict(zip(train.classes, counts)))
 print(origin)
 

@@ -20,7 +20,7 @@
 # - look for the knowledge of a masked model in the right place, which is not the mean of its tokens.
 #
 # **You need** chapters 00 and 13, attention (a block of a transformer), and least squares.
-# **Time**: 50 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 72 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -61,8 +61,8 @@ from ssl_lessons.training import default_monitor, pretrain, recipes
 from ssl_lessons.views.masks import block_mask, context_and_targets, random_mask, uniform_mask
 
 PATCH, T = 8, 16  # 32 x 32 pixels are 4 x 4 patches of 8 x 8
-unlabeled = data.shapes("unlabeled", 32, 8192)
-train, test = data.shapes("train", 32, 2000), data.shapes("test", 32, 2000)
+unlabeled = data.shapes("unlabeled", 32, 8192, world=1)
+train, test = data.shapes("train", 32, 2000, world=1), data.shapes("test", 32, 2000, world=1)
 pictures = views.normalize(train.images[:64])  # [64, 3, 32, 32], colours from -2 to 2
 chance = 1 / len(train.classes)
 

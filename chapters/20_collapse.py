@@ -20,7 +20,7 @@
 # - say where every one of these measures is blind.
 #
 # **You need** chapters 00 and 13; chapters 14 to 17 explain the methods that are broken here.
-# **Time**: 45 minutes to read, about 50 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 52 minutes to read, about 50 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -58,7 +58,7 @@ from ssl_lessons.training import Monitor, pretrain, recipes
 
 STEPS, BATCH = 70, 128
 recipe = recipes.get_recipe("quick")
-unlabeled, train = data.shapes("unlabeled", n=4096), data.shapes("train", n=1000)
+unlabeled, train = data.shapes("unlabeled", n=4096, world=1), data.shapes("train", n=1000, world=1)
 
 
 class Twins(Method):

@@ -20,7 +20,7 @@
 # - tell the comparisons a measure was made for from those in which it misleads.
 #
 # **You need** chapters 00 and 13, the singular value decomposition, and a feeling for chapter 20's collapse.
-# **Time**: 40 minutes to read, about 50 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 56 minutes to read, about 50 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -386,8 +386,8 @@ plots.table(
 
 # %%
 recipe = recipes.get_recipe("quick")
-unlabeled = data.shapes("unlabeled", n=8192)
-train, test = data.shapes("train", n=2000), data.shapes("test", n=2000)
+unlabeled = data.shapes("unlabeled", n=8192, world=1)
+train, test = data.shapes("train", n=2000, world=1), data.shapes("test", n=2000, world=1)
 STEPS = by_name["base", "SimCLR", 0]["steps"]
 policies = {"SimCLR": recipe.policy, "no colour change": recipe.policy.replace(jitter_p=0.0, grayscale_p=0.0)}
 methods, histories = {}, {}
@@ -850,7 +850,7 @@ plots.table(
 # above, as in satellite or microscope pictures), and ask your good encoder again.
 
 # %%
-overhead = data.shapes("unlabeled", n=600, oriented=False)
+overhead = data.shapes("unlabeled", n=600, oriented=False, world=1)
 upright = rotation_probe(partial(features_of, methods["SimCLR"]), unlabeled.images[:600])
 turned = rotation_probe(partial(features_of, methods["SimCLR"]), overhead.images)
 print(

@@ -23,7 +23,7 @@
 # - predict how long a run takes on a machine you do not have, and say how far off you may be.
 #
 # **You need** chapter 13 (NT-Xent) and a little probability.
-# **Time**: 50 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 93 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -76,8 +76,8 @@ from ssl_lessons.models import encoders
 from ssl_lessons.training import optimizers, pretrain, recipes, throughput
 
 recipe = recipes.get_recipe("quick")
-unlabeled = data.shapes("unlabeled", 32, 8192, 0)
-larger = data.shapes("unlabeled", 64, 256, 0)
+unlabeled = data.shapes("unlabeled", 32, 8192, 0, world=1)
+larger = data.shapes("unlabeled", 64, 256, 0, world=1)
 
 
 def transforms(policy):
@@ -543,7 +543,7 @@ print(", ".join(sorted({f"{r['on']}, {r['threads']} threads" for r in rows_of("s
 # difference: the same layers with and without the plus, on small pictures with labels, a hundred steps each.
 
 # %%
-few = data.shapes("train", 32, 1000, 0)
+few = data.shapes("train", 32, 1000, 0, world=1)
 dots = F.avg_pool2d(few.images.float() / 255, 4).flatten(1)  # [1000, 192]
 dots = (dots - dots.mean(dim=0)) / dots.std(dim=0)
 
@@ -1088,7 +1088,7 @@ print(
 
 # %%
 LEAK_STEPS, LEAK_RANKS, LEAK_EACH = 40, 16, 8
-train, test = data.shapes("train", 32, 1000, 0), data.shapes("test", 32, 1000, 0)
+train, test = data.shapes("train", 32, 1000, 0, world=1), data.shapes("test", 32, 1000, 0, world=1)
 
 
 def settled(method: SimCLR) -> SimCLR:
@@ -1335,7 +1335,7 @@ pretrain(
     progress=False,
     **repeat.training(),
 )
-held_out = data.shapes("train", 32, 2000, 0)
+held_out = data.shapes("train", 32, 2000, 0, world=1)
 h = evaluation.extract_features(method.encoder, held_out.images)
 live = evaluation.label_efficiency(
     h[:1000], held_out.labels[:1000], h[1000:], held_out.labels[1000:], per_class=(10,), draws=5

@@ -15,7 +15,7 @@
 # to the same result, and judge the encoder honestly: with few labels, against the baselines, over several draws.
 #
 # **You need** [chapter 00](00_start_here.ipynb); [chapter 13](13_from_nce_to_nt_xent.ipynb) for the loss.
-# **Time**: 35 minutes to read. As it stands the notebook is a **rehearsal**: about one minute on two CPU cores, with
+# **Time**: 34 minutes to read. As it stands the notebook is a **rehearsal**: about one minute on two CPU cores, with
 # small drawn pictures. With a GPU and STL-10 it is the real thing, and takes hours.
 
 # %%
@@ -162,7 +162,7 @@ plots.table(
 # %%
 recipe_name = RECIPE or ("quick" if REHEARSAL else "recommended")
 recipe = recipes.get_recipe(recipe_name)
-images = capstone.choose_images(IMAGES, recipe.policy.size, rehearsal=REHEARSAL, mirror=MIRROR)
+images = capstone.choose_images(IMAGES, recipe.policy.size, rehearsal=REHEARSAL, mirror=MIRROR, world=1)
 budget = capstone.plan(recipe, images.unlabeled, MINUTES, steps=180 if REHEARSAL else None)
 out = (
     Path(tempfile.mkdtemp()) / "rehearsal"
@@ -441,7 +441,7 @@ def miniature(name: str) -> dict:
         options=source.options,
     )  # fmt: skip
     method = chosen.build(SEED)
-    pictures = data.shapes("unlabeled", chosen.policy.size, 8192) if not REHEARSAL else images.unlabeled
+    pictures = data.shapes("unlabeled", chosen.policy.size, 8192, world=1) if not REHEARSAL else images.unlabeled
     rows = pretrain(
         method,
         pictures.images,
@@ -451,7 +451,7 @@ def miniature(name: str) -> dict:
         progress=False,
         **chosen.training(),
     )
-    train, test = (data.shapes(s, chosen.policy.size, 2000) for s in ("train", "test"))
+    train, test = (data.shapes(s, chosen.policy.size, 2000, world=1) for s in ("train", "test"))
     train_x, test_x = (evaluation.extract_features(method.encoder, s.images) for s in (train, test))
     return {
         "settings": name,

@@ -44,13 +44,19 @@ def stl10_is_here(data_dir: str | Path | None = None) -> bool:
 
 
 def choose_images(
-    wanted: str, size: int, *, rehearsal: bool, data_dir: str | Path | None = None, mirror: str | None = None
+    wanted: str,
+    size: int,
+    *,
+    rehearsal: bool,
+    data_dir: str | Path | None = None,
+    mirror: str | None = None,
+    world: int = 2,
 ) -> Images:
     """The images of the build.
 
     wanted: "auto" (STL-10 where it already lies, else the embedded world in STL-10's layout), "stl10" (downloaded
     when absent), "cifar10", "shapes", or a folder.  size: pixels of a view, to which the labelled splits are resized.
-    rehearsal: keep the embedded world small enough for two CPU cores and a minute.
+    rehearsal: keep the embedded world small enough for two CPU cores and a minute.  world: see `data.shapes`.
     Raises InputError for a name that is neither a data set nor a folder.
     """
     data_dir = data_dir or data_folder()
@@ -58,7 +64,7 @@ def choose_images(
         wanted = "stl10" if not rehearsal and stl10_is_here(data_dir) else "shapes"
     if wanted == "shapes":
         counts = (8192, 5000, 2000) if rehearsal else (None, None, None)
-        sets = [data.shapes(split, size, n) for split, n in zip(data.SPLITS, counts, strict=True)]
+        sets = [data.shapes(split, size, n, world=world) for split, n in zip(data.SPLITS, counts, strict=True)]
     else:
         options = {"data_dir": data_dir, "mirror": mirror, "download": True}
         sets = [

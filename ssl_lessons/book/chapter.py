@@ -11,22 +11,25 @@ from ssl_lessons.book.files import data_file
 from ssl_lessons.errors import InputError
 
 
-def recorded(name: str) -> tuple[list[dict], str]:
-    """A committed benchmark record `data/results/NAME.json`: its rows, and one line saying where they come from."""
+def recorded(name: str, world: int = 1) -> tuple[list[dict], str]:
+    """A committed benchmark record `data/results/NAME.json`: its rows, and one line saying where they come from.
+
+    world: of which drawn world (see `data.shapes`); rows that name none belong to the first.
+    """
     record = json.loads(data_file(f"results/{name}.json").read_text(encoding="utf-8"))
     versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
     origin = f"Recorded {record['date']} with `{record['command']}` on {record['machine']} ({versions})."
-    return record["rows"], origin
+    return [row for row in record["rows"] if row.get("world", 1) == world], origin
 
 
-def results_table(methods: Sequence[str], caption: str) -> None:
+def results_table(methods: Sequence[str], caption: str, world: int = 1) -> None:
     """The running results table of the loss families: chance, the baselines, then `methods`, from their record.
 
     One row per method: median of three seeds and, in brackets, the lowest and the highest.  probe: a linear probe on
     100 labels; kNN: 2,000 labelled neighbours; RankMe of the features h; processor seconds: summed over the cores.
     Raises InputError for a method that has no recorded run.
     """
-    rows, origin = recorded("families")
+    rows, origin = recorded("families", world)
     table = [{"method": "chance", "probe": "10.0%", "knn": "10.0%"}]
     for name in ("pixels", "untrained", *methods):
         runs = [row for row in rows if row["method"] == name and row["arm"] == "minute"]

@@ -156,18 +156,23 @@ def save(notebook, source: Path) -> None:
 
 
 def clean(notebook) -> None:
-    """Remove from an executed notebook, in place, what differs between two builds of the same chapter."""
+    """Remove from an executed notebook, in place, what differs between two builds of the same chapter, and fold the
+    cells tagged "hide-input": in JupyterLab, on Colab, and where the tag itself counts.
+    """
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     notebook.metadata = type(notebook.metadata)(
         {
-            "jupytext": {"formats": "ipynb,py:percent"},
+            "jupytext": {"formats": "ipynb,py:percent", "cell_metadata_filter": "tags,-all"},
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
         }
     )
     used = set()
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = type(cell.metadata)({"tags": tags} if tags else {})
+        if "hide-input" in tags:
+            cell.metadata |= {"jupyter": {"source_hidden": True}, "cellView": "form"}
         # From the content, so that inserting a cell changes one id, not all that follow.
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
         copy = 1

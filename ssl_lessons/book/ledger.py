@@ -67,6 +67,7 @@ def claim(
     drawn: Runs | None = None,
     photographs: Runs | None = None,
     groups: Sequence | None = None,
+    **named,
 ) -> dict[str, Verdict] | None:
     """Show a statement of the literature beside its verdicts in the drawn world and on photographs; store both for the
     book-wide ledger and return them, {"drawn": ..., "photographs": ...}.
@@ -76,8 +77,8 @@ def claim(
     groups: for correlations, see evidence.correlation.
     Raises InputError for an id that the table lacks or has withdrawn, and for runs that cannot be compared.
     """
-    if first_edition:
-        return _first_edition(id, *first_edition)
+    if first_edition or named:
+        return _first_edition(id, *first_edition, **named)
     row = claims().get(id)
     if row is None or row.status != "claim":
         raise InputError(f"{id} is {'withdrawn' if row else 'not'} in data/claims.csv: {row.note if row else 'add it'}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ssl_lessons.book import files
+from ssl_lessons.book import files, reading
 from ssl_lessons.book.files import CHAPTERS, CLAIM_MIME, find
 from ssl_lessons.errors import InputError
 
@@ -25,6 +25,7 @@ class ChapterRun:
     peak_mib: float
     verdict: str  # "ok", or "failed: cell 3: ValueError: ..."
     error: str | None = None  # the first line of the failing cell and the full message
+    minutes: int = 0  # to read it, see book.reading
 
     @property
     def ok(self) -> bool:
@@ -116,7 +117,7 @@ def _execute(source: Path, timeout: float | None):
     finally:
         peak = memory.stop()
     seconds = time.perf_counter() - start
-    run = ChapterRun(source.stem[:2], source.stem, seconds, peak, "ok")
+    run = ChapterRun(source.stem[:2], source.stem, seconds, peak, "ok", minutes=reading.size(source).minutes)
     if problem is not None:
         cells = notebook.cells
         number = sum(cell.cell_type == "code" for cell in cells[: state["cell"] + 1])
@@ -141,8 +142,8 @@ def run(
 ) -> list[ChapterRun]:
     """Execute chapters from their text sources, each in a fresh kernel in the chapters' folder.
 
-    `timeout` is per cell, in seconds. `save` writes the notebooks of the chapters that ran through (one over
-    1 MB is refused: its verdict says so). `started` and `finished` are called around each chapter; nothing is
+    `timeout` is per cell, in seconds. `save` writes the minutes to read into the sources' title cells and the notebooks
+    of the chapters that ran through (one over 1 MB is refused: its verdict says so). `started` and `finished` are called around each chapter; nothing is
     printed. Raises InputError for an unknown number.
     """
     _need_lab_packages()
@@ -150,6 +151,8 @@ def run(
     for source in find(numbers, chapters):
         if started:
             started(source)
+        if save:
+            reading.write_minutes(source)
         notebook, result = _execute(source, timeout)
         if save and result.ok:
             try:

@@ -79,7 +79,8 @@ def _chapters(work, numbers, as_json: bool) -> None:
         results.append(result)
         if not as_json:
             print(
-                f"{result.name:30} {result.seconds:6.1f} s {result.peak_mib:7,.0f} MiB  {result.verdict}",
+                f"{result.name:30} {result.seconds:6.1f} s {result.peak_mib:7,.0f} MiB {result.minutes:3} min to read  "
+                f"{result.verdict}",
                 flush=True,
             )
 
@@ -94,7 +95,7 @@ def _chapters(work, numbers, as_json: bool) -> None:
         rows = [
             {
                 "chapter": r.number, "name": r.name, "seconds": r.seconds, "peak_mib": r.peak_mib,
-                "verdict": r.verdict, "ok": r.ok,
+                "minutes_to_read": r.minutes, "verdict": r.verdict, "ok": r.ok,
             }
             for r in results
         ]  # fmt: skip

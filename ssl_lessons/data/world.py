@@ -27,10 +27,10 @@ FOLD_SIZE = 1_000
 # name: (kind, low, high); a categorical factor takes the integers low .. high - 1.
 FACTORS = {
     "kind": ("categorical", 0, len(CLASSES)),
-    "x": ("continuous", -0.22, 0.22),
-    "y": ("continuous", -0.22, 0.22),
-    "scale": ("continuous", 0.78, 1.0),
-    "rotation": ("circular", -0.32, 0.32),
+    "x": ("continuous", -0.28, 0.28),
+    "y": ("continuous", -0.28, 0.28),
+    "scale": ("continuous", 0.55, 0.85),
+    "rotation": ("circular", -0.45, 0.45),
     "facing": ("categorical", 0, 2),
     "proportion": ("continuous", -1.0, 1.0),
     "object_hue": ("circular", 0.0, 2 * math.pi),
@@ -44,6 +44,14 @@ FACTORS = {
     "light_angle": ("circular", 0.0, 2 * math.pi),
     "light_strength": ("continuous", 0.0, 0.2),
 }
+# The first edition's world: objects so large and so well centred that nearest neighbours among pixels find the kind.
+FIRST_WORLD = FACTORS | {
+    "x": ("continuous", -0.22, 0.22),
+    "y": ("continuous", -0.22, 0.22),
+    "scale": ("continuous", 0.78, 1.0),
+    "rotation": ("circular", -0.32, 0.32),
+}
+WORLDS = {1: FIRST_WORLD, 2: FACTORS}
 _BLOCK = 1_000  # factors are drawn in blocks, so that image i does not depend on how many follow it
 _CHUNK = 256  # images drawn at once: the working arrays stay in cache
 
@@ -67,22 +75,24 @@ def render(factors: dict[str, Tensor], size: int = 32, objects: bool = True) -> 
 
 
 def sample_factors(
-    n: int, seed: int = 0, *, oriented: bool = True, imbalance: float = 1.0
+    n: int, seed: int = 0, *, oriented: bool = True, imbalance: float = 1.0, world: int = 2
 ) -> dict[str, Tensor]:
     """Draw `n` rows of independent factors, [n] each; int64 when categorical, float32 otherwise.
 
     oriented=False turns objects by any angle, as things seen from above.  imbalance is the ratio of the most to
-    the least frequent kind (class probabilities fall off exponentially).
+    the least frequent kind (class probabilities fall off exponentially).  world: 2, or the first edition's, 1.
     Row i depends on `seed` and i alone.
     """
     if n < 1 or not 1 <= imbalance < math.inf:
         raise InputError(f"need n >= 1 and imbalance >= 1, got n={n}, imbalance={imbalance}")
+    if world not in WORLDS:
+        raise InputError(f"world must be one of {', '.join(map(str, WORLDS))}, not {world!r}")
     weights = torch.logspace(0, -math.log10(imbalance), len(CLASSES))
     blocks = []
     for block in range(math.ceil(n / _BLOCK)):
         generator = torch.Generator().manual_seed(zlib.crc32(f"{seed}/{block}".encode()))
         row = {}
-        for name, (kind, low, high) in FACTORS.items():
+        for name, (kind, low, high) in WORLDS[world].items():
             u = torch.rand(_BLOCK, generator=generator)
             if name == "kind" and imbalance > 1:
                 row[name] = torch.bucketize(u, (weights / weights.sum()).cumsum(0)[:-1])
@@ -133,12 +143,14 @@ def shapes(
     oriented: bool = True,
     imbalance: float = 1.0,
     objects: bool = True,
+    world: int = 2,
 ) -> ImageSet:
     """The embedded world in STL-10's layout: unlabeled (labels -1) / train (ten folds of 1,000) / test.
 
     size: pixels.  n: how many images (default 10,000 / 5,000 / 8,000).  Switches: `oriented=False` turns objects
     by any angle, `imbalance=k` makes the commonest kind k times as frequent as the rarest in the unlabeled split,
-    `objects=False` leaves only the textured background, whose pattern is then the label.
+    `objects=False` leaves only the textured background, whose pattern is then the label, `world=1` draws the first
+    edition's world.
     Bit-identical for equal arguments.  Raises InputError for an unknown split or an impossible size.
     """
     if split not in SPLITS:
@@ -149,6 +161,7 @@ def shapes(
         _split_seed(split, seed),
         oriented=oriented,
         imbalance=imbalance if split == "unlabeled" else 1.0,
+        world=world,
     )
     images = as_image_set(table, size, split, labelled=split != "unlabeled", objects=objects)
     if split == "train" and n == COUNTS["train"] and objects:
