@@ -459,7 +459,7 @@ def test_results_table_shows_chance_baselines_and_the_spread_of_seeds(monkeypatc
     rows = [row("pixels", 0, 0.21, steps=0), row("untrained", 0, 0.24, steps=0)]
     rows += [row("byol", seed, p, processor_seconds=60.0) for seed, p in enumerate((0.62, 0.4, 0.51))]
     rows += [row("byol", 0, 0.99, arm="live")]
-    monkeypatch.setattr(chapter_module, "recorded", lambda name: (rows, f"Recorded in {name}."))
+    monkeypatch.setattr(chapter_module, "recorded", lambda name, world: (rows, f"Recorded in {name}."))
     book.results_table(["byol"], "One table")
     shown = capsys.readouterr().out
     assert "chance" in shown and "21.0%" in shown and "51.0% (40.0% to 62.0%)" in shown and "99" not in shown

@@ -1,4 +1,5 @@
-"""Is an encoder collapsing? Numbers that need no labels, and `diagnose`, which puts them into words."""
+"""Is an encoder collapsing? Numbers that need no labels, and `diagnose`, which puts them into words (and listens to a
+kNN accuracy, where the history has one)."""
 
 from ssl_lessons.diagnostics.measures import (
     alignment,
@@ -10,6 +11,7 @@ from ssl_lessons.diagnostics.measures import (
     lidar,
     norm_statistics,
     rank_me,
+    sigreg,
     singular_values,
     spread,
     teacher_distance,
@@ -30,6 +32,7 @@ __all__ = [
     "lidar",
     "norm_statistics",
     "rank_me",
+    "sigreg",
     "singular_values",
     "spread",
     "teacher_distance",

@@ -15,6 +15,7 @@ FEW = 3.0  # directions below which too little is left to tell images apart
 LOW_SHARE = 0.01  # the same as a share of those possible, min(N - 1, D). Low, not to cry wolf: young
 #                       SimSiam runs with a spread of 0.8 use only 2 % of 512 projector dimensions.
 ONE_CLUSTER = 0.1  # share of the possible entropy (usage) or information left in the assignments
+WHITENED = 0.01  # unevenness: 1 in samples of an isotropic Gaussian, 1e-5 if whitened, in bfloat16
 
 # Lines drawn on the history of a run.
 YOUNG = 20  # steps before which it is not judged: BatchNorm's running statistics still lag behind its weights
@@ -190,6 +191,37 @@ FINDINGS = {
     "loss at chance": _at_chance,
     "shortcut": _shortcut,
 }
+
+
+def may_be_unsettled(e: Mapping) -> bool:
+    """Nothing says that the network was trained, and its outputs are alike along many directions.
+
+    So are those of an untrained network in evaluation mode whose BatchNorms have seen nothing: with three layers in
+    the projector the spread is 2e-4 to 4e-4, along 5 directions and more by variance (settled: 0.6 and more).  A
+    collapsed one may be like that as well: only settled statistics can tell.
+    """
+    return "steps" not in e and e.get("participation_ratio", 0.0) >= FEW
+
+
+def blind_spots(e: Mapping) -> tuple[str, ...]:
+    """What a diagnosis from this evidence cannot see, in sentences."""
+    spots = []
+    if e.get("unevenness", math.inf) < WHITENED:
+        spots.append(
+            "The embeddings are whitened: spread and rank are what they are by construction, also for noise and before "
+            "training; only a probe can tell."
+        )
+    if "spread" in e and "steps" not in e:
+        spots.append(
+            "The mode was not told: in evaluation mode, BatchNorm statistics that are not settled make outputs alike."
+        )
+    if "knn" in e:
+        spots.append("The kNN accuracy, and it alone, used labels: without it no shortcut is seen.")
+    elif "steps" in e:
+        spots.append("No labels were used: a shortcut is not seen.")
+    elif "spread" in e:
+        spots.append("No labels were used: useful and useless differences look the same.")
+    return tuple(spots)
 
 
 def _knn_gain(e: Mapping) -> float:

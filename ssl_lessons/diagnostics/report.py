@@ -8,7 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssl_lessons.diagnostics.findings import FINDINGS, YOUNG, Trace, how_far, how_many
+from ssl_lessons.diagnostics.findings import (
+    FINDINGS,
+    YOUNG,
+    Trace,
+    blind_spots,
+    how_far,
+    how_many,
+    may_be_unsettled,
+)
 from ssl_lessons.diagnostics.measures import (
     _effective_rank,
     _matrix,
@@ -38,11 +46,13 @@ class CollapseReport:
     explanation: str
     causes: tuple[str, ...]  # likeliest first; empty if healthy
     try_first: str
+    blind: tuple[str, ...] = ()  # what this diagnosis cannot see, in sentences
 
     def __str__(self) -> str:
         causes = " Likely causes, in order: " + "; ".join(self.causes) + "." if self.causes else ""
         advice = f" Try first: {self.try_first}." if self.try_first else ""
-        return f"{self.verdict.capitalize()}. {self.explanation}{causes}{advice}"
+        blind = f" Blind spots: {' '.join(self.blind)}" if self.blind else ""
+        return f"{self.verdict.capitalize()}. {self.explanation}{causes}{advice}{blind}"
 
     def as_dict(self) -> dict:
         """Ready for json.dumps(allow_nan=False): numbers that do not exist become None."""
@@ -53,9 +63,15 @@ class CollapseReport:
             "explanation": self.explanation,
             "causes": list(self.causes),
             "try_first": self.try_first,
+            "blind": list(self.blind),
         }
 
 
+NECESSARY = "Health is necessary, not sufficient: only a probe tells what the embeddings know."
+UNSETTLED = (
+    "the BatchNorm statistics are not settled: in evaluation mode an untrained network looks like this"
+)
+SETTLE = "if the network is hardly trained, settle its statistics (models.settle) and measure again"
 _ADVICE = {
     "healthy": ((), ""),
     "not finite": (
@@ -152,7 +168,10 @@ def diagnose(
     which differs by orders of magnitude between methods.  A run of fewer than 20 steps is only checked for NaN.
 
     A healthy verdict says that the embeddings tell images apart, not that they know anything useful: a random
-    Gaussian matrix is in perfect health.
+    Gaussian matrix is in perfect health, and so is an untrained network with settled BatchNorm statistics.  One without
+    looks collapsed in evaluation mode; without a history the report says so.  What else it cannot see is in `blind`.
+    Labels enter by the kNN accuracy of the history alone: it decides on shortcuts, is heard on a loss at chance, and on
+    a collapse in progress.
     Raises InputError without embeddings and history, for N < 2, tensors that are not 2-D, or rows without a loss.
     """
     if embeddings is None and not history:
@@ -195,7 +214,10 @@ def judge(evidence: Mapping[str, float], history: Sequence[Mapping]) -> Collapse
     evidence = dict(evidence) | trace.evidence(evidence)
     for verdict, finding in FINDINGS.items():
         if 0 < evidence.get("steps", 0) < YOUNG and verdict != "not finite":
-            words = f"Too early to tell after {evidence['steps']:.0f} steps."
+            words = (
+                f"Too early to tell after {evidence['steps']:.0f} steps: in evaluation mode, BatchNorm statistics "
+                "are not settled by then."
+            )
             return _report("healthy", evidence, words)
         if words := finding(evidence, trace):
             return _report(verdict, evidence, words + _caveat(evidence))
@@ -224,17 +246,33 @@ def _measure(z: Tensor, positive: Tensor | None) -> dict[str, float]:
         "feature_correlation": feature_correlation(z),
         "rank_me": rank_me(z),
         "alpha_req": alpha_req(z),
+        "unevenness": math.nan if same else _unevenness(z),
         "uniformity": uniformity(z[:2000]),
         "never_negative": float(bool((z >= 0).all())),
     }
     return evidence if positive is None else evidence | {"alignment": alignment(z, positive)}
 
 
+def _unevenness(z: Tensor) -> float:
+    """Squared variation of the variances of z [N, D] along its principal directions, over that of Gaussian samples.
+
+    1 on average for N rows of an isotropic Gaussian, whatever N and D; 0 if whitened.  NaN with fewer than three
+    directions possible, where samples may be even by chance.
+    """
+    few, many = sorted((len(z) - 1, z.shape[1]))
+    if few < 3:
+        return math.nan
+    variances = singular_values(z)[:few].square()
+    # For a Wishart matrix W of p dimensions and q degrees of freedom, E tr(W^2) = pq (p + q + 1).
+    expected = (few - 1) * (few + 2) / (few * many + 2)
+    return float((variances / variances.mean() - 1).square().mean()) / expected
+
+
 def _healthy(e: Mapping) -> str:
     found = [f"{how_many(e)}; {how_far(e)}"] if "effective_rank" in e else []
     if "loss" in e:
         found.append(f"the loss went from {e['loss_first']:.3g} to {e['loss']:.3g} in {e['steps']:.0f} steps")
-    return f"No sign of collapse: {'; '.join(found)}."
+    return f"No sign of collapse: {'; '.join(found)}. {NECESSARY}"
 
 
 def _caveat(e: Mapping) -> str:
@@ -245,4 +283,6 @@ def _caveat(e: Mapping) -> str:
 
 def _report(verdict: str, evidence: dict[str, float], explanation: str) -> CollapseReport:
     causes, try_first = _ADVICE[verdict]
-    return CollapseReport(verdict, evidence, explanation, causes, try_first)
+    if verdict == "complete collapse" and may_be_unsettled(evidence):
+        causes, try_first = (UNSETTLED, *causes), f"{SETTLE}; if not, {try_first}"
+    return CollapseReport(verdict, evidence, explanation, causes, try_first, blind_spots(evidence))

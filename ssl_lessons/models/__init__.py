@@ -22,9 +22,10 @@ from ssl_lessons.models.encoders import (
     unpatchify,
     untrained,
 )
+from ssl_lessons.models.settle import settle
 
 __all__ = [
     "ENCODERS", "ConvNet", "LabChannels", "ResNet18", "SplitChannels", "ViT", "build_encoder", "count_parameters",
     "fresh_copy", "lab_of_views", "load_encoder", "patchify", "pick_device", "projection_head", "save_encoder",
-    "sincos_positions", "take", "transformer_blocks", "unpatchify", "untrained",
+    "settle", "sincos_positions", "take", "transformer_blocks", "unpatchify", "untrained",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ssl_lessons.errors import InputError
+from ssl_lessons.models.settle import settle
 from ssl_lessons.storage import write_together
 from ssl_lessons.views import denormalize
 from ssl_lessons.views.color import rgb_to_lab
@@ -365,8 +366,13 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def untrained(encoder: nn.Module, seed: int = 0) -> nn.Module:
-    """A fresh encoder of the same architecture: the baseline every trained one has to beat."""
+def untrained(encoder: nn.Module, seed: int = 0, images: Tensor | None = None) -> nn.Module:
+    """A fresh encoder of the same architecture: the baseline every trained one has to beat.
+
+    images: uint8 [N, 3, H, W] of the training set, to settle the BatchNorm statistics on.  Without them the features
+    in evaluation mode look collapsed, and the baseline is weaker than it has to be: see `settle`.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_encoder(encoder.name, **encoder.options)
+        fresh = build_encoder(encoder.name, **encoder.options)
+    return fresh if images is None else settle(fresh, images)
