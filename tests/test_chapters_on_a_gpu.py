@@ -38,7 +38,7 @@ from ssl_lessons.models import generative
 from ssl_lessons.training import loop
 
 CHAPTERS = sorted((Path(__file__).parents[1] / "chapters").glob("[0-9]*.py"))
-STEPS, MANY, BATCH, PICTURES = 3, 400, 64, 512
+STEPS, MANY, BATCH, PICTURES = 3, 200, 64, 256
 ABOUT_DEVICES = ("pretended GPU", "cuda", "CUDA", "same device", "should be the same")
 
 
@@ -160,6 +160,7 @@ def cut_the_package() -> None:
     for module in (evaluation, probes):
         module.linear_probe = few_rows(probes.linear_probe)
         module.label_efficiency = at_most(1, "draws")(evaluation.label_efficiency)
+    evaluation.fine_tune = at_most(STEPS, "steps")(evaluation.fine_tune)
     for found in pkgutil.iter_modules(generative.__path__, f"{generative.__name__}."):
         module = importlib.import_module(found.name)
         for name, function in list(vars(module).items()):

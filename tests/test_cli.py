@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from ssl_lessons import book, cli, data, training
+from ssl_lessons import book, cli, data, evaluation, training
 from ssl_lessons.book import lab
 from ssl_lessons.cli import doctor, judge, pretrain
 from ssl_lessons.errors import InputError
 from ssl_lessons.methods import METHODS
-from ssl_lessons.models import ENCODERS, load_encoder, save_encoder
+from ssl_lessons.models import ENCODERS, load_encoder, save_encoder, untrained
 from ssl_lessons.training.optimizers import OPTIMIZERS
+from ssl_lessons.training.plan import Plan
 from ssl_lessons.training.recipes import RECIPES
 
 COMMANDS = ("lab", "run", "build", "doctor", "pretrain", "probe", "diagnose", "export", "serve")
@@ -318,6 +319,45 @@ def test_probe_refuses_more_labels_than_there_are(finished):
     assert "--labels-per-class" in message and "100 train images" in message
 
 
+def test_probe_fine_tunes_beside_training_from_scratch(finished, tmp_path, monkeypatch):
+    policies = []
+    plain = evaluation.fine_tune_efficiency
+    monkeypatch.setattr(
+        evaluation, "fine_tune_efficiency", lambda *a, **k: policies.append(k["policy"]) or plain(*a, **k)
+    )
+    few = ["--labels-per-class", 3, "--draws", 2, "--seed", 5, "--train-images", 100, "--test-images", 50]
+    short = ["--fine-tune", "--fine-tune-steps", 2, "--device", "cpu"]
+    result = ssl("probe", finished[0], *few, *short, "--json")
+    assert result.exit_code == 0, (result.stderr, result.exception)
+    found = json.loads(result.stdout)
+    tuned = found["fine_tuning"]
+    assert tuned["steps"] == 2 and [row["network"] for row in tuned["rows"]] == ["fine-tuned", "from scratch"]
+    encoder, size = load_encoder(finished[0])
+    train, test = data.shapes("train", size, 100), data.shapes("test", size, 50)
+    stored = Plan.from_dict(json.loads((finished[0] / "run.json").read_text())).policy
+    assert policies == [stored] * 2 and stored.size == size
+    for row, network in zip(tuned["rows"], (encoder, untrained(encoder)), strict=True):
+        (expected,) = plain(
+            network, train.images, train.labels, test.images, test.labels, (3,), draws=2, seed=5, policy=stored,
+            steps=2, device="cpu",
+        )  # fmt: skip
+        assert row["accuracies"] == expected["accuracies"] and row["mean"] == expected["mean"]
+    table = ssl("probe", finished[0], *few, *short).stdout
+    assert all(f"{row['network']:20} {row['mean']:8.1%}" in table for row in tuned["rows"])
+    assert "frozen with frozen" in table and "fine-tuned with from scratch" in table
+    save_encoder(encoder, tmp_path, size)  # without run.json
+    policies.clear()
+    assert ssl("probe", tmp_path, "--data", "shapes", *few, *short).exit_code == 0
+    assert policies == [RECIPES["quick"].policy.replace(size=size)] * 2
+
+
+def test_probe_fine_tunes_only_when_asked(finished):
+    few = ["--labels-per-class", 2, "--draws", 1, "--train-images", 100, "--test-images", 20]
+    result = ssl("probe", finished[0], *few, "--json")
+    assert "fine_tuning" not in json.loads(result.stdout) and "scratch" not in result.stderr
+    assert "--fine-tune too" in refused("probe", finished[0], *few, "--fine-tune-steps", 3)
+
+
 def test_probe_on_other_data_shrinks_pixels_when_they_are_large(finished, tmp_path):
     encoder, _ = load_encoder(finished[0])
     save_encoder(encoder, tmp_path, 40)
@@ -478,7 +518,6 @@ def test_lab_passes_its_options(monkeypatch):
 def test_export_writes_a_bundle_that_answers_like_the_encoder_and_its_probe(finished, tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"{package} is missing: uv run --group serve pytest")
-    from ssl_lessons import evaluation
     from ssl_lessons.deployment.bundle import load_bundle
     from ssl_lessons.deployment.export import linear_layer
 

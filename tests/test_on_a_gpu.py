@@ -88,7 +88,7 @@ LOSSES["update_center"] = lambda f, t: f(t["center"], t["a"])
 MEASURES = {
     "alignment": PAIR, "alpha_req": lambda f, t: f(t["bank"]), "feature_correlation": ONE, "feature_std": ONE,
     "lidar": lambda f, t: f(t["a"].view(3, 4, 4)), "norm_statistics": ONE, "rank_me": ONE, "singular_values": ONE,
-    "spread": ONE, "uniformity": ONE,
+    "sigreg": ONE, "spread": ONE, "uniformity": ONE,
     "assignment_information": lambda f, t: f(t["a"].softmax(1)),
     "cluster_usage_entropy": lambda f, t: f(t["a"].softmax(1)),
     "diagnose": lambda f, t: f(t["a"]).evidence,
@@ -314,6 +314,7 @@ def check_evaluation(name, _):
 @pretend_gpu.on_a_gpu
 def test_evaluation():
     names = set(evaluation.__all__) - {"PROBE_CS", "ProbeResult", "extract_features", "pixels"}
+    names -= {"FineTuned", "fine_tune", "fine_tune_efficiency"}  # see test_fine_tuning
     pretend_gpu.each(dict.fromkeys(sorted(names)), check_evaluation)
     encoder, pictures = build_encoder("convnet", width=4, dim=16), tiny().images
     expected = evaluation.extract_features(encoder, pictures, device=CPU)
@@ -324,6 +325,52 @@ def test_evaluation():
             same(expected, found)
             assert not found.is_cuda and next(encoder.parameters()).device.type == home
     same(evaluation.pixels(pictures), evaluation.pixels(pictures.cuda()))
+
+
+def fine_tuned(encoder, pictures, device, steps=4, **options):
+    """The trained encoder and head, from pictures and labels where they are."""
+    labels = (torch.arange(N) % 3).to(pictures.device)
+    options |= {"policy": Policy(16, brightness=0.4), "batch_size": 16, "steps": steps, "device": device}
+    return evaluation.fine_tune(encoder, pictures, labels, pictures[:9], labels[:9], **options)
+
+
+@pretend_gpu.on_a_gpu
+def test_fine_tuning():
+    torch.manual_seed(0)
+    encoder, pictures = build_encoder("convnet", width=4, dim=16), tiny().images
+    expected = fine_tuned(encoder, pictures, CPU)
+    for home in ("cpu", "cuda"):
+        encoder.to(home)
+        for place in ("cpu", "cuda"):
+            torch.cuda.manual_seed(7)
+            before = torch.cuda.get_rng_state()
+            found = fine_tuned(encoder, pictures.to(place), None)
+            assert torch.equal(torch.cuda.get_rng_state(), before)
+            assert next(encoder.parameters()).device.type == home
+            weights = found.encoder.state_dict() | found.head.state_dict()
+            assert not any(w.is_cuda for w in weights.values())
+            for part, wanted in zip(found[1:], expected[1:], strict=True):
+                torch.testing.assert_close(part.state_dict(), wanted.state_dict(), rtol=1e-3, atol=1e-3)
+    (row,) = evaluation.fine_tune_efficiency(
+        encoder, pictures, tiny().labels.cuda(), pictures, tiny().labels, per_class=(1,), draws=2, steps=2
+    )
+    assert len(row["accuracies"]) == 2
+
+
+@pretend_gpu.on_a_gpu
+def test_fine_tuning_lets_the_gpu_work():
+    """Only the loss is looked at, now and then."""
+    encoder = build_encoder("convnet", width=4, dim=16)
+    for place in ("cpu", "cuda"):
+        counted, pictures = [], tiny().images.to(place)
+        for steps in (20, 60):
+            pretend_gpu.waits.clear()
+            fine_tuned(encoder, pictures, GPU, steps)
+            counted.append(pretend_gpu.waits.copy())
+        more = counted[1] - counted[0]
+        for (what, line), times in more.most_common():
+            print(f"{times:4d}  {what}  {line}")
+        assert more.total() == 2
 
 
 @pretend_gpu.on_a_gpu

@@ -12,7 +12,15 @@ from ssl_lessons.book import files, reading
 
 CHAPTERS = sorted((Path(__file__).parent.parent / "chapters").glob("[0-9]*.py"))
 SECOND_EDITION = [path for path in CHAPTERS if path.stem[:2] not in FIRST_EDITION]
-HEADER = "# ---\n# jupyter:\n#   kernelspec:\n#     display_name: Python 3\n#     language: python\n#     name: python3\n# ---\n"
+HEADER = """\
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+"""
 TEXT = (
     HEADER
     + """

@@ -142,9 +142,9 @@ def run(
 ) -> list[ChapterRun]:
     """Execute chapters from their text sources, each in a fresh kernel in the chapters' folder.
 
-    `timeout` is per cell, in seconds. `save` writes the minutes to read into the sources' title cells and the notebooks
-    of the chapters that ran through (one over 1 MB is refused: its verdict says so). `started` and `finished` are called around each chapter; nothing is
-    printed. Raises InputError for an unknown number.
+    `timeout` is per cell, in seconds. `save` writes the minutes to read into the sources' title cells, and the
+    notebooks of the chapters that ran through (one over 1 MB is refused: its verdict says so). `started` and `finished`
+    are called around each chapter; nothing is printed. Raises InputError for an unknown number.
     """
     _need_lab_packages()
     results = []

@@ -23,12 +23,15 @@ from ssl_lessons.cli.options import (
     labelled,
     load_at_most,
     load_split,
+    read_run,
     resized,
     stdout_for,
     trained,
     where,
 )  # fmt: skip
 from ssl_lessons.errors import InputError
+
+FINE_TUNE_STEPS = 300
 
 
 @app.command()
@@ -47,6 +50,16 @@ def probe(
     test_images: Annotated[
         int | None, typer.Option(min=1, help=f"Test images to score on. Default: all, {AT_MOST:,} at most.")
     ] = None,
+    fine_tune: Annotated[
+        bool,
+        typer.Option(
+            "--fine-tune", help="Also train the whole network on the labels, pretrained and from scratch."
+        ),
+    ] = False,
+    fine_tune_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"With --fine-tune: steps of 100 images. Default: {FINE_TUNE_STEPS}."),
+    ] = None,
     no_cache: NoCache = False,
     data_dir: DataDir = None,
     mirror: Mirror = None,
@@ -61,16 +74,30 @@ def probe(
     the standard deviation over the draws. kNN uses the labels of all train images looked at. Prints a table
     and writes nothing. --data defaults to what the encoder was trained on.
 
-    Example:  ssl-lessons probe runs/first --labels-per-class 10 --draws 10
+    With --fine-tune the encoder and the same network from scratch are also trained on the labels of each
+    draw, on the random views of the run (without run.json: of the quick recipe). Minutes, with many draws.
+
+    \b
+    Examples:
+      ssl-lessons probe runs/first --labels-per-class 10 --draws 10
+      ssl-lessons probe runs/first --labels-per-class 10 --draws 3 --fine-tune
     """
     from ssl_lessons.models import pick_device
 
+    if fine_tune_steps is not None and not fine_tune:
+        raise InputError("--fine-tune-steps says how long to fine-tune; give --fine-tune too")
     place = where(data_dir, mirror, download, labels=labels, cache=not no_cache)
     with stdout_for(as_json):
         encoder, size, source, place = trained(folder, data, place)
         train = labelled(load_split(source, "train", size, train_images, place), "a probe")
         test = labelled(load_split(source, "test", size, test_images, place), "a probe")
-        result = _probe(folder, encoder, train, test, labels_per_class, draws, seed, pick_device(device))
+        chosen = pick_device(device)
+        result = _probe(folder, encoder, train, test, labels_per_class, draws, seed, chosen)
+        if fine_tune:
+            steps = fine_tune_steps or FINE_TUNE_STEPS
+            result["fine_tuning"] = _fine_tuned(
+                folder, encoder, train, test, labels_per_class, draws, seed, chosen, steps
+            )
     if as_json:
         print(json.dumps(result, indent=2))
 
@@ -128,6 +155,32 @@ def _probe(folder, encoder, train, test, per_class: int, draws: int, seed: int, 
         "train_images": len(train), "test_images": len(test), "pixel_size": side, "chance": 1 / classes,
         "rows": rows,
     }  # fmt: skip
+
+
+def _fine_tuned(
+    folder, encoder, train, test, per_class: int, draws: int, seed: int, device, steps: int
+) -> dict:
+    from ssl_lessons.evaluation import fine_tune_efficiency
+    from ssl_lessons.models import untrained
+    from ssl_lessons.training.plan import Plan
+    from ssl_lessons.training.recipes import get_recipe
+
+    run = read_run(folder)
+    policy = Plan.from_dict(run).policy if run else get_recipe("quick").policy.replace(size=train.size)
+    print(f"\nThe whole network, trained for {steps:,} steps on the same labels, {2 * draws} times in all:")
+    rows = []
+    for name, start in (("fine-tuned", encoder), ("from scratch", untrained(encoder))):
+        begin = time.perf_counter()
+        (scores,) = fine_tune_efficiency(
+            start, train.images, train.labels, test.images, test.labels, (per_class,), draws, seed,
+            policy=policy, steps=steps, device=device,
+        )  # fmt: skip
+        seconds = time.perf_counter() - begin
+        measured = {key: scores[key] for key in ("mean", "std", "accuracies")}
+        rows.append({"network": name, **measured, "seconds": seconds})
+        print(f"{name:20} {scores['mean']:8.1%} ± {scores['std']:5.1%}", flush=True)
+    print("Compare frozen with frozen (above), and fine-tuned with from scratch.")
+    return {"steps": steps, "rows": rows}
 
 
 @app.command()

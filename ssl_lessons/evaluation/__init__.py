@@ -1,5 +1,6 @@
-"""How good is a representation?  Frozen features, kNN, linear probe, label efficiency, factor probe."""
+"""How good is a representation?  Frozen features, kNN, linear probe, label efficiency, factor probe, fine-tuning."""
 
+from ssl_lessons.evaluation.fine_tuning import FineTuned, fine_tune, fine_tune_efficiency
 from ssl_lessons.evaluation.probes import (
     PROBE_CS,
     ProbeResult,
@@ -14,6 +15,6 @@ from ssl_lessons.evaluation.probes import (
 )
 
 __all__ = [
-    "PROBE_CS", "ProbeResult", "extract_features", "factor_probe", "fit_probe", "knn_accuracy", "label_efficiency",
-    "linear_probe", "pixels", "precision_at_k",
+    "FineTuned", "PROBE_CS", "ProbeResult", "extract_features", "factor_probe", "fine_tune", "fine_tune_efficiency",
+    "fit_probe", "knn_accuracy", "label_efficiency", "linear_probe", "pixels", "precision_at_k",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -183,16 +184,37 @@ def label_efficiency(
     Raises InputError for features or labels that cannot be used, and a class with fewer labels than asked for.
     """
     train_x, test_x = same_width(train_x, test_x)
-    if len(train_y) != len(train_x) or draws < 1:
-        raise InputError(
-            f"label_efficiency needs one label per image and at least one draw, not {len(train_y)} labels of "
-            f"{len(train_x)} images and {draws} draws"
-        )
+
+    def score(chosen: Tensor, draw_seed: int) -> float:
+        return linear_probe(train_x[chosen], train_y[chosen], test_x, test_y, seed=seed).accuracy
+
     train_y = train_y.to(train_x.device)
+    return over_draws(train_y, len(train_x), per_class, draws, seed, score)
+
+
+def over_draws(
+    labels: Tensor,
+    images: int,
+    per_class: tuple[int, ...],
+    draws: int,
+    seed: int,
+    score: Callable[[Tensor, int], float],
+) -> list[dict]:
+    """The rows of `label_efficiency`: accuracies over repeated stratified draws of labels [images].
+
+    score(chosen, seed): the test accuracy after learning from the images `chosen` (int64) of the draw with that seed;
+    draw i has the seed `seed` + i.
+    Raises InputError unless there is one label per image and a draw, and for a class with too few labels.
+    """
+    if len(labels) != images or draws < 1:
+        raise InputError(
+            f"label efficiency needs one label per image and at least one draw, not {len(labels)} labels of "
+            f"{images} images and {draws} draws"
+        )
     rows = []
     for count in per_class:
-        subsets = [label_subset(train_y, count, seed=seed + i) for i in range(draws)]
-        scores = [linear_probe(train_x[s], train_y[s], test_x, test_y, seed=seed).accuracy for s in subsets]
+        subsets = [label_subset(labels, count, seed=seed + i) for i in range(draws)]
+        scores = [score(chosen, seed + i) for i, chosen in enumerate(subsets)]
         rows.append(
             {
                 "labels_per_class": count,
