@@ -117,7 +117,7 @@ def baseline(name: str, seed: int) -> dict:
         h, h_test = evaluation.pixels(labelled.images), evaluation.pixels(test.images)
     else:
         encoder = recipe_for("simclr_vit" if name == "untrained_vit" else "simclr").build(seed).encoder
-        fresh = encoders.untrained(encoder, seed + 100)
+        fresh = encoders.untrained(encoder, seed + 100, labelled.images)
         h, h_test = (evaluation.extract_features(fresh, s.images) for s in (labelled, test))
     return {
         "method": name, "arm": "minute", "seed": seed, "steps": 0, "seconds": 0.0,

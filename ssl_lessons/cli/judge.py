@@ -131,7 +131,7 @@ def _probe(folder, encoder, train, test, per_class: int, draws: int, seed: int, 
     rows = []
     for name, features in (
         ("encoder", learned(encoder)),
-        ("untrained encoder", learned(untrained(encoder))),
+        ("untrained encoder", learned(untrained(encoder, images=train.images))),
         (f"pixels ({side} px)", raw),
     ):
         start = time.perf_counter()
@@ -265,6 +265,8 @@ def _diagnose(folder, encoder, images) -> dict:
         words.append(f"Likely causes, in order: {'; '.join(report['causes'])}.")
     if report["try_first"]:
         words.append(f"Try first: {report['try_first']}.")
+    if report["blind"]:
+        words.append(f"Blind spots: {' '.join(report['blind'])}")
     print(f"\n{report['verdict'].capitalize()}. {' '.join(words)}")
     return {
         "folder": str(folder),
