@@ -979,7 +979,8 @@ for tau in (1.0, 0.1):
     )
 
 # %% [markdown]
-# Under SGD the printed form stands still. Under Adam it trains, and now you can say as what:
+# Under SGD the printed form stands still: its weights hardly move, and where its row differs from the untrained
+# one, the batch statistics have settled, which needs no training. Under Adam it trains, and now you can say as what:
 # $\partial(-p_+)/\partial s = p_+\,\partial(-\log p_+)/\partial s$, and without a temperature $p_+$ is nearly
 # the same small number for all anchors, so Adam scales it away and what remains is NT-Xent at $\tau = 1$. A
 # wrong formula that still trains is the worst kind: nothing tells you.
@@ -1051,8 +1052,9 @@ for tau in (0.2, 0.1, 0.07):
     )
 
 # %% [markdown]
-# *How to see it*: the loss is NaN from the first step on a GPU with mixed precision, and fine on your CPU in
-# float32. `losses.nt_xent` computes in float32 whatever you feed it.
+# *How to see it*: the loss is NaN or infinite as soon as the embeddings are made half precision by hand
+# (`.half()`), and fine in float32. Under `torch.autocast` on a GPU, exp, log and sum run in float32, and the
+# bug stays hidden. `losses.nt_xent` computes in float32 whatever you feed it.
 #
 # **Bug 4: the one-sided loss.** You compute cross-entropy of `z1 @ z2.T / tau` and call it SimCLR. It is
 # often said that then only one branch learns. Count instead: which pairs of views feel a push, and does the
@@ -1115,10 +1117,10 @@ plots.table(
 #
 # Two anchors from the trained network's batch: the *easy* one, whose partner stands out most from the crowd,
 # and the *hard* one, whose partner stands out least. Top: the cosines of its 510 negatives and of its
-# positive. Middle: the softmax weights, on a log axis: a straight line of slope $1/\tau$. Bottom: the share
-# of the push, per tenth of the negatives. Drag the temperature, and watch three things: when does the
-# positive win everything (then the gradient is gone), when does one negative take over, and when are all
-# negatives alike?
+# positive. Middle: the softmax weights, on a log axis: a straight line, the steeper the lower $\tau$. Bottom: the share
+# of the push, per tenth of the negatives. Drag the temperature, and watch three things: how much does the
+# positive win of the easy anchor, and of the hard one; on how few negatives does the push come to rest; and
+# when are all negatives alike?
 
 # %%
 crowds = widgets.temperature.crowds(z1, z2)
@@ -1422,9 +1424,9 @@ book.claim(
 # and the ranking (which-of-K) forms side by side. On images, [Sohn
 # (2016)](https://papers.nips.cc/paper/2016/hash/6b180037abbebea991d8b1232f8a8ca9-Abstract.html) used the
 # batch as negatives, [Wu et al. (2018)](https://arxiv.org/abs/1805.01978) a memory bank with a temperature,
-# [van den Oord et al. (2018)](https://arxiv.org/abs/1807.03748) gave InfoNCE its name and its bound, and
-# [SimCLR (2020)](https://arxiv.org/abs/2002.05709) showed how far the plain batch goes. [MoCo
-# (2020)](https://arxiv.org/abs/1911.05722) kept the loss and replaced the batch by a queue; CLIP ([Radford et
+# [van den Oord et al. (2018)](https://arxiv.org/abs/1807.03748) gave InfoNCE its name and its bound. [MoCo
+# (2019)](https://arxiv.org/abs/1911.05722) took the negatives from a queue, and [SimCLR
+# (2020)](https://arxiv.org/abs/2002.05709) showed how far the plain batch goes; CLIP ([Radford et
 # al., 2021](https://arxiv.org/abs/2103.00020)) kept the loss, replaced the second view by a caption, and
 # learns the temperature. [BYOL (2020)](https://arxiv.org/abs/2006.07733) and [SimSiam
 # (2021)](https://arxiv.org/abs/2011.10566) dropped the negatives; they kept the symmetrised loss.

@@ -17,10 +17,10 @@
 # - derive which directions of a linear encoder survive a given augmentation, and which die;
 # - explain why a term that forbids the point may still leave you a line;
 # - read a training log the way a doctor reads a chart: name, evidence, likely cause, first thing to try;
-# - say where every one of these measures is blind.
+# - say where these measures are blind: whitened outputs, untrained networks, and what only labels can tell.
 #
 # **You need** chapters 00 and 13; chapters 14 to 17 explain the methods that are broken here.
-# **Time**: 52 minutes to read, about 50 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 53 minutes to read, about 50 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -566,7 +566,7 @@ plots.table(
 # |---|---|---|
 # | Twins without predictor or stop-gradient | $\dot W = -WA$: the descent itself | put the predictor and the stop-gradient back ([SimSiam](https://arxiv.org/abs/2011.10566)) |
 # | A moving-average teacher alone | the teacher follows the student into the point, only later | the predictor ([BYOL](https://arxiv.org/abs/2006.07733)) |
-# | SimSiam without predictor | the stop-gradient alone does not hold the directions up; the BatchNorm at the end of its projector makes the point hard to reach, so mostly a line is left | as above |
+# | SimSiam without predictor | with the symmetrised loss and no predictor the stop-gradient only halves the gradient: the twins of the first line; the BatchNorm at the end of its projector makes the point hard to reach, so mostly a line is left | as above |
 # | No negatives, no variance term | no push: $\beta = 0$ | the term ([VICReg](https://arxiv.org/abs/2105.04906)) |
 # | No covariance term, $\lambda = 0$ | variance is forced, correlations are not: all dimensions copy the easiest one | the term ([Barlow Twins](https://arxiv.org/abs/2103.03230)) |
 # | Extreme augmentation, linear head | two crops of a few percent share nothing: every eigenvalue of $\beta C - A$ is negative | weaken it |
@@ -586,9 +586,14 @@ plots.table(
 # over four images, unshuffled, is the famous leak of [MoCo](https://arxiv.org/abs/1911.05722) (partners share statistics that the queue
 # does not), but in a few seconds our network does not learn to exploit it; chapter 14 looks closer. A good alarm is silent here.
 #
-# > **The length of z is a symptom too.** With losses on unit vectors the gradient is orthogonal to $z$, so by
-# > Pythagoras every step can only lengthen it, and the effective step size shrinks. Slow growth is normal; a jump is
-# > the first sign of a learning rate that is too high. Keep it on the dashboard beside the loss.
+# > **The length of z is a symptom too.** With losses on unit vectors the gradient is orthogonal to $z$, so a step on a
+# > free $z$ lengthens it, by Pythagoras, and the effective step size shrinks. The $z$ of a network is not free, its
+# > weights decay, and healthy runs may shorten it. A jump is the first sign of a learning rate that is too high.
+# >
+# > **What the measures cannot see.** Outputs that are whitened by construction have full rank before training, and on
+# > pictures of noise. An untrained network in evaluation mode looks collapsed until its BatchNorm statistics have settled
+# > (`models.settle`). And whether the differences are *useful* only labels can tell: the kNN accuracy, which the diagnoses
+# > of shortcuts use, is not label-free. `print(diagnose(...))` ends with the blind spots that apply.
 #
 # ## Healthy, and yet: the shortcut
 #
@@ -996,8 +1001,7 @@ book.claim(
 # (1993)](https://proceedings.neurips.cc/paper/1993/hash/288cc0ff022877bd3df94bc9360b9c5d-Abstract.html) already needed genuine *and* forged
 # pairs. For years negatives were thought to be the price. [BYOL (2020)](https://arxiv.org/abs/2006.07733) and
 # [SimSiam (2021)](https://arxiv.org/abs/2011.10566) showed that asymmetry does, and the question "why does this not collapse?"
-# became a field: [Tian et al. (2020)](https://arxiv.org/abs/2010.00578) on dual networks (where weight decay also erases the memory of the
-# initial weights), [Hua et al. (2021)](https://arxiv.org/abs/2105.00470) on the two kinds of collapse and decorrelated BatchNorm,
+# became a field: [Tian et al. (2020)](https://arxiv.org/abs/2010.00578) on dual networks, [Hua et al. (2021)](https://arxiv.org/abs/2105.00470) on the two kinds of collapse and decorrelated BatchNorm,
 # [Jing et al. (2022)](https://arxiv.org/abs/2110.09348) on the two causes and DirectCLR, [He and Ozay
 # (2022)](https://proceedings.mlr.press/v162/he22c.html) on the space between collapsed and whitened, where the best features seem to
 # lie. [RankMe](https://arxiv.org/abs/2210.02885), [alpha-ReQ](https://papers.nips.cc/paper_files/paper/2022/hash/70596d70542c51c8d9b4e423f4bf2736-Abstract-Conference.html) and

@@ -33,9 +33,9 @@ device = book.setup("25")
 # ## Your decisions
 #
 # Everything you may want to change is in this cell. Leave it alone for the rehearsal. On a Colab T4, set
-# `REHEARSAL = False`: the unlabelled split of STL-10 (2.6 GB, [Coates et al.
-# 2011](https://proceedings.mlr.press/v15/coates11a.html)) is used where it lies, or downloaded when you ask for
-# `IMAGES = "stl10"`. In a classroom, `MIRROR` may name one laptop that serves the archive to all.
+# `REHEARSAL = False` **and** `IMAGES = "stl10"`: the unlabelled split of STL-10 (2.6 GB, [Coates et al.
+# 2011](https://proceedings.mlr.press/v15/coates11a.html)) is used where it lies, and downloaded where it does not. In a
+# classroom, `MIRROR` may name one laptop that serves the archive to all.
 
 # %%
 REHEARSAL = True  # False: the full build, as long as MINUTES allow
@@ -144,18 +144,20 @@ plots.table(
 )
 
 # %% [markdown]
-# Why ours differs. **64-pixel views** have less than half the pixels of 96-pixel ones, so the same hours hold twice the epochs.
-# The **3x3 stem with its max-pool** keeps detail that a 7x7 stride-2 stem throws away at this size. **Crops** of at least
-# a fifth of the area keep the object in view. **SGD at 0.06 with a warm-up** replaces a learning rate that, with no warm-up, was
-# set for a different optimiser: SimCLR's $0.3 \times B/256$ belongs to LARS (layer-wise adaptive rate scaling)
+# Why ours differs. The **3x3 stem with its max-pool** keeps detail that a 7x7 stride-2 stem throws away at this size. It is
+# dear: even on **64-pixel views**, with less than half the pixels of 96-pixel ones, a step takes longer than one of the
+# published recipe, and the same hours hold fewer epochs ([chapter 24](24_pipeline_and_scale.ipynb) has the seconds).
+# **Crops** of at least a fifth of the area keep the object in view. **SGD at 0.06 with a warm-up** is a usual rate for this
+# optimiser and batch; the one that SimCLR scales, $0.3 \times B/256$, belongs to LARS (layer-wise adaptive rate scaling)
 # ([Chen et al. 2020](https://arxiv.org/abs/2002.05709), section 2.2; [You et al. 2017](https://arxiv.org/abs/1708.03888)).
 # **BatchNorm in the head** is in SimCLR's own code. None of this is law. It is where we would start.
 
 # %% [markdown]
 # ## The plan: which pictures, where to, how long
 #
-# `capstone.choose_images` takes STL-10 where it lies, and otherwise the embedded world in STL-10's layout: a large
-# unlabelled split, a train split with ten predefined folds of 1,000, and a test split. `capstone.run_folder` keeps
+# For the rehearsal `capstone.choose_images` draws the embedded world in STL-10's layout: a large unlabelled split, a train
+# split with ten predefined folds of 1,000, and a test split. The build takes the pictures you name, and refuses to start
+# on drawings because STL-10 happens not to lie there. `capstone.run_folder` keeps
 # checkpoints on Google Drive when it is mounted, so that they outlive a Colab machine. `capstone.plan` times a few real
 # steps of the recipe on this very machine and says what fits.
 
@@ -706,7 +708,7 @@ book.claim(
 
 # %% [markdown]
 # The promise of the page, 70 % with 250 labels of STL-10 after 100 epochs, is **not** tested by this rehearsal. It needs the
-# full build: set `REHEARSAL = False` on a machine with a GPU.
+# full build: set `REHEARSAL = False` and `IMAGES = "stl10"` on a machine with a GPU.
 
 # %% [markdown]
 # ## Where it comes from, where it went

@@ -54,14 +54,21 @@ def choose_images(
 ) -> Images:
     """The images of the build.
 
-    wanted: "auto" (STL-10 where it already lies, else the embedded world in STL-10's layout), "stl10" (downloaded
-    when absent), "cifar10", "shapes", or a folder.  size: pixels of a view, to which the labelled splits are resized.
-    rehearsal: keep the embedded world small enough for two CPU cores and a minute.  world: see `data.shapes`.
-    Raises InputError for a name that is neither a data set nor a folder.
+    wanted: "auto" (for a rehearsal the embedded world in STL-10's layout, for the build STL-10 where it already lies),
+    "stl10" (downloaded when absent), "cifar10", "shapes", or a folder.  size: pixels of a view, to which the labelled
+    splits are resized.  rehearsal: keep the embedded world small enough for two CPU cores and a minute.  world: see
+    `data.shapes`.
+    Raises InputError for a name that is neither a data set nor a folder, and for a build without STL-10 that did not
+    say which pictures it is for: a night on a GPU is not spent on drawings by accident.
     """
     data_dir = data_dir or data_folder()
     if wanted == "auto":
-        wanted = "stl10" if not rehearsal and stl10_is_here(data_dir) else "shapes"
+        if not rehearsal and not stl10_is_here(data_dir):
+            raise InputError(
+                'The build needs photographs, and STL-10 is not here: set IMAGES = "stl10" to download it (2.6 GB), or '
+                'name other pictures (a folder, "cifar10", or "shapes" for the drawn world).'
+            )
+        wanted = "shapes" if rehearsal else "stl10"
     if wanted == "shapes":
         counts = (8192, 5000, 2000) if rehearsal else (None, None, None)
         sets = [data.shapes(split, size, n, world=world) for split, n in zip(data.SPLITS, counts, strict=True)]
