@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from exercise_cases import checker_tests
 
 from ssl_lessons.book.exercises import ch00, ch13, ch25
+from ssl_lessons.book.exercises.core import Exercise
 from ssl_lessons.data import label_subset
 from ssl_lessons.training import steps_that_fit
 from ssl_lessons.training.optimizers import warmup_cosine
@@ -48,14 +49,32 @@ def subset_by_sorting(labels, per_class, generator):
     return torch.cat(rows).int()
 
 
-def r2_numpy(target, prediction):
-    t, p = target.numpy(), prediction.numpy()
-    return 1 - ((t - p) ** 2).mean() / t.var()
+def draw_with(weights):
+    """A draw whose chances within a class follow `weights(members)`."""
+
+    def draw(labels, per_class, generator):
+        members = [(labels == c).nonzero().flatten() for c in range(int(labels.max()) + 1)]
+        return torch.cat([m[torch.multinomial(weights(m), per_class, generator=generator)] for m in members])
+
+    return draw
 
 
-def r2_clipped(target, prediction):
-    t, p = target.float(), prediction.float()
-    return max(0.0, 1 - float(F.mse_loss(p, t) / t.var(correction=0)))
+def window(labels, per_class, generator):
+    members = [(labels == c).nonzero().flatten() for c in range(int(labels.max()) + 1)]
+    starts = [int(torch.randint(len(m), (1,), generator=generator)) for m in members]
+    return torch.cat([m.roll(-k)[:per_class] for m, k in zip(members, starts, strict=True)])
+
+
+def stuck_by_experiment(n, temperature):
+    z = torch.eye(n, dtype=torch.float64).repeat(2, 1)
+    return F.cross_entropy(z @ z.T / temperature, (torch.arange(2 * n) + n) % (2 * n))
+
+
+def from_numpy(labels, frozen, tuned):
+    d = (tuned - frozen).numpy()
+    low = d.mean(1) - 2.919986 * d.std(1, ddof=1) / np.sqrt(d.shape[1])
+    sure = [int(c) for k, c in enumerate(labels) if (low[k:] > 0).all()]
+    return sure[0] if sure else 0
 
 
 def info_nce_float32(query, positive, temperature):
@@ -115,14 +134,10 @@ def false_negatives_loops(labels):
 
 
 CORRECT = {
-    "check_cosine_similarity": [
-        cosine_loops,
-        lambda a, b: F.cosine_similarity(a[:, None], b[None], dim=-1),
-        lambda a, b: torch.einsum("nd,md->nm", F.normalize(a.float()), F.normalize(b.float())),
-    ],
     "check_knn_predict": [knn_loops, knn_float32],
-    "check_label_subset": [subset_package, subset_by_sorting],
-    "check_factor_score": [r2_numpy, r2_clipped],
+    "check_label_subset": [subset_package, subset_by_sorting, draw_with(lambda m: torch.ones(len(m)))],
+    "check_stuck_at": [stuck_by_experiment, lambda n, t: math.log(math.e ** (1 / t) * 2 + 2 * n - 2) - 1 / t],
+    "check_fine_tune_from": [from_numpy],
     "check_info_nce": [info_nce_float32, info_nce_loops],
     "check_nt_xent": [nt_xent_float32, nt_xent_interleaved],
     "check_negative_weights": [weights_by_hand, lambda s, t: F.softmax(s.float() / t, dim=-1)],
@@ -249,12 +264,26 @@ def count_views(skip, one_view=False, divide_by=None):
     return fraction
 
 
-R2 = "check_factor_score"
+def unpaired(labels, frozen, tuned):
+    def edge(x, sign):
+        return x.mean(1) + sign * 2.919986 * x.std(1) / x.shape[1] ** 0.5
+
+    apart = edge(tuned, -1) > edge(frozen, 1)
+    return next((int(c) for k, c in enumerate(labels) if apart[k:].all()), 0)
+
+
+def first_win(labels, frozen, tuned):
+    return next(
+        (
+            int(c)
+            for c, f, t in zip(labels, frozen, tuned, strict=True)
+            if from_numpy(c[None], f[None], t[None])
+        ),
+        0,
+    )
+
+
 WRONG = [
-    ("check_cosine_similarity", "not normalized", lambda a, b: a @ b.T),
-    ("check_cosine_similarity", "wrong axis", lambda a, b: (a / a.norm(dim=0)) @ (b / b.norm(dim=0)).T),
-    ("check_cosine_similarity", "only one side", lambda a, b: rows(a) @ b.T),
-    ("check_cosine_similarity", "only one side", lambda a, b: (a @ rows(b).T).float()),
     ("check_knn_predict", "farthest", knn_with(lambda t, x: rows(t) @ rows(x).T)),
     ("check_knn_predict", "Euclidean", knn_with(lambda t, x: (t[:, None] - x[None]).norm(dim=-1))),
     ("check_knn_predict", "not normalized", knn_with(lambda t, x: -t @ x.T)),
@@ -279,13 +308,23 @@ WRONG = [
         "never drawn",
         subset_with(lambda m, n, g: m[torch.randperm(len(m) - 1, generator=g)[:n]]),
     ),
+    ("check_label_subset", "not fair", draw_with(lambda m: torch.linspace(1, 3, len(m)))),
+    ("check_label_subset", "drawn together", window),
+    ("check_stuck_at", "right loss", lambda n, t: math.log(1 + (2 * n - 2) * math.exp(-1 / t))),
+    ("check_stuck_at", "limit at a low temperature", lambda n, t: 0.6931),
+    ("check_stuck_at", "2n - 2 zeros", lambda n, t: math.log(2 + (2 * n - 1) * math.exp(-1 / t))),
+    ("check_stuck_at", "2n views", lambda n, t: math.log(2 + (n - 2) * math.exp(-1 / t))),
+    ("check_stuck_at", "1 / temperature, not 1", lambda n, t: math.log(2 + (2 * n - 2) / math.e)),
+    (
+        "check_fine_tune_from",
+        "only the means",
+        lambda c, f, t: from_numpy(c, f.mean(1, True) + 0 * f, t.mean(1, True) + 1e-9 * f),
+    ),
+    ("check_fine_tune_from", "other way round", lambda c, f, t: from_numpy(c, t, f)),
+    ("check_fine_tune_from", "not paired", unpaired),
+    ("check_fine_tune_from", "first sure win", first_win),
     ("check_label_subset", "integer tensor", lambda y, n, g: subset_by_sorting(y, n, g).tolist()),
     ("check_label_subset", "do not fit", lambda y, n, g: subset_by_sorting(y, n, g) + len(y)),
-    (R2, "squared correlation", lambda t, p: np.corrcoef(t, p)[0, 1] ** 2),
-    (R2, "baseline is missing", lambda t, p: 1 - ((t - p) ** 2).sum() / (t**2).sum()),
-    (R2, "baseline is missing", lambda t, p: 1 - F.mse_loss(t, p)),
-    (R2, "N - 1", lambda t, p: 1 - F.mse_loss(t, p) / t.var()),
-    (R2, "swapped", lambda t, p: r2_numpy(p, t)),
     (
         "check_info_nce",
         "batch axis",
@@ -359,8 +398,15 @@ def test_knn_inputs_leave_enough_rows_without_ties():
     assert all(len(test_x) > 100 for _, _, test_x, _ in ch00.KNN.inputs())
 
 
+COSINE = Exercise(
+    sample=lambda g: [(torch.randn(4, 3, generator=g).double(), torch.randn(6, 3, generator=g).double())],
+    reference=lambda a, b: F.cosine_similarity(a[:, None], b[None], dim=-1),
+    mistakes=(),
+)
+
+
 def test_wrong_types_shapes_and_values_are_described():
-    check = ch00.check_cosine_similarity
+    check = COSINE.check
     assert "None" in check(lambda a, b: None).message
     assert "numpy.ndarray" in check(lambda a, b: cosine_loops(a, b).numpy()).message
     assert "[4] instead of [4, 6]" in check(lambda a, b: a.sum(dim=1)).message
@@ -374,8 +420,8 @@ def test_inputs_are_protected():
         a /= a.norm(dim=1, keepdim=True)
         return a @ rows(b).T
 
-    assert "in place" in ch00.check_cosine_similarity(in_place).message
-    assert ch00.check_cosine_similarity(cosine_loops).passed, "the next check gets fresh inputs"
+    assert "in place" in COSINE.check(in_place).message
+    assert COSINE.check(cosine_loops).passed, "the next check gets fresh inputs"
 
 
 def test_verdict_in_a_notebook():

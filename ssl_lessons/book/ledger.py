@@ -16,7 +16,11 @@ from ssl_lessons.book.files import CLAIM_MIME, data_file
 from ssl_lessons.errors import InputError
 from ssl_lessons.evaluation.evidence import Runs, Verdict, judge
 
-PLACES = {"page": "the web page with the build", "slides": "the tutorial's slides", "overview": "the overview"}
+PLACES = {
+    "page": "the web page with the build",
+    "slides": "the tutorial's slides",
+    "overview": "the overview",
+}
 SAYS = {
     "higher": "{treatment}: higher than {control}, by at least {margin}",
     "lower": "{treatment}: lower than {control}, by at least {margin}",
@@ -61,6 +65,22 @@ def claims() -> dict[str, Claim]:
     return {row["id"]: Claim(**row) for row in rows}
 
 
+def verdicts(
+    id: str, drawn: Runs | None = None, photographs: Runs | None = None, groups: Sequence | None = None
+) -> dict[str, Verdict]:
+    """The verdicts on a claim of the table in the drawn world and on photographs, {"drawn": ..., "photographs": ...}.
+
+    Raises InputError for an id that the table lacks or has withdrawn, and for runs that cannot be compared.
+    """
+    row = claims().get(id)
+    if row is None or row.status != "claim":
+        raise InputError(
+            f"{id} is {'withdrawn' if row else 'not'} in data/claims.csv: {row.note if row else 'add it'}"
+        )
+    worlds = {"drawn": drawn, "photographs": photographs}
+    return {world: judge(runs, row.rule, row.margin, row.learns, groups) for world, runs in worlds.items()}
+
+
 def claim(
     id: str,
     *first_edition,
@@ -68,37 +88,25 @@ def claim(
     photographs: Runs | None = None,
     groups: Sequence | None = None,
     **named,
-) -> dict[str, Verdict] | None:
-    """Show a statement of the literature beside its verdicts in the drawn world and on photographs; store both for the
-    book-wide ledger and return them, {"drawn": ..., "photographs": ...}.
+) -> None:
+    """Show a statement of the literature beside its verdicts in the drawn world and on photographs, and store them for
+    the book-wide ledger.
 
     id: a row of data/claims.csv, which says what treatment and control are, by which rule and margin they are compared
     and which of them must have learned.  drawn, photographs: evidence.Runs of that world, None where nobody ran it;
-    groups: for correlations, see evidence.correlation.
-    Raises InputError for an id that the table lacks or has withdrawn, and for runs that cannot be compared.
+    groups: for correlations, see evidence.correlation.  Raises InputError as `verdicts` does.
     """
     if first_edition or named:
         return _first_edition(id, *first_edition, **named)
-    row = claims().get(id)
-    if row is None or row.status != "claim":
-        raise InputError(f"{id} is {'withdrawn' if row else 'not'} in data/claims.csv: {row.note if row else 'add it'}")
-    found = {
-        world: judge(runs, row.rule, row.margin, row.learns, groups)
-        for world, runs in (("drawn", drawn), ("photographs", photographs))
-    }
-    source = PLACES.get(row.source) or _address(row.source)
-    _show(
-        id,
-        [
-            ("Statement", row.statement),
-            ("Source", f"{source}, {row.place}"),
-            ("Compared", row.comparison()),
-            ("Drawn world", str(found["drawn"])),
-            ("Photographs", str(found["photographs"])),
-        ],
-        {"id": id} | {world: asdict(verdict) for world, verdict in found.items()},
-    )
-    return found
+    found, row = verdicts(id, drawn, photographs, groups), claims()[id]
+    rows = [
+        ("Statement", row.statement),
+        ("Source", f"{PLACES.get(row.source) or _address(row.source)}, {row.place}"),
+        ("Compared", row.comparison()),
+        ("Drawn world", str(found["drawn"])),
+        ("Photographs", str(found["photographs"])),
+    ]
+    _show(id, rows, {"id": id} | {world: asdict(verdict) for world, verdict in found.items()})
 
 
 def _address(key: str) -> str:

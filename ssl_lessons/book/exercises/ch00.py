@@ -1,17 +1,16 @@
-"""Chapter 00: cosine similarity, nearest neighbours, a draw of labels, R^2."""
+"""Chapter 00: nearest neighbours, a draw of labels, a loss without its mask, when fine-tuning surely wins."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ssl_lessons.evaluation.evidence import interval
+
 from .core import Check, Exercise, Stop, call, failed
-
-
-def check_cosine_similarity(fn) -> Check:
-    """fn(a [N, D], b [M, D]) -> [N, M]: the cosine of every row of a with every row of b."""
-    return COSINE.check(fn)
 
 
 def check_knn_predict(fn) -> Check:
@@ -35,45 +34,18 @@ def check_label_subset(fn) -> Check:
     return Check(True, "correct: random, distinct, stratified and labelled only")
 
 
-def check_factor_score(fn) -> Check:
-    """fn(target [N], prediction [N]) -> R^2, the share of the target's variance that is explained.
+def check_stuck_at(fn) -> Check:
+    """fn(n, temperature) -> NT-Xent without the mask on the diagonal, for perfect embeddings of n pictures."""
+    return STUCK.check(fn)
 
-    The check holds no score below 0, so a score clipped at 0 is accepted too.
-    """
-    return FACTOR_SCORE.check(fn)
+
+def check_fine_tune_from(fn) -> Check:
+    """fn(labels [K], frozen [K, S], tuned [K, S]) -> the count from which on the paired interval lies above 0, or 0."""
+    return FROM.check(fn)
 
 
 def _unit(x: Tensor, dim: int = 1) -> Tensor:
     return normalize(x, dim=dim)
-
-
-COSINE = Exercise(
-    sample=lambda g: [
-        (torch.randn(n, d, generator=g).double() + 0.5, 3 * torch.randn(m, d, generator=g).double())
-        for n, m, d in [(4, 6, 3), (7, 2, 5), (1, 3, 8)]
-    ],
-    reference=lambda a, b: _unit(a) @ _unit(b).T,
-    mistakes=(
-        (
-            "not normalized: this is the dot product; divide every row by its length first",
-            lambda a, b: a @ b.T,
-        ),
-        (
-            "normalized over the wrong axis: each row (dim=1) must get length 1, not each column",
-            lambda a, b: _unit(a, 0) @ _unit(b, 0).T,
-        ),
-        ("only one side is normalized: the rows of b keep their length", lambda a, b: _unit(a) @ b.T),
-        ("only one side is normalized: the rows of a keep their length", lambda a, b: a @ _unit(b).T),
-        (
-            "divided by the squared lengths: take the square root of the sum of squares",
-            lambda a, b: a @ b.T / (a.pow(2).sum(1, keepdim=True) * b.pow(2).sum(1)),
-        ),
-        (
-            "transposed: the rows of the result belong to a, its columns to b",
-            lambda a, b: _unit(b) @ _unit(a).T,
-        ),
-    ),
-)
 
 
 def _vote(score: Tensor, train_y: Tensor, k: int) -> Tensor:
@@ -128,45 +100,94 @@ KNN = Exercise(
     ),
 )
 
-FACTOR_SCORE = Exercise(
-    sample=lambda g: [_regression(n, g) for n in (7, 20, 12)],
-    reference=lambda t, p: 1 - (t - p).pow(2).sum() / (t - t.mean()).pow(2).sum(),
+STUCK = Exercise(
+    sample=lambda g: [(n, tau) for n, tau in ((256, 0.1), (8, 0.5), (3, 1.0), (64, 0.25))],
+    reference=lambda n, tau: math.log(2 + (2 * n - 2) * math.exp(-1 / tau)),
     mistakes=(
         (
-            "this is the squared correlation: it forgives a wrong offset and scale, R^2 does not",
-            lambda t, p: torch.corrcoef(torch.stack([t, p]))[0, 1] ** 2,
+            "this is the smallest value of the right loss: in her code the diagonal is a candidate too",
+            lambda n, tau: math.log(1 + (2 * n - 2) * math.exp(-1 / tau)),
         ),
         (
-            "this is the correlation: R^2 compares squared errors",
-            lambda t, p: torch.corrcoef(torch.stack([t, p]))[0, 1],
+            "log 2 is the limit at a low temperature: the 2n - 2 other entries count as well",
+            lambda n, tau: math.log(2),
         ),
         (
-            "the baseline is missing: divide by the squared errors of always predicting the mean",
-            lambda t, p: 1 - (t - p).pow(2).sum() / t.pow(2).sum(),
+            "a row of s has 2n entries, two of which are 1 / temperature: 2n - 2 zeros are left",
+            lambda n, tau: math.log(2 + (2 * n - 1) * math.exp(-1 / tau)),
         ),
         (
-            "the baseline is missing: this is 1 minus the mean squared error, which depends on the unit",
-            lambda t, p: 1 - (t - p).pow(2).mean(),
+            "there are 2n views, not n: count the entries of one row of s",
+            lambda n, tau: math.log(2 + (n - 2) * math.exp(-1 / tau)),
         ),
         (
-            "this is the unexplained share: subtract it from 1",
-            lambda t, p: (t - p).pow(2).sum() / (t - t.mean()).pow(2).sum(),
+            "the similarities are divided by the temperature: 1 / temperature, not 1",
+            lambda n, tau: math.log(2 + (2 * n - 2) * math.exp(-1)),
+        ),
+    ),
+    praise="and so no training gets her below log 2 = 0.69",
+)
+
+
+def _from(labels: Tensor, frozen: Tensor, tuned: Tensor, sure) -> int:
+    """The smallest count from which on `sure(differences [S])` is true at every count; 0 if there is none."""
+    first = 0
+    for k in reversed(range(len(labels))):
+        if not sure(tuned[k] - frozen[k]):
+            break
+        first = int(labels[k])
+    return first
+
+
+def _sure(d: Tensor) -> bool:
+    return interval(d.tolist())[1] > 0
+
+
+def _curves(g: torch.Generator) -> list[tuple]:
+    """Curves that differ by a lot, a little and not at all; runs of one seed share their luck."""
+    labels, cases = torch.tensor([1, 2, 5, 10, 25, 50]), []
+    for gains in (
+        (0.2, -0.2, 0.03, 0.2, 0.2, 0.2),
+        (0.2, 0.2, 0.2, 0.01, 0.2, 0.05),
+        (0.3, 0.3, 0.3, 0.3, 0.3, 0.0),
+        (-0.1, 0.01, 0.03, 0.1, 0.1, 0.1),
+    ):
+        shared = 0.05 * torch.randn(1, 3, generator=g)
+        own = 0.02 * torch.randn(2, 6, 3, generator=g)
+        frozen = (0.3 + shared + own[0]).double()
+        cases.append((labels, frozen, frozen + (torch.tensor(gains)[:, None] + own[1]).double()))
+    return cases
+
+
+FROM = Exercise(
+    sample=_curves,
+    reference=lambda c, f, t: _from(c, f, t, _sure),
+    mistakes=(
+        (
+            "only the means are compared: ask for the interval",
+            lambda c, f, t: _from(c, f, t, lambda d: d.mean() > 0),
         ),
         (
-            "the two roles are swapped: the baseline is the mean of the target, not of the prediction",
-            lambda t, p: 1 - (t - p).pow(2).sum() / (p - p.mean()).pow(2).sum(),
+            "this is the first sure win: at a larger count it is not sure any more",
+            lambda c, f, t: next((int(n) for n, a, b in zip(c, f, t, strict=True) if _sure(b - a)), 0),
         ),
         (
-            "a mean over N is divided by a variance over N - 1: use correction=0 or sums in both places",
-            lambda t, p: 1 - (t - p).pow(2).mean() / t.var(),
+            "not paired: take the difference seed by seed, then its interval",
+            lambda c, f, t: _unpaired(c, f, t),
         ),
+        ("the other way round: tuned minus frozen", lambda c, f, t: _from(c, t, f, _sure)),
     ),
 )
 
 
-def _regression(n: int, g: torch.Generator) -> tuple[Tensor, Tensor]:
-    target = 1.5 * torch.randn(n, generator=g).double() + 2
-    return target, 0.8 * target + 0.7 + 0.3 * torch.randn(n, generator=g).double()
+def _unpaired(labels: Tensor, frozen: Tensor, tuned: Tensor) -> int:
+    """As `_from`, with the two intervals compared instead of the interval of the differences."""
+    first = 0
+    for k in reversed(range(len(labels))):
+        if interval(tuned[k].tolist())[1] <= interval(frozen[k].tolist())[2]:
+            break
+        first = int(labels[k])
+    return first
 
 
 def _labels(counts: list[int], unlabelled: int) -> Tensor:
@@ -177,9 +198,18 @@ def _labels(counts: list[int], unlabelled: int) -> Tensor:
 _LABEL_CASES = ((_labels([15, 25, 15], 30), 12), (_labels([20, 12, 15, 14], 25), 10))
 
 
+DRAWS = 400
+
+
+def _is_window(chosen: Tensor, members: Tensor) -> bool:
+    """Whether those of the members that were chosen follow each other, the last being followed by the first."""
+    inside = torch.isin(members, chosen)
+    return int((inside & ~inside.roll(1)).sum()) <= 1
+
+
 def _check_draws(fn, labels: Tensor, per_class: int) -> None:
-    """Raises Stop with what is wrong in 40 draws; 40 miss one given image with a chance below 1e-6."""
-    draws = [_draw(fn, labels, per_class, seed) for seed in range(40)]
+    """Raises Stop with what is wrong in DRAWS draws."""
+    draws = [_draw(fn, labels, per_class, seed) for seed in range(DRAWS)]
     chosen = [set(d.tolist()) for d in draws]
     members = [(labels == c).nonzero().flatten() for c in range(int(labels.max()) + 1)]
     first = set(torch.cat([m[:per_class] for m in members]).tolist())
@@ -195,6 +225,19 @@ def _check_draws(fn, labels: Tensor, per_class: int) -> None:
             f"some images are never drawn in {len(draws)} draws, such as image {min(never)}: "
             "every image of a class must have the same chance"
         )
+    if all(_is_window(d, m) for d in draws for m in members):
+        raise failed(
+            "neighbours are always drawn together: shuffle the images of a class, do not cut out a stretch"
+        )
+    for m in members:
+        chance, drawn = per_class / len(m), sum(torch.isin(m, d).double() for d in draws)
+        farthest = (drawn - DRAWS * chance).abs() / math.sqrt(DRAWS * chance * (1 - chance))
+        if farthest.max() > 5:  # a fair draw gets there once in 10,000 checks
+            odd = int(farthest.argmax())
+            raise failed(
+                f"not fair: image {int(m[odd])} is in {int(drawn[odd])} of {DRAWS} draws, and in {DRAWS * chance:.0f} "
+                "it should be: every image of a class must have the same chance"
+            )
 
 
 def _draw(fn, labels: Tensor, per_class: int, seed: int) -> Tensor:
