@@ -371,7 +371,7 @@ plots.show(
 arms = ("simclr", "fine-tuned", "scratch")
 frozen, tuned, scratch = (torch.tensor(at[arm]) for arm in arms)
 assert bool((tuned > scratch).all() and (tuned > frozen).all())
-assert bool(((frozen > scratch)[-1] and (frozen < scratch)[:-1].any()))
+assert bool((frozen > scratch)[-1] and (frozen < scratch)[:-1].any())
 
 # %% [markdown]
 # At every number of labels the fine-tuned network beats the one that starts from nothing. Now follow the *frozen* curve: it
