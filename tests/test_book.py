@@ -176,7 +176,7 @@ def test_claims_are_collected_with_their_numbers(built):
 def test_a_claim_made_twice_is_refused(built, tmp_path):
     notebook = json.loads(built[1])
     notebook["cells"] += [cell for cell in notebook["cells"] if "book.claim" in "".join(cell["source"])]
-    write(tmp_path)
+    write(tmp_path, **{"03_toy": GOOD})
     (tmp_path / "03_toy.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     with pytest.raises(InputError, match="C-01 twice"):
         book.collect_claims(tmp_path)
@@ -257,6 +257,10 @@ def test_find(tmp_path):
         book.find(["99"], folder)
     with pytest.raises(InputError, match="clone"):
         book.find(chapters=tmp_path / "nowhere")
+    write(folder, **{"13b_bugs": "", "14_queue": ""})
+    assert [p.stem for p in book.find(chapters=folder)][-3:] == ["13_nce", "13b_bugs", "14_queue"]
+    assert [p.stem for p in book.find(["13"], folder)] == ["13_nce"]
+    assert [p.stem for p in book.find(["13b"], folder)] == ["13b_bugs"]
 
 
 def test_lab_opens_the_notebook_and_makes_it_from_the_text_when_missing(tmp_path):
@@ -390,7 +394,7 @@ def test_environment_yml_lists_what_pyproject_lists():
     assert sorted(pip) == sorted(["-e .", *groups["lab"], *groups["test"]])
 
 
-SOURCES = sorted(book.CHAPTERS.glob("[0-9][0-9]_*.py"))
+SOURCES = book.find()
 chapter = pytest.mark.parametrize("source", SOURCES, ids=[p.stem for p in SOURCES])
 
 
@@ -438,7 +442,7 @@ def test_badge_and_set_up_cell_use_the_address_of_the_repository(source):
     assert book.badge(source.stem) in cells[0].source
     first_code = next(cell.source for cell in cells if cell.cell_type == "code")
     assert f"git+{book.repository()}" in first_code
-    assert re.search(rf"book\.setup\(['\"]{source.stem[:2]}['\"]", first_code)
+    assert re.search(rf"book\.setup\(['\"]{files.number_of(source)}['\"]", first_code)
 
 
 # ---- the running table -------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Chapters of the second edition are of a size that can be read in one sitting, and say how long it takes."""
 
 import re
-from pathlib import Path
 
 import jupytext
 import nbformat
@@ -10,8 +9,8 @@ from test_claims import FIRST_EDITION
 
 from ssl_lessons.book import files, reading
 
-CHAPTERS = sorted((Path(__file__).parent.parent / "chapters").glob("[0-9]*.py"))
-SECOND_EDITION = [path for path in CHAPTERS if path.stem[:2] not in FIRST_EDITION]
+CHAPTERS = files.find()
+SECOND_EDITION = [path for path in CHAPTERS if files.number_of(path) not in FIRST_EDITION]
 HEADER = """\
 # ---
 # jupyter:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from ssl_lessons.book.files import find
+
 ROOT = Path(__file__).parent.parent
-CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]_*.py"))
+CHAPTERS = find()
 BIB = (ROOT / "data" / "references.bib").read_text(encoding="utf-8")
 URLS = set(re.findall(r"url = \{([^}]+)\}", BIB))
 KEYS = re.findall(r"^@\w+\{([^,]+),", BIB, re.MULTILINE)
@@ -21,7 +23,7 @@ def test_every_link_is_in_the_bibliography(path):
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 def test_internal_links_lead_to_chapters(path):
-    for name in re.findall(r"\]\((\d\d_\w+\.ipynb)\)", path.read_text(encoding="utf-8")):
+    for name in re.findall(r"\]\((\d\d[a-z]?_\w+\.ipynb)\)", path.read_text(encoding="utf-8")):
         assert (ROOT / "chapters" / name).with_suffix(".py").is_file(), name
 
 

@@ -50,22 +50,33 @@ def data_file(name: str) -> Path:
     raise InputError(f"There is no data file {name!r} in the book.")
 
 
+def number_of(path: Path) -> str:
+    """The number of a chapter ("13") or of a companion to it ("13b"), from its file's name."""
+    return Path(path).stem.partition("_")[0]
+
+
+def sources_of(chapters: Path = CHAPTERS) -> list[Path]:
+    """The text sources of all chapters and companions, in book order: 13_..., 13b_..., 14_..."""
+    found = [p for p in Path(chapters).glob("*.py") if re.fullmatch(r"\d\d[a-z]?", number_of(p))]
+    return sorted(found, key=lambda p: (number_of(p), p.name))
+
+
 def find(numbers: Sequence[str] = (), chapters: Path = CHAPTERS) -> list[Path]:
-    """The text sources (.py) of the chapters with these numbers ("7", "07" or "07_name"), in book order; all
-    when none is given. Raises InputError for an unknown number, listing those that exist.
+    """The text sources (.py) of the chapters with these numbers ("7", "07" or "07_name"; "7b" for a companion), in
+    book order; all when none is given. Raises InputError for an unknown number, listing those that exist.
     """
-    sources = sorted(p for p in Path(chapters).glob("[0-9][0-9]_*.py"))
+    sources = sources_of(chapters)
     if not sources:
         raise InputError(
             f"There are no chapters in {chapters}: run this from a clone of the book's repository."
         )
     if not numbers:
         return sources
-    known = {p.stem[:2]: p for p in sources}
+    known = {number_of(p): p for p in sources}
     wanted = set()
     for number in numbers:
-        match = re.fullmatch(r"(\d{1,2})(_\w*)?(\.py|\.ipynb)?", Path(str(number)).name)
-        key = match[1].zfill(2) if match else None
+        match = re.fullmatch(r"(\d{1,2})([a-z]?)(_\w*)?(\.py|\.ipynb)?", Path(str(number)).name)
+        key = match[1].zfill(2) + match[2] if match else None
         if key not in known:
             raise InputError(f"There is no chapter {number!r}; there are {', '.join(known)}.")
         wanted.add(known[key])
@@ -84,7 +95,7 @@ def badge(number: str, chapters: Path = CHAPTERS) -> str:
 
 def setup_cell(number: str, chapters: Path = CHAPTERS) -> str:
     """The set-up cell of a chapter: installs the book where it is missing (on Colab), then seeds."""
-    stem = find([number], chapters)[0].stem
+    own = number_of(find([number], chapters)[0])
     return "\n".join(
         [
             "try:",
@@ -95,7 +106,7 @@ def setup_cell(number: str, chapters: Path = CHAPTERS) -> str:
             f'    os.system("pip install -q git+{repository()}")',
             "from ssl_lessons import book",
             "",
-            f'device = book.setup("{stem[:2]}")',
+            f'device = book.setup("{own}")',
         ]
     )
 

@@ -117,7 +117,9 @@ def _execute(source: Path, timeout: float | None):
     finally:
         peak = memory.stop()
     seconds = time.perf_counter() - start
-    run = ChapterRun(source.stem[:2], source.stem, seconds, peak, "ok", minutes=reading.size(source).minutes)
+    run = ChapterRun(
+        files.number_of(source), source.stem, seconds, peak, "ok", minutes=reading.size(source).minutes
+    )
     if problem is not None:
         cells = notebook.cells
         number = sum(cell.cell_type == "code" for cell in cells[: state["cell"] + 1])
@@ -208,8 +210,10 @@ def collect_claims(chapters: Path = CHAPTERS) -> list[dict]:
     Raises InputError when two claims have the same id within a chapter.
     """
     ledger = []
-    for path in sorted(Path(chapters).glob("[0-9][0-9]_*.ipynb")):
-        seen = set()
+    for path in files.sources_of(chapters):
+        path, seen = path.with_suffix(".ipynb"), set()
+        if not path.is_file():
+            continue
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             for output in cell.get("outputs", []):
                 record = output.get("data", {}).get(CLAIM_MIME)
