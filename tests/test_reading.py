@@ -81,6 +81,11 @@ def test_a_drawing_cell_is_folded_wherever_the_notebook_is_opened(source):
     assert '# %% tags=["hide-input"]\n' in back and "source_hidden" not in back
 
 
+def test_the_capstone_asks_colab_for_a_t4():
+    notebook = nbformat.read(files.find(["25"])[0].with_suffix(".ipynb"), as_version=4)
+    assert notebook.metadata["accelerator"] == "GPU" and notebook.metadata["colab"] == {"gpuType": "T4"}
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_the_title_tells_honest_minutes(path):
     told = re.search(r"\*\*Time\*\*: (\d+) minutes to read", path.read_text(encoding="utf-8"))

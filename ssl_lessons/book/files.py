@@ -19,6 +19,7 @@ from ssl_lessons.storage import write_atomically
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = ROOT / "chapters"
 MAX_BYTES = 1_000_000  # a saved notebook larger than this is slow to open and to review
+COLAB = ("accelerator", "colab")  # what a notebook asks of Colab, from the head of its .py: a GPU, and which
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 CLAIM_MIME = "application/vnd.ssl-lessons.claim+json"  # how a claim lies among the outputs of a cell
 
@@ -171,8 +172,10 @@ def clean(notebook) -> None:
     cells tagged "hide-input": in JupyterLab, on Colab, and where the tag itself counts.
     """
     notebook.nbformat, notebook.nbformat_minor = 4, 5
+    asked = {key: notebook.metadata[key] for key in COLAB if key in notebook.metadata}
     notebook.metadata = type(notebook.metadata)(
-        {
+        asked
+        | {
             "jupytext": {"formats": "ipynb,py:percent", "cell_metadata_filter": "tags,-all"},
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
