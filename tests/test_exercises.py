@@ -70,9 +70,9 @@ def stuck_by_experiment(n, temperature):
     return F.cross_entropy(z @ z.T / temperature, (torch.arange(2 * n) + n) % (2 * n))
 
 
-def from_numpy(labels, frozen, tuned):
+def from_numpy(labels, frozen, tuned, quantile=2.919986):
     d = (tuned - frozen).numpy()
-    low = d.mean(1) - 2.919986 * d.std(1, ddof=1) / np.sqrt(d.shape[1])
+    low = d.mean(1) - quantile * d.std(1, ddof=1) / np.sqrt(d.shape[1])
     sure = [int(c) for k, c in enumerate(labels) if (low[k:] > 0).all()]
     return sure[0] if sure else 0
 
@@ -311,6 +311,32 @@ WRONG = [
     ("check_label_subset", "not fair", draw_with(lambda m: torch.linspace(1, 3, len(m)))),
     ("check_label_subset", "drawn together", window),
     ("check_stuck_at", "right loss", lambda n, t: math.log(1 + (2 * n - 2) * math.exp(-1 / t))),
+    ("check_stuck_at", "minus the logit", lambda n, t: math.log(2 * math.exp(1 / t) + 2 * n - 2)),
+    ("check_stuck_at", "2n - 2 zeros", lambda n, t: math.log(2 + 2 * n * math.exp(-1 / t))),
+    (
+        "check_fine_tune_from",
+        "once in eight",
+        lambda c, f, t: next((int(n) for k, n in enumerate(c) if (t > f)[k:].all()), 0),
+    ),
+    ("check_fine_tune_from", "95 %", lambda c, f, t: from_numpy(c, f, t, 4.302653)),
+    ("check_fine_tune_from", "1.64", lambda c, f, t: from_numpy(c, f, t, 1.644854)),
+    (
+        "check_fine_tune_from",
+        "a position",
+        lambda c, f, t: max(0, from_numpy(torch.arange(1, len(c) + 1), f, t) - 1),
+    ),
+    (
+        "check_label_subset",
+        "positions",
+        lambda y, n, g: torch.cat(
+            [torch.randperm(int((y == c).sum()), generator=g)[:n] for c in range(int(y.max()) + 1)]
+        ),
+    ),
+    (
+        "check_knn_predict",
+        "wrong axis",
+        knn_with(lambda t, x: -F.normalize(t, dim=0) @ F.normalize(x, dim=0).T),
+    ),
     ("check_stuck_at", "limit at a low temperature", lambda n, t: 0.6931),
     ("check_stuck_at", "2n - 2 zeros", lambda n, t: math.log(2 + (2 * n - 1) * math.exp(-1 / t))),
     ("check_stuck_at", "2n views", lambda n, t: math.log(2 + (n - 2) * math.exp(-1 / t))),

@@ -53,6 +53,13 @@ def _vote(score: Tensor, train_y: Tensor, k: int) -> Tensor:
     return _votes(score, train_y, k).argmax(1)
 
 
+def _weighted(score: Tensor, train_y: Tensor, k: int, temperature: float = 0.07) -> Tensor:
+    """As `_vote`, each neighbour with the weight of the package's own kNN."""
+    similarity, rows = score.topk(k, dim=1)
+    votes = score.new_zeros(len(score), int(train_y.max()) + 1)
+    return votes.scatter_add_(1, train_y[rows], (similarity / temperature).exp()).argmax(1)
+
+
 def _votes(score: Tensor, train_y: Tensor, k: int) -> Tensor:
     return torch.nn.functional.one_hot(train_y[score.topk(k, dim=1).indices], int(train_y.max()) + 1).sum(1)
 
@@ -90,6 +97,14 @@ KNN = Exercise(
             lambda x, y, t, k: _vote(t @ x.T, y, k),
         ),
         (
+            "the vote is weighted by the similarity: here every neighbour has one vote",
+            lambda x, y, t, k: _weighted(_unit(t) @ _unit(x).T, y, k),
+        ),
+        (
+            "the features are normalized over the wrong axis: every row (dim=1) gets length 1",
+            lambda x, y, t, k: _vote(_unit(t, 0) @ _unit(x, 0).T, y, k),
+        ),
+        (
             "only the nearest neighbour decides: all k must vote",
             lambda x, y, t, k: _vote(_unit(t) @ _unit(x).T, y, 1),
         ),
@@ -117,8 +132,20 @@ STUCK = Exercise(
             lambda n, tau: math.log(2 + (2 * n - 1) * math.exp(-1 / tau)),
         ),
         (
+            "a row of s has 2n entries, two of which are 1 / temperature: 2n - 2 zeros are left",
+            lambda n, tau: math.log(2 + 2 * n * math.exp(-1 / tau)),
+        ),
+        (
+            "subtract the partner's own 1 / temperature: cross-entropy is log sum exp minus the logit of the target",
+            lambda n, tau: math.log(2 * math.exp(1 / tau) + 2 * n - 2),
+        ),
+        (
             "there are 2n views, not n: count the entries of one row of s",
             lambda n, tau: math.log(2 + (n - 2) * math.exp(-1 / tau)),
+        ),
+        (
+            "there are 2n views, not n: count the entries of one row of s",
+            lambda n, tau: math.log(2 + (n - 1) * math.exp(-1 / tau)),
         ),
         (
             "the similarities are divided by the temperature: 1 / temperature, not 1",
@@ -143,6 +170,13 @@ def _sure(d: Tensor) -> bool:
     return interval(d.tolist())[1] > 0
 
 
+# Differences of three seeds, tuned minus frozen: some are sure by a normal quantile and not by Student's t, with all
+# seeds of one sign or with one dissenting; and a win of the frozen features where labels are many.
+_LOOKS_SURE = ((0.10, 0.11, 0.12), (0.02, 0.11, 0.20), (0.05, 0.06, 0.07), (0.04, 0.05, 0.06))
+_ONE_DISSENTS = ((0.10, 0.11, 0.12), (-0.01, 0.20, 0.25), (0.05, 0.06, 0.07), (0.04, 0.05, 0.06))
+_FROZEN_WINS = ((0.10, 0.11, 0.12), (0.05, 0.06, 0.07), (0.01, 0.02, 0.03), (-0.06, -0.05, -0.04))
+
+
 def _curves(g: torch.Generator) -> list[tuple]:
     """Curves that differ by a lot, a little and not at all; runs of one seed share their luck."""
     labels, cases = torch.tensor([1, 2, 5, 10, 25, 50]), []
@@ -156,6 +190,11 @@ def _curves(g: torch.Generator) -> list[tuple]:
         own = 0.02 * torch.randn(2, 6, 3, generator=g)
         frozen = (0.3 + shared + own[0]).double()
         cases.append((labels, frozen, frozen + (torch.tensor(gains)[:, None] + own[1]).double()))
+    for rows in (_LOOKS_SURE, _ONE_DISSENTS, _FROZEN_WINS):
+        frozen = 0.3 + 0.05 * torch.randn(4, 3, generator=g).double()
+        cases.append(
+            (torch.tensor([5, 10, 20, 50]), frozen, frozen + torch.tensor(rows, dtype=torch.float64))
+        )
     return cases
 
 
@@ -166,6 +205,22 @@ FROM = Exercise(
         (
             "only the means are compared: ask for the interval",
             lambda c, f, t: _from(c, f, t, lambda d: d.mean() > 0),
+        ),
+        (
+            "all seeds agree, which three seeds do by luck once in eight: ask for the interval",
+            lambda c, f, t: _from(c, f, t, lambda d: d.min() > 0),
+        ),
+        (
+            "with three seeds Student's t belongs in the interval, not 1.64: use evidence.interval",
+            lambda c, f, t: _from(c, f, t, lambda d: d.mean() > 1.6449 * d.std() / len(d) ** 0.5),
+        ),
+        (
+            "this is the 95 % interval",
+            lambda c, f, t: _from(c, f, t, lambda d: interval(d.tolist(), 0.95)[1] > 0),
+        ),
+        (
+            "this is a position: return the number of labels per class, labels[k]",
+            lambda c, f, t: (_from(torch.arange(1, len(c) + 1), f, t, _sure) or 1) - 1,
         ),
         (
             "this is the first sure win: at a larger count it is not sure any more",
@@ -251,6 +306,8 @@ def _draw(fn, labels: Tensor, per_class: int, seed: int) -> Tensor:
         raise failed(f"indices {index.min()} to {index.max()} do not fit {len(labels)} labels")
     index = index.long()
     drawn = labels[index]
+    if len(index) and int(index.max()) < int(torch.bincount(labels[labels >= 0]).max()):
+        raise failed("these are labels, or positions inside a class: return indices into `labels`")
     if (drawn < 0).any():
         raise failed(f"{(drawn < 0).sum()} unlabelled images (label -1) are drawn: leave them out")
     if len(index.unique()) < len(index):
