@@ -487,7 +487,8 @@ def test_torchrun_from_end_to_end(tmp_path):
     one, two = json.loads(alone.stdout), json.loads(joined.stdout)  # one voice speaks for both ranks
     assert two["loss"] == pytest.approx(one["loss"], abs=1e-4) and two["knn"] is not None
     a, b = (load_encoder(tmp_path / name)[0].state_dict() for name in ("one", "two"))
-    assert close(a, b, atol=1e-4)
+    # six steps in float32: rounding grows to 2e-4 in one layer (in float64, above, gradients are equal)
+    assert close(a, b, atol=1e-3)
     assert {p.name for p in (tmp_path / "one").iterdir()} == {p.name for p in (tmp_path / "two").iterdir()}
     line = f"learning rate {0.2 * math.sqrt(32 / 256):.4g}: 0.2 at batch 256, sqrt rule, for batch 32"
     assert line in alone.stderr and joined.stderr.count(line) == 1

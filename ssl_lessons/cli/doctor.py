@@ -118,7 +118,7 @@ def _precision() -> dict:
     recipe = get_recipe("quick").with_(encoder="resnet18", encoder_options={})
     images, policies = data.shapes("unlabeled", 32, 64).images, (recipe.policy,) * 2
     seconds = {
-        precision: time_steps(recipe.build(), images, policies, 32, precision=precision)
+        precision: time_steps(recipe.build(), images, policies, 8, precision=precision)
         for precision in ("float32", "bfloat16")
     }
     return seconds | {"ratio": seconds["float32"] / seconds["bfloat16"]}

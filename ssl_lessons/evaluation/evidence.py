@@ -58,7 +58,7 @@ class Verdict:
             text += f" [{self.low:+.3g}, {self.high:+.3g}]"
         text += f", n = {self.n}, margin {self.margin:g}"
         if self.decide is not None:
-            text += f"; {f'about {self.decide}' if self.decide <= MOST else f'more than {MOST}'} would decide"
+            text += f"; n of {f'about {self.decide}' if self.decide <= MOST else f'more than {MOST}'} would decide"
         return text
 
 
