@@ -33,6 +33,17 @@ from ssl_lessons.errors import InputError
 
 FINE_TUNE_STEPS = 300
 
+FineTune = Annotated[
+    bool,
+    typer.Option(
+        "--fine-tune", help="Also train the whole network on the labels, pretrained and from scratch."
+    ),
+]
+FineTuneSteps = Annotated[
+    int | None,
+    typer.Option(min=1, help=f"With --fine-tune: steps of 100 images. Default: {FINE_TUNE_STEPS}."),
+]
+
 
 @app.command()
 def probe(
@@ -50,16 +61,8 @@ def probe(
     test_images: Annotated[
         int | None, typer.Option(min=1, help=f"Test images to score on. Default: all, {AT_MOST:,} at most.")
     ] = None,
-    fine_tune: Annotated[
-        bool,
-        typer.Option(
-            "--fine-tune", help="Also train the whole network on the labels, pretrained and from scratch."
-        ),
-    ] = False,
-    fine_tune_steps: Annotated[
-        int | None,
-        typer.Option(min=1, help=f"With --fine-tune: steps of 100 images. Default: {FINE_TUNE_STEPS}."),
-    ] = None,
+    fine_tune: FineTune = False,
+    fine_tune_steps: FineTuneSteps = None,
     no_cache: NoCache = False,
     data_dir: DataDir = None,
     mirror: Mirror = None,
