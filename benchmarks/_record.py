@@ -24,6 +24,12 @@ def machine() -> str:
     return f"{cpu}, {os.cpu_count()} cores, {platform.system()}"
 
 
+def recorded(name: str) -> list[dict]:
+    """The rows of data/results/NAME.json; none where nothing was recorded yet."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
 def record(name: str, rows: list[dict], packages: tuple[str, ...] = ("torch", "torchvision")) -> Path:
     """Save `rows` as data/results/NAME.json and return the path."""
     arguments = [f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]

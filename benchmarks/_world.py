@@ -9,9 +9,10 @@ from ssl_lessons.training import pretrain
 from ssl_lessons.training.recipes import Recipe
 
 UNLABELED, LABELLED, TEST, DRAWS = 8192, 2000, 2000, 5
+WORLD = 2  # of data.shapes; a row made in it says so, one that does not is of the first world
 
 
-def splits(seed: int, size: int = 32, world: int = 2):
+def splits(seed: int, size: int = 32, world: int = WORLD):
     """unlabeled, train and test images of the world drawn from `seed`."""
     counts = (UNLABELED, LABELLED, TEST)
     return [data.shapes(s, size, n, seed, world=world) for s, n in zip(data.SPLITS, counts, strict=True)]

@@ -3,15 +3,17 @@
     uv run python benchmarks/augmentation_strength.py
 
 The quick recipe with its colour jitter (and grayscale) scaled by each strength, three seeds.
+A run that is in the record is not repeated.
 """
 
 import argparse
 
-from _record import record
-from _world import measure, train
+from _record import merge, recorded
+from _world import WORLD, measure, train
 
 from ssl_lessons.training.recipes import get_recipe
 
+KEY = ("world", "strength", "seed")
 STRENGTHS = (0.0, 0.25, 0.5, 1.0, 1.5)
 
 
@@ -22,15 +24,17 @@ def at_strength(policy, strength: float):
 
 def main(steps: int, seeds: int) -> None:
     recipe = get_recipe("quick")
-    rows = []
+    done = {tuple(row.get(k) for k in KEY) for row in recorded("augmentation_strength")}
     for seed in range(seeds):
         for strength in STRENGTHS:
+            if (WORLD, strength, seed) in done:
+                continue
             chosen = recipe.with_(policy=at_strength(recipe.policy, strength))
             method, history, seconds, (_, labelled, test) = train(chosen, seed, steps)
-            row = {"strength": strength, "seed": seed, "steps": steps, "loss": history[-1]["loss"]}
-            rows.append(row | measure(method, labelled, test))
-            print(strength, seed, f"probe {rows[-1]['probe']:.3f}  {seconds:.0f} s", flush=True)
-            record("augmentation_strength", rows)
+            row = {"world": WORLD, "strength": strength, "seed": seed, "steps": steps, "loss": history[-1]["loss"]}
+            row |= measure(method, labelled, test)
+            merge("augmentation_strength", [row], KEY)
+            print(strength, seed, f"probe {row['probe']:.3f}  {seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

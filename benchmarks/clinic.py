@@ -85,7 +85,8 @@ def run(case: Case, seed: int, sets) -> tuple[dict, list[dict], Method]:
     measured = [r for r in history if "knn" in r]
     found = [evidence for _, evidence in seen if "spread" in evidence]  # without a last look at NaN
     row = {
-        "case": case.name, "split": case.split, "kind": "broken" if case.expected != "healthy" else "healthy",
+        "case": case.name, "split": case.split, "world": WORLDS[case.split],
+        "kind": "broken" if case.expected != "healthy" else "healthy",
         "method": case.method, "what": case.what, "seed": seed, "steps": len(history), "expected": case.expected,
         "also": case.also,
         "stopped": stopped,  # by `pretrain` itself, because something became NaN

@@ -10,11 +10,10 @@ kind is a hundred times as frequent as its rarest.  A row that is recorded is no
 
 import argparse
 import copy
-import json
 import time
 
 import torch
-from _record import RESULTS, merge
+from _record import merge, recorded
 from _world import TEST, UNLABELED, probe
 from torch import nn
 from torch.nn import functional as F
@@ -177,8 +176,7 @@ def run(arm: str, imbalance: int, seed: int) -> dict:
 
 
 def main(arms: list[str], seeds: list[int], again: bool) -> None:
-    path = RESULTS / "clustering.json"
-    done = json.loads(path.read_text())["rows"] if path.exists() else []
+    done = recorded("clustering")
     known = set() if again else {tuple(row[k] for k in KEY) for row in done}
     for seed in seeds:
         for arm, imbalance in JOBS:

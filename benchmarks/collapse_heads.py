@@ -8,11 +8,10 @@ kinds in them (Balestriero et al. 2023, section 3.2 and table 2, with our own sm
 
 import argparse
 import inspect
-import json
 import time
 
 import torch
-from _record import RESULTS, merge
+from _record import merge, recorded
 from torch import nn
 
 from ssl_lessons import data, evaluation
@@ -88,8 +87,7 @@ def measure(method, train, test) -> dict:
 
 
 def main(heads: list[str], seeds: list[int], seconds: float) -> None:
-    path = RESULTS / "collapse_heads.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = recorded("collapse_heads")
     done = {(r["head"], r["seed"]) for r in rows}
     recipe, start = get_recipe("quick"), time.perf_counter()
     for seed in seeds:

@@ -11,13 +11,12 @@ killed run goes on where it stopped.
 
 import argparse
 import inspect
-import json
 import time
 from functools import cache
 from statistics import median
 
-from _record import RESULTS, merge
-from _world import measure, probe, splits
+from _record import merge, recorded
+from _world import WORLD, measure, probe, splits
 from families import SIMCLR_VIT, train
 
 from ssl_lessons import evaluation
@@ -25,14 +24,13 @@ from ssl_lessons.evaluation.evidence import compare
 from ssl_lessons.models.settle import settle
 from ssl_lessons.training.recipes import get_recipe
 
-WORLD = 2
 SEEDS = (0, 1, 2)
 MINUTE, LONG = 1000, 10_000  # steps of SimCLR that take a minute, and ten, on two idle cores (60 ms each)
 LEADERS = {"byol": 760, "vicreg": 710, "swav": 940, "mae": 950}  # steps of the same processor time
 PER_CLASS, DRAWS, STEPS = (2, 5, 10, 25, 50), 3, 300  # of fine-tuning and training from scratch
 KEY = ("world", "arm", "seed")
 YES = {True: "yes", False: "NO"}
-sets_of = cache(lambda seed: splits(seed, world=WORLD))
+sets_of = cache(lambda seed: splits(seed))
 
 
 def recipe_of(arm: str):
@@ -113,9 +111,7 @@ ARMS = ("pixels", "untrained", "untrained vit", "simclr", "scratch", "no colour"
 
 
 def rows() -> list[dict]:
-    path = RESULTS / "embedded_world.json"
-    known = json.loads(path.read_text())["rows"] if path.exists() else []
-    return [row for row in known if row.get("world") == WORLD]
+    return [row for row in recorded("embedded_world") if row.get("world") == WORLD]
 
 
 def report() -> None:

@@ -19,12 +19,11 @@ of them lies inside -0.5 to 0.5.  Otherwise undecided.
 
 import argparse
 import inspect
-import json
 import time
 from functools import partial
 
 import torch
-from _record import RESULTS, merge
+from _record import merge, recorded
 from _world import measure, probe, projections
 from _world import splits as large_splits
 from pretext import upright_probe
@@ -45,8 +44,7 @@ SEEDS, TUNING_SEED = (0, 1, 2), 100
 
 def known(part: str) -> list[dict]:
     """The rows of a part that the record has."""
-    path = RESULTS / "extensions.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = recorded("extensions")
     return [row for row in rows if row["part"] == part]
 
 

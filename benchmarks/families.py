@@ -11,13 +11,12 @@ Masked methods and iBOT need tokens: they train a small vision transformer, and 
 
 import argparse
 import inspect
-import json
 import time
 from functools import partial
 
 import torch
-from _record import RESULTS, merge
-from _world import measure, probe, splits
+from _record import merge, recorded
+from _world import WORLD, measure, probe, splits
 
 from ssl_lessons import diagnostics, evaluation
 from ssl_lessons.methods import METHODS
@@ -31,7 +30,7 @@ MINUTE = 1000  # steps of SimCLR with the quick recipe that fit a minute on two 
 LIVE = dict.fromkeys(("moco_v2", "byol", "vicreg", "swav"), 300) | {"mae": 200}
 BASELINES = ("pixels", "untrained", "untrained_vit")
 SIMCLR_VIT = {"lr": 2e-3, "weight_decay": 0.05}
-KEY = ("method", "arm", "seed")
+KEY = ("world", "method", "arm", "seed")
 
 
 def recipe_for(name: str):
@@ -76,8 +75,7 @@ def cost(recipe, sets, short: int = 4, long: int = 20) -> float:
 
 def steps_of(name: str, sets) -> int:
     """Steps that cost as much as MINUTE steps of SimCLR: from the record when it has them, else measured."""
-    path = RESULTS / "families.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = recorded("families")
     known = [row["steps"] for row in rows if row["method"] == name and row["arm"] == "minute"]
     if name == "simclr" or known:
         return known[0] if known else MINUTE
@@ -97,7 +95,7 @@ def run(name: str, arm: str, seed: int) -> dict:
     steps = LIVE[name] if arm == "live" else steps_of(name, sets)
     clock, work = time.perf_counter(), time.process_time()
     method, history = train(recipe, seed, steps, sets)
-    row = {"method": name, "arm": arm, "seed": seed, "encoder": recipe.encoder, "steps": steps}
+    row = {"world": WORLD, "method": name, "arm": arm, "seed": seed, "encoder": recipe.encoder, "steps": steps}
     row |= {
         "seconds": round(time.perf_counter() - clock, 1),
         "processor_seconds": round(time.process_time() - work, 1),
@@ -120,7 +118,7 @@ def baseline(name: str, seed: int) -> dict:
         fresh = encoders.untrained(encoder, seed + 100, labelled.images)
         h, h_test = (evaluation.extract_features(fresh, s.images) for s in (labelled, test))
     return {
-        "method": name, "arm": "minute", "seed": seed, "steps": 0, "seconds": 0.0,
+        "world": WORLD, "method": name, "arm": "minute", "seed": seed, "steps": 0, "seconds": 0.0,
         "probe": probe(h, h_test, labelled, test),
         "knn": evaluation.knn_accuracy(h, labelled.labels, h_test, test.labels),
         "rank_h": diagnostics.rank_me(h),

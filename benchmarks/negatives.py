@@ -10,14 +10,13 @@ Every arm sees 30,720 pairs of views (120 batches of 256, or as many in other ba
 
 import argparse
 import inspect
-import json
 import math
 import time
 from functools import partial
 
 import torch
 import torch.nn.functional as F
-from _record import RESULTS, merge
+from _record import merge, recorded
 from _world import probe, splits
 
 from ssl_lessons import data, diagnostics, evaluation, losses, views
@@ -224,8 +223,7 @@ def run(group, arm, settings, build, training, seed, sets, labelled) -> dict:
 
 def main(groups: list[str], seeds: list[int], seconds: float) -> None:
     end = time.perf_counter() + seconds
-    path = RESULTS / "negatives.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = recorded("negatives")
     done = {(row["group"], row["arm"], row["seed"]) for row in rows}
     sets, labelled = splits(0, world=1), data.shapes("train", 32, 8192, 0, world=1)
     slowest = 0.0

@@ -28,7 +28,6 @@ on the same draws (on the first two of them for the ResNet-18 and in group "tune
 import argparse
 import fcntl
 import inspect
-import json
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -38,6 +37,7 @@ import _photographs
 import _record
 import torch
 from _photograph_jobs import GROUPS, KEY, STEPS, Job, find
+from _record import recorded
 from torch import nn
 from torch.nn.functional import interpolate
 
@@ -208,11 +208,6 @@ def without_labels(job: Job, method, images) -> dict:
 
 
 # ---- all of them -------------------------------------------------------------------------------------------
-
-
-def recorded(name: str) -> list[dict]:
-    path = _record.RESULTS / f"{name}.json"
-    return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
 def refuse_mixture(name: str, sets) -> None:

@@ -8,12 +8,11 @@ the recipe itself. Measures use unlabeled images only; probe and knn use labels 
 """
 
 import argparse
-import json
 import time
 
 import torch
-from _record import RESULTS, merge
-from _world import probe, splits
+from _record import merge, recorded
+from _world import WORLD, probe, splits
 
 from ssl_lessons import diagnostics, evaluation
 from ssl_lessons.data.image_set import Factor
@@ -154,17 +153,16 @@ def run(recipe, steps: int, seed: int, sets) -> dict:
 
 
 def main(seconds: float) -> None:
-    path = RESULTS / "quality.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else []
-    done = {(row["slice"], row["setting"], row["seed"]) for row in rows}
+    rows = recorded("quality")
+    done = {(row["slice"], row["setting"], row["seed"]) for row in rows if row.get("world") == WORLD}
     sets, start, longest = splits(0), time.perf_counter(), 0.0
     for (part, setting, seed), (recipe, steps) in sweep().items():
         if (part, setting, seed) in done or time.perf_counter() - start + longest > seconds:
             continue
         clock = time.perf_counter()
-        row = {"slice": part, "setting": setting, "seed": seed, "method": recipe.method}
+        row = {"world": WORLD, "slice": part, "setting": setting, "seed": seed, "method": recipe.method}
         row |= run(recipe, steps, seed, sets)
-        merge("quality", [row], ("slice", "setting", "seed"))
+        merge("quality", [row], ("world", "slice", "setting", "seed"))
         longest = max(longest, 1.2 * (time.perf_counter() - clock))
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
         print(f"{time.perf_counter() - clock:.0f} s", flush=True)

@@ -12,11 +12,11 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/ssl-lessons/ssl-lessons/blob/main/chapters/00_start_here.ipynb)
 #
 # **After this chapter you can** pretrain an image encoder (a network that turns a picture into a list of numbers, its
-# **features**) without a single label, measure what it has learned, compare it fairly with training on labels alone, and
-# say which properties of a picture it keeps and which it throws away.
+# **features**) without a single label, measure what it has learned, compare it fairly with training on labels alone,
+# and say which properties of a picture it keeps and which it throws away.
 #
-# **You need** Python, and a little PyTorch. Everything else is explained on the way.
-# **Time**: 27 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **You need** Python, and a little PyTorch. Everything else is explained on the way. **Time**: 28 minutes to read,
+# about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -114,9 +114,9 @@ for name, score in puzzle.items():
 assert max(puzzle.values()) < 0.25
 
 # %% [markdown]
-# Both do far worse than the coin: they choose the picture with the same colours, place and background. To a camera, two
-# blue pictures are alike, whatever stands in them. The question of this chapter, and of the book, is whether a network can learn to see past
-# that **without anyone telling it what a boat is**.
+# Both do far worse than the coin: they choose the picture with the same colours, place and background. To a camera,
+# two blue pictures are alike, whatever stands in them. The question of this chapter, and of the book, is whether a
+# network can learn to see past that **without anyone telling it what a boat is**.
 #
 # (`settle` shows the untrained network some pictures before it is measured. A network normalises what flows through
 # it, with averages that it collects while it runs, and one that has seen nothing has none. No weight changes.)
@@ -179,7 +179,8 @@ def nt_xent(z1: torch.Tensor, z2: torch.Tensor, temperature: float) -> torch.Ten
 
 # %% [markdown]
 # Check it before you trust it. If the network gives every view the same vector, it can only guess among $2N - 1$
-# candidates, so the loss must be $\log(2N - 1)$: with $N = 256$ pictures, $\log 511$. And it must agree with the package's tested version.
+# candidates, so the loss must be $\log(2N - 1)$: with $N = 256$ pictures, $\log 511$. And it must agree with the
+# package's tested version.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -195,8 +196,8 @@ print("agrees with ssl_lessons.losses.nt_xent:", agree)
 #
 # `pretrain` draws a batch of 256 pictures, makes two views of each, computes the loss and takes one step of the
 # optimiser, over and over. **It never sees a label.** The labels of a few pictures are used on the side, to show you
-# whether anything is being learned: kNN (k nearest neighbours) lets the pictures with the most similar features vote, the
-# nearer the louder.
+# whether anything is being learned: kNN (k nearest neighbours) lets the pictures with the most similar features vote,
+# the nearer the louder.
 
 # %%
 STEPS = 200
@@ -315,7 +316,7 @@ plots.table(
 # %%
 mean = {row["representation"]: row["accuracy"] for row in table}
 neighbours = {row["representation"]: row.get("knn") for row in table}
-assert mean["SimCLR"] > mean["untrained encoder"] + 0.1
+assert mean["SimCLR"] > max(mean["untrained encoder"], mean["raw pixels"]) + 0.1
 assert neighbours["raw pixels"] > neighbours["untrained encoder"] + 0.1
 
 # %% [markdown]
@@ -324,7 +325,8 @@ assert neighbours["raw pixels"] > neighbours["untrained encoder"] + 0.1
 # pixels themselves; a baseline has to be measured, not guessed.
 #
 # One draw of labels and a run of a few seconds decide nothing between *from scratch* and *fine-tuned*. So the same
-# comparison was recorded: three runs of five times as many steps, three draws of labels each, two to fifty labels per class.
+# comparison was recorded: three runs of five times as many steps, three draws of labels each, two to fifty labels per
+# class.
 
 # %%
 record, origin = book.recorded("embedded_world", world=2)
@@ -378,12 +380,14 @@ arms = ("simclr", "fine-tuned", "scratch")
 frozen, tuned, scratch = (torch.tensor(at[arm]) for arm in arms)
 assert bool((tuned > scratch).all() and (tuned > frozen).all())
 assert bool((frozen > scratch)[-1] and (frozen < scratch)[:-1].any())
+assert scratch[-1] - scratch[-2] < 3  # from 25 to 50 labels
 
 # %% [markdown]
-# At every number of labels the fine-tuned network beats the one that starts from nothing. Now follow the *frozen* curve: it
-# lies below "from scratch" at some counts and above it at others, although the pretraining is the same. Whoever compares
-# those two can prove what they like. What the figure does not show: every whole network had 300 steps with labels. From 25
-# to 50 labels the curve from scratch hardly rises, so 300 steps may be too few for it; longer ones were not recorded.
+# At every number of labels the fine-tuned network beats the one that starts from nothing. Now follow the *frozen*
+# curve: it lies below "from scratch" at some counts and above it at others, although the pretraining is the same.
+# Whoever compares those two can prove what they like. What the figure does not show: every whole network had 300
+# steps with labels. From 25 to 50 labels the curve from scratch hardly rises, so 300 steps may be too few for it;
+# longer ones were not recorded.
 #
 # And the puzzle? Ask the trained features what pixels could not answer. Ask the projector's output $z$ as well, which
 # the loss itself has shaped.
@@ -402,15 +406,16 @@ assert puzzle["SimCLR, h"] < puzzle["SimCLR, z"] < 0.5
 assert puzzle["fine-tuned on 100 labels"] > puzzle["SimCLR, h"] + 0.05
 
 # %% [markdown]
-# All of them have begun to look past the surface, and none is there: for most rows, what the right picture shares still
-# wins. The test is unfair on purpose: it shares *everything* except the kind. $z$, which the loss compares, comes closer
-# than $h$, and a hundred labels push $h$ the same way. The factor probe below shows what each has forgotten.
+# All of them have begun to look past the surface, and none is there: for most rows, what the right picture shares
+# still wins. The test is unfair on purpose: it shares *everything* except the kind. $z$, which the loss compares,
+# comes closer than $h$, and a hundred labels push $h$ the same way. The factor probe below shows what each has
+# forgotten.
 #
 # ## What goes wrong: the colour shortcut
 #
 # The exercise "find your partner" is only as good as the way you make partners. Leave the colours alone; crop and
-# mirror only. **Predict**: will the loss be higher or lower than before? Will the probe be better or worse? (Two coins get
-# both right in 25 %.)
+# mirror only. **Predict**: will the loss be higher or lower than before? Will the probe be better or worse? (Two
+# coins get both right in 25 %.)
 
 # %%
 no_color = recipe.with_(policy=recipe.policy.scaled(0).replace(grayscale_p=0))
@@ -433,13 +438,14 @@ for name, rows in runs.items():
     print(f"{name}: loss {loss:.2f}, probe with 100 labels {accuracy:.1%}")
 print(f"untrained encoder: probe with 100 labels {mean['untrained encoder']:.1%}")
 assert shortcut_history[-1]["loss"] < history[-1]["loss"] - 1
-assert sum(scores["SimCLR without colour jitter"]) < sum(scores["SimCLR"]) - 0.5
+by_shortcut = sum(scores["SimCLR without colour jitter"]) / 5
+assert by_shortcut < min(mean["untrained encoder"] + 0.03, mean["SimCLR"] - 0.1)
 
 # %% [markdown]
-# The same number of steps, a far *lower* loss, and features no better than untrained ones. (`scaled(0)` sets the strength
-# of all colour jitter to zero, and `grayscale_p` is the chance that a view loses its colour.) The suspicion: without
-# jitter the two partners share their colours, and colours alone pick the partner out of hundreds. Test it without any
-# network: find the partner by the histogram of a view's colours.
+# The same number of steps, a far *lower* loss, and features no better than untrained ones. (`scaled(0)` sets the
+# strength of all colour jitter to zero, and `grayscale_p` is the chance that a view loses its colour.) The suspicion:
+# without jitter the two partners share their colours, and colours alone pick the partner out of hundreds. Test it
+# without any network: find the partner by the histogram of a view's colours.
 
 
 # %%
@@ -497,12 +503,18 @@ plots.show(
 with_jitter, without = kept["SimCLR"], kept["SimCLR without colour jitter"]
 assert with_jitter["kind"] > kept["untrained encoder"]["kind"] + 0.1
 assert with_jitter["object_hue"] < 0.2 < without["object_hue"]
-assert with_jitter["x"] > kept["untrained encoder"]["x"] + 0.1
+assert all(with_jitter[k] > kept["untrained encoder"][k] + 0.1 for k in ("x", "y"))
+assert with_jitter["x"] > with_jitter["y"] - 0.1
+for long in recorded("simclr", "factors"):  # the longer runs, three seeds
+    assert long["object_hue"] < 0.1 and min(long["x"], long["y"]) > 0.6
+for long in recorded("no colour", "factors"):
+    assert long["object_hue"] > 0.6
 assert all(kept["SimCLR, z"][k] < with_jitter[k] for k in ("object_hue", "x", "y"))
 
 # %% [markdown]
 # This is the picture to remember. **The augmentation decides what is forgotten.** Hue differs between partners, and hue
-# is gone; where partners share it, it stays. Nobody told the network that the kind matters: it is what is left.
+# is all but gone; where partners share it, it stays. Nobody told the network that the kind matters: it is what is left.
+# (One run, but the three longer ones of the record say the same of hue and position.)
 #
 # But look at the position ($x$ to the right, $y$ down). Crops move things, and still both can be read *better* than
 # before training. How much of the position do two views of a picture share? Ask the crops.
@@ -523,10 +535,10 @@ for name, value in shared.items():
 assert shared["y"] > 0.25 and abs(shared["x"]) < 0.1
 
 # %% [markdown]
-# The height $y$ is shared to a degree: large crops move things little. Left and right are not shared at all, since half of
-# the views are mirrored; and $h$ tells them apart as well as up and down. So the rule has a limit: what partners do not
-# share *may* go, and need not. The loss sees $z$ only. Compare the bars of $z$: it has thrown away more than $h$, of the
-# position too. What one keeps for later use is $h$.
+# The height $y$ is shared to a degree: large crops move things little. Left and right are not shared at all, since
+# half of the views are mirrored; and $h$ tells them apart as well as up and down. So the rule has a limit: what
+# partners do not share *may* go, and need not. The loss sees $z$ only. Compare the bars of $z$: it has thrown away
+# more than $h$, of the position too. What one keeps for later use is $h$.
 #
 # ## Play: whose neighbours are these?
 #
@@ -634,8 +646,9 @@ ch00.check_fine_tune_from(fine_tune_from)
 # ## Claims, tested
 #
 # Each chapter puts statements of the literature to the test. Statement, source and rule come from one table; the runs
-# are three recorded seeds, compared pair by pair: estimate, [90 % interval], number of seeds. The four possible verdicts are *holds here*, *does not hold here*,
-# *cannot tell* and *not tested*, and each of the first three can come out: the rule was fixed before the run.
+# are three recorded seeds, compared pair by pair: estimate, [90 % interval], number of seeds. The four possible
+# verdicts are *holds here*, *does not hold here*, *cannot tell* and *not tested*, and each of the first three can
+# come out: the rule was fixed before the run.
 
 # %%
 floor = recorded("untrained", "probe")
@@ -654,13 +667,14 @@ tenth = Runs(by_labels("fine-tuned", FIVE), by_labels("scratch", FIFTY), start)
 book.claim("C-115b", drawn=tenth)
 
 # %% [markdown]
-# Each rule names the smallest difference worth caring about, its margin. A difference that sits right on its margin cannot
-# be decided by any number of seeds: then the interval says more than the word, such as "surely positive, and about as
-# large as the rule asks". The last claim is the strong form of "pretraining saves labels", a tenth of them for the same
-# accuracy; read off the figure how far a short run in a small world gets with a tenth, and with a fifth.
+# Each rule names the smallest difference worth caring about, its margin. A difference that sits right on its margin
+# cannot be decided by any number of seeds: then the interval says more than the word, such as "surely positive, and
+# about as large as the rule asks". The last claim is the strong form of "pretraining saves labels", a tenth of them
+# for the same accuracy; read off the figure how far a short run in a small world gets with a tenth, and with a fifth.
 #
-# Here colours are drawn independently of the kind, so that they can only mislead. The drawn world is small and its things
-# are rigid; what holds in it need not hold for photographs. Where no run on photographs is recorded, the last line says so.
+# Here colours are drawn independently of the kind, so that they can only mislead. The drawn world is small and its
+# things are rigid; what holds in it need not hold for photographs. Where no run on photographs is recorded, the last
+# line says so.
 #
 # ## Where it comes from, where it went
 #

@@ -19,6 +19,7 @@ from ssl_lessons.storage import write_atomically
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = ROOT / "chapters"
 MAX_BYTES = 1_000_000  # a saved notebook larger than this is slow to open and to review
+HIDDEN = "hide-input"  # tag of a cell whose code only draws, tabulates or describes
 COLAB = ("accelerator", "colab")  # what a notebook asks of Colab, from the head of its .py: a GPU, and which
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 CLAIM_MIME = "application/vnd.ssl-lessons.claim+json"  # how a claim lies among the outputs of a cell
@@ -185,7 +186,7 @@ def clean(notebook) -> None:
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         cell.metadata = type(cell.metadata)({"tags": tags} if tags else {})
-        if "hide-input" in tags:
+        if HIDDEN in tags:
             cell.metadata |= {"jupyter": {"source_hidden": True}, "cellView": "form"}
         # From the content, so that inserting a cell changes one id, not all that follow.
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]

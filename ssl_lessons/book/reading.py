@@ -7,7 +7,6 @@ from pathlib import Path
 from ssl_lessons.book import files
 
 WORDS_A_MINUTE, LINES_A_MINUTE = 180, 15
-HIDDEN = "hide-input"  # tag of a cell whose code only draws, tabulates or describes
 APART = ("exercises", "solutions")  # sections that the reader does rather than reads
 _TIME = re.compile(r"(\*\*Time\*\*: )\d+( minutes to read)")
 
@@ -39,7 +38,7 @@ def size(source: Path) -> Size:
             continue
         if cell.cell_type == "markdown":
             words += _words(cell.source)
-        elif HIDDEN not in cell.metadata.get("tags", ()):
+        elif files.HIDDEN not in cell.metadata.get("tags", ()):
             cells.append(sum(bool(line.strip()) for line in cell.source.splitlines()))
     return Size(words, sum(cells), max(cells))
 
