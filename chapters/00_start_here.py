@@ -215,7 +215,8 @@ history = pretrain(
     on_measure=plots.watch(
         title="The loss falls, the neighbours get better, nothing collapses",
         alt="Three curves over training steps: the loss falls below its chance level, "
-        "kNN accuracy climbs above chance, spread and rank of the features stay up.",
+        "kNN accuracy climbs above chance, the spread of the features stays and their "
+        "rank falls at first and then holds.",
         chance=0.1,
         chance_loss=CHANCE_LOSS,
     ),
@@ -321,8 +322,8 @@ assert neighbours["raw pixels"] > neighbours["untrained encoder"] + 0.1
 
 # %% [markdown]
 # Features that never saw a label beat pixels and the untrained network by a wide margin. Look at the last column too: a
-# vote of neighbours in *pixel* space beats the untrained network by far. A random network is a worse start than the
-# pixels themselves; a baseline has to be measured, not guessed.
+# vote of neighbours in *pixel* space beats the untrained network by far. Behind a random network neighbours tell less
+# than in the pixels themselves; a baseline has to be measured, not guessed.
 #
 # One draw of labels and a run of a few seconds decide nothing between *from scratch* and *fine-tuned*. So the same
 # comparison was recorded: three runs of five times as many steps, three draws of labels each, two to fifty labels per
@@ -442,7 +443,7 @@ by_shortcut = sum(scores["SimCLR without colour jitter"]) / 5
 assert by_shortcut < min(mean["untrained encoder"] + 0.03, mean["SimCLR"] - 0.1)
 
 # %% [markdown]
-# The same number of steps, a far *lower* loss, and features no better than untrained ones. (`scaled(0)` sets the
+# The same number of steps, a far *lower* loss, and with 100 labels a probe no better than on untrained features. (`scaled(0)` sets the
 # strength of all colour jitter to zero, and `grayscale_p` is the chance that a view loses its colour.) The suspicion:
 # without jitter the two partners share their colours, and colours alone pick the partner out of hundreds. Test it
 # without any network: find the partner by the histogram of a view's colours.
@@ -668,7 +669,7 @@ book.claim("C-115b", drawn=tenth)
 
 # %% [markdown]
 # Each rule names the smallest difference worth caring about, its margin. A difference that sits right on its margin
-# cannot be decided by any number of seeds: then the interval says more than the word, such as "surely positive, and
+# takes more seeds than anybody runs: then the interval says more than the word, such as "surely positive, and
 # about as large as the rule asks". The last claim is the strong form of "pretraining saves labels", a tenth of them
 # for the same accuracy; read off the figure how far a short run in a small world gets with a tenth, and with a fifth.
 #
@@ -681,8 +682,8 @@ book.claim("C-115b", drawn=tenth)
 # Making two networks agree is an old idea: [Becker and Hinton (1992)](https://doi.org/10.1038/355161a0) let them agree on
 # neighbouring patches of an image, and [Bromley et al.
 # (1993)](https://proceedings.neurips.cc/paper/1993/hash/288cc0ff022877bd3df94bc9360b9c5d-Abstract.html)
-# trained twins on labelled pairs of signatures, genuine and forged. [Dosovitskiy et al. (2014)](https://arxiv.org/abs/1406.6909) made every
-# picture its own class; [Wu et al. (2018)](https://arxiv.org/abs/1805.01978) turned the classes into a memory of
+# trained twins on labelled pairs of signatures, genuine and forged. [Dosovitskiy et al. (2014)](https://arxiv.org/abs/1406.6909) made each
+# of many image patches its own class; [Wu et al. (2018)](https://arxiv.org/abs/1805.01978) turned the classes into a memory of
 # features, and [van den Oord et al. (2018)](https://arxiv.org/abs/1807.03748) named the loss InfoNCE. SimCLR
 # ([Chen et al. 2020](https://arxiv.org/abs/2002.05709)) showed how far the plain recipe goes when augmentation,
 # projector and batch are chosen well. What followed removed the partner search altogether
@@ -691,7 +692,7 @@ book.claim("C-115b", drawn=tenth)
 #
 # **Further reading**: a broad practical guide is the [Cookbook of Self-Supervised
 # Learning](https://arxiv.org/abs/2304.12210) (Balestriero et al. 2023). **Next**: [chapter
-# 13](13_from_nce_to_nt_xent.ipynb) takes the loss apart; [chapter 25](25_capstone_stl10_simclr.ipynb) trains it at
+# 13](13_from_nce_to_nt_xent.ipynb) takes the loss apart; [chapter 25](25_capstone_stl10_simclr.ipynb) prepares it for
 # full size on real photographs.
 #
 # ## Three questions

@@ -979,8 +979,8 @@ for tau in (1.0, 0.1):
     )
 
 # %% [markdown]
-# Under SGD the printed form stands still: its weights hardly move, and where its row differs from the untrained
-# one, the batch statistics have settled, which needs no training. Under Adam it trains, and now you can say as what:
+# Under SGD the printed form stands still: its row differs from the untrained one mostly because the batch
+# statistics have settled, which needs no training. Under Adam it trains, and now you can say as what:
 # $\partial(-p_+)/\partial s = p_+\,\partial(-\log p_+)/\partial s$, and without a temperature $p_+$ is nearly
 # the same small number for all anchors, so Adam scales it away and what remains is NT-Xent at $\tau = 1$. A
 # wrong formula that still trains is the worst kind: nothing tells you.
@@ -1052,9 +1052,9 @@ for tau in (0.2, 0.1, 0.07):
     )
 
 # %% [markdown]
-# *How to see it*: the loss is NaN or infinite as soon as the embeddings are made half precision by hand
-# (`.half()`), and fine in float32. Under `torch.autocast` on a GPU, exp, log and sum run in float32, and the
-# bug stays hidden. `losses.nt_xent` computes in float32 whatever you feed it.
+# *How to see it*: at a low temperature, as in the last line, the loss is NaN or infinite once the embeddings
+# are made half precision by hand (`.half()`), and fine in float32. Under `torch.autocast` on a GPU, exp, log
+# and sum run in float32, and the bug stays hidden. `losses.nt_xent` computes half precision in float32.
 #
 # **Bug 4: the one-sided loss.** You compute cross-entropy of `z1 @ z2.T / tau` and call it SimCLR. It is
 # often said that then only one branch learns. Count instead: which pairs of views feel a push, and does the

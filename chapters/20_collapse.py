@@ -587,8 +587,8 @@ plots.table(
 # does not), but in a few seconds our network does not learn to exploit it; chapter 14 looks closer. A good alarm is silent here.
 #
 # > **The length of z is a symptom too.** With losses on unit vectors the gradient is orthogonal to $z$, so a step on a
-# > free $z$ lengthens it, by Pythagoras, and the effective step size shrinks. The $z$ of a network is not free, its
-# > weights decay, and healthy runs may shorten it. A jump is the first sign of a learning rate that is too high.
+# > free $z$ lengthens it, by Pythagoras, and the effective step size shrinks. The $z$ of a network is not free,
+# > and its weights decay: it may shorten as well. A jump is the first sign of a learning rate that is too high.
 # >
 # > **What the measures cannot see.** Outputs that are whitened by construction have full rank before training, and on
 # > pictures of noise. An untrained network in evaluation mode looks collapsed until its BatchNorm statistics have settled
