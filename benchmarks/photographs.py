@@ -3,6 +3,7 @@
     uv run python benchmarks/photographs.py --list                                   # jobs, minutes, what is done
     uv run python benchmarks/photographs.py --folder tiny-imagenet-200               # everything that is not done
     uv run python benchmarks/photographs.py --folder DIR --only tune labels --seeds 0
+    uv run python benchmarks/photographs.py --folder DIR --only tune --arms "simclr, 0" fine from  # how their arms begin
     uv run python benchmarks/photographs.py --folder DIR --only resnet18 --steps 8000 --seeds 0
 
 A job is a row of the record: what is trained, for how many steps, and how it is read and scored.  A job in the record
@@ -29,6 +30,7 @@ import argparse
 import fcntl
 import inspect
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -231,19 +233,33 @@ def minutes(job: Job) -> tuple[float, float]:
     return training, job.fine[1] * 100 / 512 * cost * len(job.counts) * job.draws
 
 
-def wanted(group: str, rows: list[dict], seeds: list[int] | None) -> list[Job]:
-    return [job for job in GROUPS[group](rows) if seeds is None or job.seed in seeds]
+@dataclass(frozen=True)
+class Wanted:
+    """The jobs that are asked for: of some groups, with some seeds (None: all), arms that begin with a word (None)."""
+
+    groups: list[str]
+    seeds: list[int] | None = None
+    arms: list[str] | None = None
+
+    def jobs(self, group: str, rows: list[dict]) -> list[Job]:
+        """Those of one group; the learning rates come from `rows`."""
+        return [
+            job
+            for job in GROUPS[group](rows)
+            if (self.seeds is None or job.seed in self.seeds)
+            and (self.arms is None or job.arm.startswith(tuple(self.arms)))
+        ]
 
 
-def show(groups: list[str], seeds, name: str, work: Path) -> None:
+def show(asked: Wanted, name: str, work: Path) -> None:
     """Prints all jobs, what they take, and what is done."""
     rows, total, counted = recorded(name), 0.0, set()
-    for group in groups:
+    for group in asked.groups:
         try:
-            listed = wanted(group, rows, seeds)
+            listed = asked.jobs(group, rows)
         except InputError as error:
             print(f"{group}: {error}; below with a learning rate of those to be tried")
-            listed = wanted(group, None, seeds)
+            listed = asked.jobs(group, None)
         for job in listed:
             training, rest = minutes(job)
             row = find(job, rows)
@@ -256,10 +272,10 @@ def show(groups: list[str], seeds, name: str, work: Path) -> None:
     print(f"about {total / 60:.1f} hours on one thread; a training that several jobs share is counted once")
 
 
-def main(groups: list[str], seeds, folder: str, name: str, work: Path) -> None:
+def main(asked: Wanted, folder: str, name: str, work: Path) -> None:
     photographs = lru_cache(lambda size: _photographs.read(folder, size))
-    for group in groups:
-        for job in wanted(group, recorded(name), seeds):
+    for group in asked.groups:
+        for job in asked.jobs(group, recorded(name)):
             if find(job, recorded(name)) is not None:
                 continue
             sets = photographs(job.recipe.policy.size)
@@ -285,18 +301,20 @@ if __name__ == "__main__":
     parser.add_argument("--folder", help="tiny-imagenet-200, or a folder of its class folders")
     parser.add_argument("--only", nargs="+", choices=GROUPS, default=list(GROUPS), metavar="GROUP")
     parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--arms", nargs="+", metavar="WORD", help="only arms that begin with one of these")
     parser.add_argument("--steps", type=int, help=f"of the ResNet-18 ({STEPS['resnet18']})")
     parser.add_argument("--record", default="photographs", help="data/results/NAME.json")
     parser.add_argument("--work", type=Path, default=WORK, help="for checkpoints (runs/photographs)")
     parser.add_argument("--list", action="store_true", help="print the jobs and run nothing")
     given = parser.parse_args()
     STEPS["resnet18"] = given.steps or STEPS["resnet18"]
+    asked = Wanted(given.only, given.seeds, given.arms)
     try:
         if given.list:
-            show(given.only, given.seeds, given.record, given.work)
+            show(asked, given.record, given.work)
         elif given.folder is None:
             parser.error("--folder is needed: see the card of Tiny ImageNet in data/README.md")
         else:
-            main(given.only, given.seeds, given.folder, given.record, given.work)
+            main(asked, given.folder, given.record, given.work)
     except InputError as error:
         raise SystemExit(f"error: {error}") from None

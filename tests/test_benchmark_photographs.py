@@ -289,15 +289,15 @@ def test_killed_jobs_go_on_recorded_ones_are_skipped(bench, modules, folder, tmp
             raise KeyboardInterrupt
 
     monkeypatch.setattr(SimCLR, "after_step", counted)
-    run = lambda record: bench.main(["labels"], None, folder, record, tmp_path / "work")  # noqa: E731
+    run = lambda record: bench.main(bench.Wanted(["labels"]), folder, record, tmp_path / "work")  # noqa: E731
     with pytest.raises(KeyboardInterrupt):
         run("killed")
     assert bench.recorded("killed") == [] and len(steps) == 3
-    bench.show(["labels"], None, "killed", tmp_path / "work")
+    bench.show(bench.Wanted(["labels"]), "killed", tmp_path / "work")
     assert "begun" in capsys.readouterr().out
     run("killed")
     assert steps[3:] == [0.75, 1.0]  # two of four had been saved
-    bench.show(["labels"], None, "killed", tmp_path / "work")
+    bench.show(bench.Wanted(["labels"]), "killed", tmp_path / "work")
     assert "done" in capsys.readouterr().out
     monkeypatch.setattr(bench, "execute", lambda *_: pytest.fail("it is in the record"))
     run("killed")
@@ -320,10 +320,10 @@ def test_a_changed_recipe_replaces_the_row(bench, modules, folder, tmp_path, mon
     for lr in (1e-3, 2e-3, 2e-3):
         changed = replace(job, recipe=job.recipe.with_(lr=lr))
         monkeypatch.setitem(bench.GROUPS, "labels", lambda rows, changed=changed: [changed])
-        bench.main(["labels"], [0], folder, "changed", tmp_path / "work")
+        bench.main(bench.Wanted(["labels"], [0]), folder, "changed", tmp_path / "work")
     (row,) = bench.recorded("changed")
     assert row["recipe"]["lr"] == 2e-3 and len(list((tmp_path / "work").iterdir())) == 2
-    bench.main(["labels"], [7], folder, "other seeds", tmp_path / "work")
+    bench.main(bench.Wanted(["labels"], [7]), folder, "other seeds", tmp_path / "work")
     assert bench.recorded("other seeds") == []
 
 
