@@ -1,9 +1,11 @@
-"""What the projector takes and what it gives: SimCLR with four heads, and an oracle that drops inconsistent pairs.
+"""What the projector takes and what it gives: SimCLR with several heads, and an oracle that drops inconsistent pairs.
 
     uv run python benchmarks/collapse_heads.py            # what is missing in the record, seeds 0, 1, 2
 
 The oracle is a network trained with labels on the very images; a pair of views is dropped when it sees two different
-kinds in them (Balestriero et al. 2023, section 3.2 and table 2, with our own small oracle).
+kinds in them (Balestriero et al. 2023, section 3.2 and table 2, with our own small oracle).  All heads end as wide as
+the features, so that h and z can be compared.  Each is probed twice: for the kind, which augmentation leaves alone, and
+for the kind together with the third of the colour circle that the object's hue lies in, which augmentation removes.
 """
 
 import argparse
@@ -12,21 +14,27 @@ import time
 
 import torch
 from _record import merge, recorded
+from _world import DRAWS, WORLD, splits
+from sklearn.neural_network import MLPRegressor
 from torch import nn
 
-from ssl_lessons import data, evaluation
-from ssl_lessons.diagnostics import diagnose, feature_std, rank_me
+from ssl_lessons import evaluation
+from ssl_lessons.diagnostics import diagnose, rank_me, spread
 from ssl_lessons.losses import nt_xent
 from ssl_lessons.methods import SimCLR, Supervised
 from ssl_lessons.methods.directclr import DirectCLR
 from ssl_lessons.models import projection_head
+from ssl_lessons.models.settle import settle
 from ssl_lessons.training import pretrain
 from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import normalize
 
-STEPS, BATCH, IMAGES = 150, 128, 4096
-HEADS = ("none", "linear", "mlp", "mlp3", "directclr", "oracle_none", "oracle_mlp")
+STEPS, TEMPERATURE, HUES = 300, 0.1, 3
+KEY = ("world", "head", "seed")
+UNTRAINED = "untrained"
+HEADS = (UNTRAINED, "none", "linear", "mlp", "mlp3", "directclr", "oracle_none", "oracle_mlp")
 FACTORS = ("object_hue", "background_hue", "x", "y", "kind")
+LAYERS = {"none": 0, "linear": 1, "mlp3": 3}  # of the projector; else two
 
 
 class Filtered(SimCLR):
@@ -42,20 +50,16 @@ class Filtered(SimCLR):
 
 
 def build(head: str, seed: int, oracle) -> SimCLR:
-    torch.manual_seed(seed)
     encoder = get_recipe("quick").build(seed).encoder
     if head == "directclr":
-        return DirectCLR(encoder, temperature=0.2)
-    cls = Filtered if head.startswith("oracle") else SimCLR
-    method = cls(encoder, temperature=0.2)
-    if head.startswith("oracle"):
-        method.oracle = oracle
-    if head.endswith("none"):
-        method.projector = nn.Identity()
-    if head == "linear":
-        method.projector = projection_head(encoder.dim, encoder.dim, 128, layers=1)
-    if head == "mlp3":
-        method.projector = projection_head(encoder.dim, encoder.dim, 128, layers=3)
+        return DirectCLR(encoder, temperature=TEMPERATURE)
+    method = (Filtered if head.startswith("oracle") else SimCLR)(encoder, temperature=TEMPERATURE)
+    method.oracle = oracle
+    layers = LAYERS.get(head.removeprefix("oracle_"), 2)
+    torch.manual_seed(seed)
+    method.projector = (
+        projection_head(encoder.dim, encoder.dim, encoder.dim, layers=layers) if layers else nn.Identity()
+    )
     return method
 
 
@@ -63,10 +67,33 @@ def train_oracle(images, kinds, seed: int):
     """A supervised network, frozen, as a function from views to logits."""
     recipe = get_recipe("quick")
     method = Supervised(recipe.build(seed).encoder, 10)
-    pretrain(method, images, (recipe.policy,), steps=2 * STEPS, seed=seed, labels=kinds, progress=False,
-             **recipe.training() | {"batch_size": BATCH})  # fmt: skip
+    pretrain(
+        method,
+        images,
+        (recipe.policy,),
+        steps=STEPS,
+        seed=seed,
+        labels=kinds,
+        progress=False,
+        **recipe.training(),
+    )
     network = method.eval().requires_grad_(False)
     return lambda x: network.classifier(network.encoder(x))
+
+
+def with_hue(images):
+    """Labels [N]: the kind and the third of the colour circle that the object's hue lies in, from 0 to 29."""
+    third = (images.factors["object_hue"].values.remainder(2 * torch.pi) * HUES / (2 * torch.pi)).long()
+    return HUES * images.labels + third.clamp(max=HUES - 1)
+
+
+def hue_by_mlp(x, hue, x_test, hue_test) -> float:
+    """R^2 of the hue, as a point on the circle, read by a network with one hidden layer; 0: no better than the mean."""
+    mean, std = x.mean(0), x.std(0).clamp_min(1e-6)
+    target, target_test = (torch.stack([h.cos(), h.sin()], dim=1).numpy() for h in (hue, hue_test))
+    reader = MLPRegressor(hidden_layer_sizes=(256,), early_stopping=True, max_iter=300, random_state=0)
+    reader.fit(((x - mean) / std).numpy(), target)
+    return max(0.0, float(reader.score(((x_test - mean) / std).numpy(), target_test)))
 
 
 @torch.no_grad()
@@ -76,38 +103,48 @@ def measure(method, train, test) -> dict:
     h, h_test = (evaluation.extract_features(method.encoder, s.images) for s in (train, test))
     z, z_test = (torch.cat([method.embed(normalize(b)) for b in s.images.split(500)]) for s in (train, test))
     for name, a, b in (("h", h, h_test), ("z", z, z_test)):
-        rows = evaluation.label_efficiency(a, train.labels, b, test.labels, per_class=(10,), draws=5)
-        found[f"probe_{name}"] = rows[0]["mean"]
-        found[f"std_{name}"] = feature_std(b)
-        found[f"rank_{name}"] = rank_me(b)
+        for key, labels in (
+            ("probe", (train.labels, test.labels)),
+            ("hue_probe", (with_hue(train), with_hue(test))),
+        ):
+            rows = evaluation.label_efficiency(a, labels[0], b, labels[1], per_class=(10,), draws=DRAWS)
+            found[f"{key}_{name}"] = rows[0]["mean"]
+        found |= {f"spread_{name}": spread(b), f"rank_{name}": rank_me(b), f"width_{name}": b.shape[1]}
         found[f"effective_rank_{name}"] = diagnose(b).evidence["effective_rank"]
         pick = {f: train.factors[f] for f in FACTORS}, {f: test.factors[f] for f in FACTORS}
         found[f"factors_{name}"] = evaluation.factor_probe(a, pick[0], b, pick[1])
+        for hue in ("object_hue", "background_hue"):
+            read = hue_by_mlp(a, train.factors[hue].values, b, test.factors[hue].values)
+            found[f"{hue}_mlp_{name}"] = read
     return found
 
 
+def run(head: str, seed: int, sets, oracle) -> dict:
+    recipe, (unlabeled, train, test) = get_recipe("quick"), sets
+    method = build(head, seed, oracle)
+    row = {"world": WORLD, "head": head, "seed": seed, "steps": 0 if head == UNTRAINED else STEPS}
+    if head == UNTRAINED:
+        settle(method, unlabeled.images[:2048])
+    else:
+        pretrain(
+            method, unlabeled.images, method.views(recipe.policy), steps=STEPS, seed=seed, progress=False,
+            **recipe.training(),
+        )  # fmt: skip
+    return row | {"kept": getattr(method, "kept", 1.0)} | measure(method, train, test)
+
+
 def main(heads: list[str], seeds: list[int], seconds: float) -> None:
-    rows = recorded("collapse_heads")
-    done = {(r["head"], r["seed"]) for r in rows}
-    recipe, start = get_recipe("quick"), time.perf_counter()
+    done = {tuple(r.get(k) for k in KEY) for r in recorded("collapse_heads")}
+    start = time.perf_counter()
     for seed in seeds:
-        sets, oracle = None, None
+        sets, oracle = splits(seed), None
         for head in heads:
-            if (head, seed) in done or time.perf_counter() - start > seconds:
+            if (WORLD, head, seed) in done or time.perf_counter() - start > seconds:
                 continue
-            sets = sets or [
-                data.shapes(s, 32, n, seed, world=1)
-                for s, n in (("unlabeled", IMAGES), ("train", 1000), ("test", 1000))
-            ]
-            unlabeled, train, test = sets
             if head.startswith("oracle") and oracle is None:
-                oracle = train_oracle(unlabeled.images, unlabeled.factors["kind"].values, seed)
-            method = build(head, seed, oracle)
-            pretrain(method, unlabeled.images, method.views(recipe.policy), steps=STEPS, seed=seed, progress=False,
-                     **recipe.training() | {"batch_size": BATCH})  # fmt: skip
-            row = {"head": head, "seed": seed, "steps": STEPS, "kept": getattr(method, "kept", 1.0)}
-            row |= measure(method, train, test)
-            merge("collapse_heads", [row], ("head", "seed"))
+                oracle = train_oracle(sets[0].images, sets[0].factors["kind"].values, seed)
+            row = run(head, seed, sets, oracle)
+            merge("collapse_heads", [row], KEY)
             print(head, seed, {k: round(v, 3) for k, v in row.items() if isinstance(v, float)}, flush=True)
 
 

@@ -3,7 +3,7 @@
     uv run python benchmarks/photographs.py --list                                   # jobs, minutes, what is done
     uv run python benchmarks/photographs.py --folder tiny-imagenet-200               # everything that is not done
     uv run python benchmarks/photographs.py --folder DIR --only tune labels --seeds 0
-    uv run python benchmarks/photographs.py --folder DIR --only tune --arms "simclr, 0" fine from  # how their arms begin
+    uv run python benchmarks/photographs.py --folder DIR --only tune --arms "simclr, 0" fine  # how arms begin
     uv run python benchmarks/photographs.py --folder DIR --only resnet18 --steps 8000 --seeds 0
 
 A job is a row of the record: what is trained, for how many steps, and how it is read and scored.  A job in the record

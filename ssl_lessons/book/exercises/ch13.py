@@ -1,21 +1,18 @@
-"""Chapter 13: InfoNCE, NT-Xent, the weights of the negatives, the bound on information."""
+"""Chapters 13 and 13b: NT-Xent for two views and more, the bound, the temperature, losses that are nearly right."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
+from torch.overrides import TorchFunctionMode
 
 from ssl_lessons.losses import info_nce, nt_xent
 
-from .core import Check, Exercise
-
-
-def check_info_nce(fn) -> Check:
-    """fn(query [N, D], positive [N, D], temperature) -> scalar: one-sided InfoNCE with in-batch negatives."""
-    return INFO_NCE.check(fn)
+from .core import Check, Exercise, Stop, call, failed
 
 
 def check_nt_xent(fn) -> Check:
@@ -23,22 +20,69 @@ def check_nt_xent(fn) -> Check:
     return NT_XENT.check(fn)
 
 
-def check_negative_weights(fn) -> Check:
-    """fn(similarities [N, K], temperature) -> [N, K]: each negative's share of its anchor's repulsion.
-
-    Rows sum to 1.  Must stay finite in float32 at temperature 0.01.
-    """
-    return NEGATIVE_WEIGHTS.check(fn)
+def check_nt_xent_many(fn) -> Check:
+    """fn(z [V, N, D], temperature) -> scalar: NT-Xent for V views, mean over all anchors and all their partners."""
+    return NT_XENT_MANY.check(fn)
 
 
-def check_mi_bound(fn) -> Check:
-    """fn(loss, candidates) -> nats: the lower bound on mutual information that an InfoNCE loss gives."""
-    return MI_BOUND.check(fn)
+def check_candidates_needed(fn) -> Check:
+    """fn(nats, loss) -> int: how many candidates certify that much information at that InfoNCE loss."""
+    return CANDIDATES_NEEDED.check(fn)
+
+
+def check_temperature_for(fn) -> Check:
+    """fn(gap, ratio) -> temperature at which a negative closer by `gap` in cosine is pushed `ratio` times as hard."""
+    return TEMPERATURE_FOR.check(fn)
 
 
 def check_stable_cross_entropy(fn) -> Check:
-    """fn(logits [N, K], target [N]) -> scalar: mean cross-entropy, finite for logits up to 1e4."""
-    return CROSS_ENTROPY.check(fn)
+    """fn(logits [N, K], target [N]) -> scalar: mean cross-entropy, finite for logits up to 1e4, from its parts."""
+    watch = _Watch()
+
+    def watched(*args):
+        with watch:
+            return fn(*args)
+
+    check = CROSS_ENTROPY.check(watched if callable(fn) else fn)
+    if check.passed and (used := sorted(watch.seen & FORBIDDEN)):
+        return Check(
+            False, f"right, but {' and '.join(used)} did the work: build it from exp, sum, log and max"
+        )
+    return check
+
+
+def check_judge(fn) -> Check:
+    """fn(loss) -> bool: whether loss(z1, z2, temperature) is NT-Xent; put before right losses and slips."""
+    try:
+        for what, loss, right in JUDGED:
+            found = call(fn, (loss,))
+            if not isinstance(found, bool | np.bool_) and not (
+                isinstance(found, Tensor) and found.numel() == 1
+            ):
+                raise failed(f"your function returns {found!r}; it should return True or False")
+            if bool(found) != right:
+                raise failed(f"{'refuses' if right else 'lets pass'}: {what}")
+    except Stop as stop:
+        return stop.check
+    slips = sum(not right for *_, right in JUDGED)
+    return Check(True, f"correct: {slips} slips caught, {len(JUDGED) - slips} right losses accepted")
+
+
+class _Watch(TorchFunctionMode):
+    """Notes the names of the torch functions that are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.seen.add(getattr(function, "__name__", ""))
+        return function(*args, **(kwargs or {}))
+
+
+FORBIDDEN = {
+    "cross_entropy", "softmax", "log_softmax", "logsumexp", "nll_loss", "logcumsumexp", "logaddexp", "logaddexp2"
+}  # fmt: skip
 
 
 def _unit(x: Tensor, dim: int = 1) -> Tensor:
@@ -62,58 +106,6 @@ def _without_positive(logits: Tensor, target: Tensor) -> Tensor:
     own = logits.gather(1, target[:, None])
     others = logits.scatter(1, target[:, None], -math.inf)
     return (others.logsumexp(1) - own[:, 0]).mean()
-
-
-INFO_NCE = Exercise(
-    sample=_pairs,
-    reference=lambda q, p, t: info_nce(q, p, temperature=t),
-    mistakes=(
-        (
-            "the embeddings are not normalized: divide every row by its length, so that the score is a cosine",
-            lambda q, p, t: _diagonal_loss(q @ p.T / t),
-        ),
-        (
-            "normalized over the batch axis: each row (dim=1) must get length 1, not each column",
-            lambda q, p, t: _diagonal_loss(_unit(q, 0) @ _unit(p, 0).T / t),
-        ),
-        (
-            "only one side is normalized: the positives keep their length",
-            lambda q, p, t: _diagonal_loss(_unit(q) @ p.T / t),
-        ),
-        (
-            "only one side is normalized: the queries keep their length",
-            lambda q, p, t: _diagonal_loss(q @ _unit(p).T / t),
-        ),
-        (
-            "the softmax runs over the wrong axis: each query (row) chooses among the positives (columns)",
-            lambda q, p, t: _diagonal_loss(_unit(p) @ _unit(q).T / t),
-        ),
-        (
-            "the temperature is missing: divide the cosines by it",
-            lambda q, p, t: info_nce(q, p, temperature=1.0),
-        ),
-        (
-            "the cosines are multiplied by the temperature: divide, so that a small one sharpens",
-            lambda q, p, t: info_nce(q, p, temperature=1 / t),
-        ),
-        (
-            "the sum over the queries: take the mean, so that the loss does not grow with the batch",
-            lambda q, p, t: info_nce(q, p, temperature=t) * len(q),
-        ),
-        (
-            "the positive is missing from the denominator: all N candidates belong there",
-            lambda q, p, t: _without_positive(_unit(q) @ _unit(p).T / t, torch.arange(len(q))),
-        ),
-        (
-            "the sign is wrong: the loss is minus the log-probability",
-            lambda q, p, t: -info_nce(q, p, temperature=t),
-        ),
-        (
-            "both directions are averaged: here only the queries look for their positives",
-            lambda q, p, t: (info_nce(q, p, temperature=t) + info_nce(p, q, temperature=t)) / 2,
-        ),
-    ),
-)
 
 
 def _view_logits(z1: Tensor, z2: Tensor, temperature: float, mask: bool = True, unit: bool = True) -> Tensor:
@@ -210,70 +202,149 @@ def _overflow(remedy: str):
     return hint
 
 
-def _similarities(g: torch.Generator) -> list[tuple]:
-    sizes = [(3, 5, 0.5), (6, 4, 0.1), (4, 9, 0.2)]
-    cases = [(torch.rand(n, k, generator=g).double() * 2 - 1, temperature) for n, k, temperature in sizes]
-    # exp(0.98 / 0.01) is beyond float32.
-    large = torch.rand(3, 6, generator=g) * 0.05 + 0.93
-    return [*cases, (large, 0.01)]
+def _many(g: torch.Generator) -> list[tuple]:
+    sizes = [(2, 5, 4, 0.2), (3, 4, 3, 0.5), (4, 3, 8, 0.1)]
+    return [(torch.randn(v, n, d, generator=g).double() + 0.3, t) for v, n, d, t in sizes]
 
 
-NEGATIVE_WEIGHTS = Exercise(
-    sample=_similarities,
-    reference=lambda s, t: (s / t).softmax(1),
+def _many_log_p(z: Tensor, temperature: float, mask: bool = True, unit: bool = True) -> tuple[Tensor, Tensor]:
+    """Log-shares of all pairs of V N views [VN, VN], and which of them are partners."""
+    rows, n = z.flatten(0, 1), z.shape[1]
+    rows = _unit(rows) if unit else rows
+    logits, own = rows @ rows.T / temperature, torch.eye(len(rows), dtype=torch.bool)
+    picture = torch.arange(len(rows)) % n
+    partner = (picture[:, None] == picture) & ~own
+    return (logits.masked_fill(own, -math.inf) if mask else logits).log_softmax(1), partner
+
+
+def nt_xent_many(z: Tensor, temperature: float, **choices) -> Tensor:
+    """z [V, N, D] -> scalar: -log share, averaged over all anchors and all their partners."""
+    log_p, partner = _many_log_p(z, temperature, **choices)
+    return -log_p[partner].mean()
+
+
+def _over_pairs(z: Tensor, temperature: float, first_only: bool) -> Tensor:
+    v = len(z)
+    pairs = [(i, j) for i in range(1 if first_only else v) for j in range(i + 1, v)]
+    return torch.stack([nt_xent(z[i], z[j], temperature) for i, j in pairs]).mean()
+
+
+def _partners_left_out(z: Tensor, temperature: float) -> Tensor:
+    """Every partner against the negatives alone, without the anchor's other partners."""
+    log_p, partner = _many_log_p(z, temperature)
+    own = torch.eye(len(partner), dtype=torch.bool)
+    rest = log_p.masked_fill(partner | own, -math.inf).logsumexp(1, keepdim=True)
+    return (torch.logaddexp(rest, log_p) - log_p)[partner].mean()
+
+
+def _log_of_sum(z: Tensor, temperature: float) -> Tensor:
+    log_p, partner = _many_log_p(z, temperature)
+    return -log_p.masked_fill(~partner, -math.inf).logsumexp(1).mean()
+
+
+NT_XENT_MANY = Exercise(
+    sample=_many,
+    reference=nt_xent_many,
     mistakes=(
-        ("the temperature is missing: divide the similarities by it", lambda s, t: s.softmax(1)),
         (
-            "the similarities are multiplied by the temperature: divide, so that a small one sharpens",
-            lambda s, t: (s * t).softmax(1),
+            "an anchor's other partners are missing from its softmax: here they belong there, as candidates",
+            _partners_left_out,
         ),
         (
-            "softmax over the wrong axis: the weights of one anchor (a row) sum to 1, so use dim=1",
-            lambda s, t: (s / t).softmax(0),
+            "the logarithm of the partners' summed share: average minus log over the partners instead",
+            _log_of_sum,
         ),
         (
-            "softmax over the whole matrix: each anchor (row) shares out its own 1",
-            lambda s, t: (s / t).flatten().softmax(0).view_as(s),
+            "the logarithm of the partners' mean share: average minus log over the partners instead",
+            lambda z, t: _log_of_sum(z, t) + math.log(len(z) - 1),
         ),
-        ("these are log-weights: take exp of them", lambda s, t: (s / t).log_softmax(1)),
-        ("the weights are not divided by their sum: each row must sum to 1", lambda s, t: (s / t).exp()),
         (
-            "the similarities are shared out without exp: a softmax is needed",
-            lambda s, t: s / s.sum(1, keepdim=True),
+            "normalized over the pictures: each embedding, the last axis, must get length 1",
+            lambda z, t: nt_xent_many(normalize(z, dim=1), t, unit=False),
+        ),
+        (
+            "two views at a time: the softmax of an anchor runs over the other views of all V",
+            lambda z, t: _over_pairs(z, t, first_only=False),
+        ),
+        (
+            "only pairs with the first view: every view is an anchor and all other views of its picture are partners",
+            lambda z, t: _over_pairs(z, t, first_only=True),
+        ),
+        (
+            "the sum over an anchor's partners: take the mean, so that the loss does not grow with V",
+            lambda z, t: (len(z) - 1) * nt_xent_many(z, t),
+        ),
+        (
+            "the self-pair is not masked: every view meets itself with cosine 1; set the diagonal to -inf",
+            lambda z, t: nt_xent_many(z, t, mask=False),
+        ),
+        (
+            "the embeddings are not normalized: divide every row by its length, so that the score is a cosine",
+            lambda z, t: nt_xent_many(z, t, unit=False),
+        ),
+        (
+            "the partners are mixed up: row v N + n holds view v of picture n, so compare the indices modulo N",
+            lambda z, t: nt_xent_many(z.flatten(0, 1).view(z.shape[1], z.shape[0], -1).transpose(0, 1), t),
+        ),
+        ("the temperature is missing: divide the cosines by it", lambda z, t: nt_xent_many(z, 1.0)),
+        ("the sign is wrong: the loss is minus the log-share", lambda z, t: -nt_xent_many(z, t)),
+        (
+            "the sum over all pairs: take the mean over anchors and partners",
+            lambda z, t: nt_xent_many(z, t) * z.shape[0] * z.shape[1] * (z.shape[0] - 1),
+        ),
+        (
+            "the sum over the anchors: take the mean over them as well",
+            lambda z, t: nt_xent_many(z, t) * z.shape[0] * z.shape[1],
         ),
     ),
-    hint=_overflow("subtract the row maximum before exp, or use torch.softmax"),
+    hint=lambda inputs, answers: (
+        None
+        if all(a.isfinite().all() for a in answers)
+        else "NaN or infinite: 0 times minus infinity is NaN, so choose the partners by indexing, log_p[mask]"
+    ),
+    praise="(at best V - 1 partners share the softmax evenly: the loss of a perfect network is log(V - 1), not 0)",
 )
 
-MI_BOUND = Exercise(
-    sample=lambda g: [(0.9, 16), (3.2, 256), (0.05, 4096), (1.4, 10)],
-    reference=lambda loss, candidates: math.log(candidates) - loss,
+CANDIDATES_NEEDED = Exercise(
+    sample=lambda g: [(1.0, 0.0), (2.0, 0.5), (5.0, 0.1), (0.7, 2.0), (8.0, 1.3)],
+    reference=lambda nats, loss: math.ceil(math.exp(nats + loss)),
     mistakes=(
-        ("the sign is wrong: a low loss must give a high bound", lambda loss, k: loss - math.log(k)),
-        ("the loss is added: a low loss must give a high bound", lambda loss, k: math.log(k) + loss),
-        ("this is the loss itself: the bound starts from log K", lambda loss, k: loss),
-        ("this is log K, the ceiling of the bound: subtract the loss", lambda loss, k: math.log(k)),
+        ("one too few: round up, and count the positive", lambda i, loss: int(math.exp(i + loss))),
         (
-            "log2 counts bits: the loss is in nats, so use the natural logarithm",
-            lambda loss, k: math.log2(k) - loss,
+            "rounded to the nearest: it has to be enough, so round up",
+            lambda i, loss: round(math.exp(i + loss)),
         ),
+        ("a candidate cannot be split: round up to an int", lambda i, loss: math.exp(i + loss)),
+        ("the loss has the wrong sign: log K - loss >= nats", lambda i, loss: math.ceil(math.exp(i - loss))),
+        ("the loss is left out: log K alone is the ceiling", lambda i, loss: math.ceil(math.exp(i))),
+        ("powers of 2 count bits: nats go with e", lambda i, loss: math.ceil(2 ** (i + loss))),
+        ("powers of 10: nats go with e", lambda i, loss: math.ceil(10 ** (i + loss))),
         (
-            "this is in bits (log2): the answer is asked for in nats",
-            lambda loss, k: (math.log(k) - loss) / math.log(2),
-        ),
-        (
-            "log10 is not the unit of the loss: use the natural logarithm",
-            lambda loss, k: math.log10(k) - loss,
-        ),
-        (
-            "K - 1 counts the negatives: K is the number of candidates, the positive included",
-            lambda loss, k: math.log(k - 1) - loss,
-        ),
-        (
-            "K already counts the positive among the candidates: do not add it again",
-            lambda loss, k: math.log(k + 1) - loss,
+            "one too many: K already counts the positive",
+            lambda i, loss: math.ceil(math.exp(i + loss)) + 1,
         ),
     ),
+    praise="(20 nats: about 485 million candidates at a loss of 0)",
+)
+
+TEMPERATURE_FOR = Exercise(
+    sample=lambda g: [(0.1, 2.0), (0.05, 10.0), (0.3, 1.5), (0.2, math.e)],
+    reference=lambda gap, ratio: gap / math.log(ratio),
+    mistakes=(
+        ("upside down: that is 1 / temperature", lambda gap, ratio: math.log(ratio) / gap),
+        (
+            "the logarithm of the ratio is missing: the shares are exponentials",
+            lambda gap, ratio: gap / ratio,
+        ),
+        ("log2: the shares are powers of e, so use the natural logarithm", lambda gap, r: gap / math.log2(r)),
+        (
+            "log10: the shares are powers of e, so use the natural logarithm",
+            lambda gap, r: gap / math.log10(r),
+        ),
+        ("multiplied: solve exp(gap / tau) = ratio for tau", lambda gap, ratio: gap * math.log(ratio)),
+        ("the sign is wrong: the nearer negative is pushed harder", lambda gap, r: -gap / math.log(r)),
+    ),
+    praise="(halve it, and the ratio is squared)",
 )
 
 
@@ -310,4 +381,82 @@ CROSS_ENTROPY = Exercise(
         ("this is logsumexp alone: subtract the logit of the target", lambda x, y: x.logsumexp(1).mean()),
     ),
     hint=_overflow("subtract the row maximum and stay in logarithms: m + log sum exp(x - m)"),
+)
+
+
+def _in_loops(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
+    """NT-Xent anchor by anchor."""
+    z, n = _unit(torch.cat([z1, z2])), len(z1)
+    terms = []
+    for i in range(2 * n):
+        candidates = torch.cat([z[:i], z[i + 1 :]])
+        own = z[i] @ z[(i + n) % (2 * n)]
+        terms.append((candidates @ z[i] / temperature).logsumexp(0) - own / temperature)
+    return torch.stack(terms).mean()
+
+
+def _slip(**choices):
+    return lambda a, b, t: cross_entropy(_view_logits(a, b, t, **choices), _partner(a))
+
+
+def _wrong_axis(a: Tensor, b: Tensor, t: float) -> Tensor:
+    return cross_entropy(_view_logits(*_halves(a, b), t, unit=False), _partner(a))
+
+
+def _squared(a: Tensor, b: Tensor, t: float) -> Tensor:
+    z = _unit(torch.cat([a, b]))
+    return cross_entropy(((z @ z.T) ** 2 / t).fill_diagonal_(-math.inf), _partner(a))
+
+
+def _ratio(a: Tensor, b: Tensor, t: float) -> Tensor:
+    return -_view_logits(a, b, 1.0).softmax(1).gather(1, _partner(a)[:, None]).mean()
+
+
+def _positive_twice(a: Tensor, b: Tensor, t: float) -> Tensor:
+    logits = _view_logits(a, b, t)
+    return cross_entropy(torch.cat([logits, logits.gather(1, _partner(a)[:, None])], dim=1), _partner(a))
+
+
+def _detached(a: Tensor, b: Tensor, t: float) -> Tensor:
+    return nt_xent(a, b.detach(), t)
+
+
+# (what it is, the loss, whether it is NT-Xent)
+JUDGED = (
+    ("NT-Xent as the package computes it", nt_xent, True),
+    ("NT-Xent, anchor by anchor in a loop", _in_loops, True),
+    ("the self-pair is not masked", _slip(mask=False), False),
+    (
+        "the self-pair is masked by 0 instead of minus infinity",
+        lambda a, b, t: cross_entropy(_view_logits(a, b, t).fill_diagonal_(0), _partner(a)),
+        False,
+    ),
+    ("the embeddings are not normalised", _slip(unit=False), False),
+    ("normalised over dim=0: columns instead of rows", _wrong_axis, False),
+    ("the temperature is ignored", lambda a, b, t: nt_xent(a, b, 1.0), False),
+    ("only z1 searches, among z2 alone", lambda a, b, t: info_nce(a, b, temperature=t), False),
+    (
+        "both directions, but each view among the other set alone",
+        lambda a, b, t: (info_nce(a, b, temperature=t) + info_nce(b, a, temperature=t)) / 2,
+        False,
+    ),
+    (
+        "the partner of a view is taken to be its neighbour in the batch",
+        lambda a, b, t: cross_entropy(_view_logits(a, b, t), torch.arange(2 * len(a)).roll(-1)),
+        False,
+    ),
+    (
+        "the positive is missing from the denominator",
+        lambda a, b, t: _without_positive(_view_logits(a, b, t), _partner(a)),
+        False,
+    ),
+    ("the similarity is the square of the cosine", _squared, False),
+    ("the ratio itself, without logarithm and temperature", _ratio, False),
+    ("the positive is counted twice", _positive_twice, False),
+    ("the second views are detached: the right value, half of the gradient", _detached, False),
+    (
+        "the sum over N pictures instead of the mean over 2N views",
+        lambda a, b, t: 2 * nt_xent(a, b, t),
+        False,
+    ),
 )

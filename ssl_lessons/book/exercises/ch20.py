@@ -1,24 +1,21 @@
-"""Chapter 20: spread, rank of the centred cloud, clusters in use, directions that survive the augmentation."""
+"""Chapters 20 and 20b: clusters in use, an alarm that never rings, safeguards fooled, directions that survive;
+directions that no gradient reaches, an interaction, DirectCLR.
+"""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from .core import Check, Exercise
+from ssl_lessons.diagnostics import diagnose
+from ssl_lessons.evaluation.evidence import interval
+from ssl_lessons.losses import nt_xent
 
-
-def check_spread(fn) -> Check:
-    """fn(z [N, D]) -> 1 minus the squared length of the mean unit row: 0 = a point, 1 = the rows cancel out."""
-    return SPREAD.check(fn)
-
-
-def check_effective_rank(fn) -> Check:
-    """fn(z [N, D]) -> exp(entropy) of the singular values of the centred z over their sum."""
-    return EFFECTIVE_RANK.check(fn)
+from .core import Check, Exercise, Stop, call, failed
 
 
 def check_clusters_in_use(fn) -> Check:
@@ -26,97 +23,92 @@ def check_clusters_in_use(fn) -> Check:
     return CLUSTERS.check(fn)
 
 
+def check_lowest_alarm(fn) -> Check:
+    """fn(n, d) -> the least 1 - |mean row|^2 of z [n, d] whose columns have length 1."""
+    return LOWEST_ALARM.check(fn)
+
+
 def check_surviving_directions(fn) -> Check:
     """fn(x [N, D], noise [N, D], push) -> how many directions of a linear encoder grow: a whole number."""
     return SURVIVORS.check(fn)
 
 
-def _clouds(g: torch.Generator) -> list[tuple]:
-    cases = []
-    for n, d, shift in [(20, 3, 0.5), (7, 12, 0.0), (40, 5, 3.0)]:
-        scale = torch.linspace(1, 0.2, d).double()
-        cases.append((torch.randn(n, d, generator=g).double() * scale + shift,))
-    return cases
+def check_blind_directions(fn) -> Check:
+    """fn(projector, h [d]) -> how many directions at h change nothing in projector(h)."""
+    return BLIND.check(fn)
 
 
-def _unit(z: Tensor, dim: int = 1) -> Tensor:
-    return normalize(z, dim=dim)
+def check_interaction(fn) -> Check:
+    """fn(none, oracle_none, mlp, oracle_mlp), each [S] -> mean, low, high of the gain without less that with MLP."""
+    return INTERACTION.check(fn)
 
 
-def _spread(z: Tensor) -> Tensor:
-    return 1 - _unit(z).mean(dim=0).square().sum()
+def check_direct_clr(fn) -> Check:
+    """fn(h1 [N, d], h2 [N, d], d0, temperature) -> NT-Xent of the first d0 channels."""
+    return DIRECT.check(fn)
 
 
-SPREAD = Exercise(
-    sample=_clouds,
-    reference=_spread,
+SIZES = ((64, 8), (128, 16), (200, 30))  # of the embeddings that shall fool the safeguards
+
+
+def check_fool(fn) -> Check:
+    """fn(n, d) -> z [n, d] with deviations of 1 and a spread above 0.9, and an effective rank below 1.5."""
+    try:
+        for n, d in SIZES:
+            if wrong := _not_fooled(call(fn, (n, d)), n, d):
+                raise failed(f"{wrong} (n = {n}, d = {d})")
+    except Stop as stop:
+        return stop.check
+    return Check(True, "correct: deviations and spread see nothing, the spectrum does")
+
+
+def _not_fooled(z, n: int, d: int) -> str | None:
+    """What is wrong with z, or None."""
+    if isinstance(z, np.ndarray):
+        z = torch.as_tensor(z)
+    if not isinstance(z, Tensor) or not z.is_floating_point() or z.shape != (n, d):
+        got = f"a tensor {list(z.shape)}, {z.dtype}" if isinstance(z, Tensor) else type(z).__name__
+        return f"return a float tensor [{n}, {d}], not {got}"
+    if not z.isfinite().all():
+        return "some numbers are not finite"
+    z = z.detach().cpu().double()
+    deviation, found = z.std(dim=0, correction=0), diagnose(z).evidence
+    if (deviation - 1).abs().max() > 0.01:
+        return (
+            f"the deviations of the dimensions run from {deviation.min():.3g} to {deviation.max():.3g}, not 1"
+        )
+    if found["spread"] <= 0.9:
+        return f"the spread is {found['spread']:.2f}: the rows share a direction, so centre them"
+    if found["effective_rank"] >= 1.5:
+        return (
+            f"the effective rank is {found['effective_rank']:.1f}: the dimensions still say different things, so "
+            "make them copies of one (a little noise in each already counts)"
+        )
+    return None
+
+
+LOWEST_ALARM = Exercise(
+    sample=lambda g: [(500, 16), (64, 8), (1000, 3)],
+    reference=lambda n, d: 1 - d / n,
     mistakes=(
+        ("0 is the least of the right formula; she divides by the length of the columns", lambda n, d: 0.0),
         (
-            "the rows are not normalised: divide each by its length first, or the answer depends on the scale of z",
-            lambda z: 1 - z.mean(dim=0).square().sum(),
+            "that is for one column: the squares of the means of all columns are summed",
+            lambda n, d: 1 - 1 / n,
         ),
         (
-            "normalised over the batch axis: each row (dim=1) must get length 1, not each column",
-            lambda z: 1 - _unit(z, 0).mean(dim=0).square().sum(),
-        ),
-        ("the length of the mean is not squared", lambda z: 1 - _unit(z).mean(dim=0).norm()),
-        (
-            "that is the squared length of the mean: subtract it from 1",
-            lambda z: _unit(z).mean(dim=0).square().sum(),
+            "the mean of a column of length 1 is at most 1 / sqrt(n): its square is 1 / n",
+            lambda n, d: 1 - d / n**2,
         ),
         (
-            "the squared entries of the mean are averaged over the dimensions: their sum is its squared length",
-            lambda z: 1 - _unit(z).mean(dim=0).square().mean(),
+            "the mean of a column is at most 1 / sqrt(n), and it is squared before it is summed",
+            lambda n, d: 1 - d / math.sqrt(n),
         ),
-        (
-            "the mean is taken over the dimensions: the mean embedding is the mean over the rows (dim=0)",
-            lambda z: 1 - _unit(z).mean(dim=1).square().sum(),
-        ),
-        (
-            "the mean was normalised after averaging: its length is what you want to know",
-            lambda z: 1 - _unit(_unit(z).mean(dim=0), 0).square().sum(),
-        ),
+        ("rows and columns are exchanged: there are d columns, each with n entries", lambda n, d: 1 - n / d),
+        ("that is what she loses: subtract it from 1", lambda n, d: d / n),
+        ("that is the most: it is reached by centred columns", lambda n, d: 1.0),
     ),
 )
-
-
-def _entropy_rank(values: Tensor) -> Tensor:
-    p = values / values.sum()
-    return torch.exp(-torch.special.xlogy(p, p).sum())
-
-
-def _centred(z: Tensor) -> Tensor:
-    return torch.linalg.svdvals(z - z.mean(dim=0))
-
-
-EFFECTIVE_RANK = Exercise(
-    sample=_clouds,
-    reference=lambda z: _entropy_rank(_centred(z)),
-    mistakes=(
-        (
-            "the cloud is not centred: subtract the mean row, or the common mean counts as a direction",
-            lambda z: _entropy_rank(torch.linalg.svdvals(z)),
-        ),
-        (
-            "each row's own mean was subtracted: centre over the samples (dim=0)",
-            lambda z: _entropy_rank(torch.linalg.svdvals(z - z.mean(dim=1, keepdim=True))),
-        ),
-        (
-            "the shares are those of the variances: RankMe takes the singular values themselves, not their squares",
-            lambda z: _entropy_rank(_centred(z).square()),
-        ),
-        ("that is the entropy: take its exponential", lambda z: _entropy_rank(_centred(z)).log()),
-        (
-            "the entropy is in bits: use the natural logarithm",
-            lambda z: torch.exp(_entropy_rank(_centred(z)).log() / math.log(2)),
-        ),
-        ("the sign of the entropy is wrong", lambda z: 1 / _entropy_rank(_centred(z))),
-        (
-            "the shares are relative to the largest singular value: divide by the sum, so that they add up to 1",
-            lambda z: torch.exp(-torch.special.xlogy(_centred(z) / _centred(z)[0], _centred(z) / _centred(z)[0]).sum()),
-        ),
-    ),
-)  # fmt: skip
 
 
 def _assignments(g: torch.Generator) -> list[tuple]:
@@ -124,7 +116,10 @@ def _assignments(g: torch.Generator) -> list[tuple]:
     for n, k, sharp in [(30, 4, 3.0), (10, 8, 1.0), (12, 3, 8.0)]:
         logits = sharp * torch.randn(n, k, generator=g).double() + torch.linspace(1, 0, k).double()
         cases.append((logits.softmax(dim=1),))
-    return cases
+    empty = cases[0][0].clone()
+    empty[:, 1] = 0  # a cluster that no image uses, and images that use one alone
+    empty[:3] = torch.eye(4).double()[[0, 2, 3]]
+    return [*cases, (empty / empty.sum(dim=1, keepdim=True),)]
 
 
 def _perplexity(p: Tensor) -> Tensor:
@@ -159,6 +154,10 @@ CLUSTERS = Exercise(
             lambda p: torch.tensor(float(len(p.argmax(dim=1).unique()))),
         ),
         ("the sign of the entropy is wrong", lambda p: 1 / _perplexity(p.mean(dim=0))),
+        (
+            "a cluster that nobody uses makes this NaN: 0 log 0 counts as 0 (torch.special.xlogy)",
+            lambda p: torch.exp(-(p.mean(dim=0) * p.mean(dim=0).log()).sum()),
+        ),
     ),
 )
 
@@ -222,3 +221,147 @@ SURVIVORS = Exercise(
         ),
     ),
 )
+
+
+# ---- the companion ---------------------------------------------------------------------------------------
+
+
+class Narrow(nn.Module):
+    """[..., d] -> [..., out] through `width` units, with a ReLU between."""
+
+    def __init__(self, d: int, width: int, out: int, g: torch.Generator):
+        super().__init__()
+        self.first, self.last = nn.Linear(d, width).double(), nn.Linear(width, out).double()
+        with torch.no_grad():
+            for p in self.parameters():
+                p.copy_(torch.randn(p.shape, generator=g).double())
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.last(self.first(h).relu())
+
+
+def _projectors(g: torch.Generator) -> list[tuple]:
+    with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global state
+        matrix = nn.Linear(7, 4, bias=False).double().requires_grad_(False)
+        narrow = [Narrow(*sizes, g) for sizes in ((9, 6, 8), (6, 30, 10), (12, 8, 3))]
+    matrix.weight.copy_(torch.randn(4, 7, generator=g).double())
+    return [
+        (p, torch.randn(d, generator=g).double())
+        for p, d in zip((matrix, *narrow), (7, 9, 6, 12), strict=True)
+    ]
+
+
+def _jacobian(projector, h: Tensor) -> Tensor:
+    return torch.autograd.functional.jacobian(projector, h)  # [out, d]
+
+
+def _rank(projector, h: Tensor) -> int:
+    return int(torch.linalg.matrix_rank(_jacobian(projector, h)))
+
+
+def _widths(projector, h: Tensor) -> float:
+    """What the widths of the layers alone say."""
+    layers = [m for m in projector.modules() if isinstance(m, nn.Linear)]
+    return float(max(0, len(h) - min(layer.out_features for layer in layers)))
+
+
+BLIND = Exercise(
+    sample=_projectors,
+    reference=lambda projector, h: torch.tensor(float(len(h) - _rank(projector, h))),
+    mistakes=(
+        ("those are the directions that z does see: subtract them from the length of h", _rank),
+        (
+            "the widths alone are counted: a unit whose ReLU is off at h passes nothing on, so ask the Jacobian at h",
+            _widths,
+        ),
+        (
+            "rank and output are subtracted: it is directions of h that are counted",
+            lambda projector, h: len(projector(h)) - _rank(projector, h),
+        ),
+        (
+            "entries of h that no output depends on are counted: a direction is a combination of entries",
+            lambda projector, h: float((_jacobian(projector, h).abs().amax(dim=0) < 1e-9).sum()),
+        ),
+    ),
+)
+
+
+def _gains(g: torch.Generator) -> list[tuple]:
+    cases = []
+    for s in (3, 5):
+        level = 0.4 + 0.2 * torch.rand(s, generator=g).double()  # of the seed, common to all arms
+        shifts = (0.0, 0.06, 0.03, 0.05)
+        cases.append(tuple(level + a + 0.02 * torch.rand(s, generator=g).double() for a in shifts))
+    return cases
+
+
+def _between(differences: Tensor) -> tuple[float, float, float]:
+    return interval(differences.tolist())
+
+
+def _unpaired(none, oracle_none, mlp, oracle_mlp):
+    """An interval from four separate variances, as if nothing were paired by seed."""
+    mean, low, _ = _between(oracle_none - none - (oracle_mlp - mlp))
+    spread = (oracle_none - none - (oracle_mlp - mlp)).std()
+    apart = torch.stack([x.var() for x in (none, oracle_none, mlp, oracle_mlp)]).sum().sqrt()
+    half = float((mean - low) * apart / spread)
+    return mean, mean - half, mean + half
+
+
+INTERACTION = Exercise(
+    sample=_gains,
+    reference=lambda none, oracle_none, mlp, oracle_mlp: _between(oracle_none - none - (oracle_mlp - mlp)),
+    mistakes=(
+        (
+            "the sign is turned: the gain without projector comes first",
+            lambda none, oracle_none, mlp, oracle_mlp: _between(oracle_mlp - mlp - (oracle_none - none)),
+        ),
+        (
+            "that is the gain without projector alone: subtract the gain with the MLP",
+            lambda none, oracle_none, mlp, oracle_mlp: _between(oracle_none - none),
+        ),
+        (
+            "only the filtered runs are compared: without their own control a gain is a level",
+            lambda none, oracle_none, mlp, oracle_mlp: _between(oracle_none - oracle_mlp),
+        ),
+        (
+            "the gains are added: an interaction is their difference",
+            lambda none, oracle_none, mlp, oracle_mlp: _between(oracle_none - none + (oracle_mlp - mlp)),
+        ),
+        (
+            "the four arms are treated as if other seeds had made them: take differences seed by seed first",
+            _unpaired,
+        ),
+    ),
+)
+
+
+def _features(g: torch.Generator) -> list[tuple]:
+    cases = []
+    for n, d, d0, temperature in ((12, 9, 4, 0.1), (20, 16, 5, 0.5), (8, 6, 3, 1.0)):
+        h1 = torch.randn(n, d, generator=g).double()
+        cases.append((h1, h1 + 0.4 * torch.randn(n, d, generator=g).double(), d0, temperature))
+    return cases
+
+
+DIRECT = Exercise(
+    sample=_features,
+    reference=lambda h1, h2, d0, t: nt_xent(h1[:, :d0], h2[:, :d0], t),
+    mistakes=(
+        ("the loss sees all channels: cut out the first d0", lambda h1, h2, d0, t: nt_xent(h1, h2, t)),
+        ("the first d0 pictures are cut out: channels are columns", lambda h1, h2, d0, t: nt_xent(h1[:d0], h2[:d0], t)),
+        ("those are the last d0 channels", lambda h1, h2, d0, t: nt_xent(h1[:, -d0:], h2[:, -d0:], t)),
+        ("those are the channels that shall go free", lambda h1, h2, d0, t: nt_xent(h1[:, d0:], h2[:, d0:], t)),
+        (
+            "the rows got length 1 before the cut: then the other channels still move the loss; cut first",
+            lambda h1, h2, d0, t: _scaled(normalize(h1, dim=1)[:, :d0], normalize(h2, dim=1)[:, :d0], t),
+        ),
+    ),
+)  # fmt: skip
+
+
+def _scaled(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
+    """NT-Xent of rows whose length is left as it is."""
+    z = torch.cat([z1, z2])
+    s = (z @ z.T / temperature).fill_diagonal_(-math.inf)
+    return nn.functional.cross_entropy(s, torch.arange(len(z)).roll(len(z1)))

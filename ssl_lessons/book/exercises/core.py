@@ -142,7 +142,7 @@ def describe(args: tuple) -> str:
     shown = (
         str(list(a.shape)) if isinstance(a, Tensor) and a.ndim else f"{a:.4g}"
         for a in args
-        if not isinstance(a, torch.Generator)
+        if isinstance(a, Tensor | Real)
     )
     return "inputs " + ", ".join(shown)
 

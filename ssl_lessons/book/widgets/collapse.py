@@ -108,16 +108,16 @@ def render(ingredient: str, amount: float) -> Figure:
     """Three panels: the spectrum of z, its first two principal directions, the spread during training."""
     found = train(ingredient, round(float(amount), 4))
     fig, (left, middle, right) = plots.new_figure(8.4, 2.8, 1, 3)
-    values = singular_values(found.z)
+    unit = normalize(found.z, dim=1)  # what `diagnose` counts: rows of length 1, centred
+    values = singular_values(unit)
     left.plot(range(1, len(values) + 1), (values / values[0]).clamp_min(1e-4), "o-", color=plots.COLORS[0])
     left.set(yscale="log", ylim=(5e-5, 2), xlabel="direction", ylabel="singular value / largest",
-             title=f"Spectrum: rank {found.report.evidence['effective_rank']:.1f} of {OUT}")  # fmt: skip
-    unit = normalize(found.z, dim=1)
+             title=f"Effective rank {found.report.evidence['effective_rank']:.1f} of {OUT}")  # fmt: skip
     _, _, directions = torch.linalg.svd(unit - unit.mean(dim=0), full_matrices=False)
     flat = unit @ directions[:2].T
-    for g in range(4):
+    for g, mark in enumerate("osD^"):
         mine = flat[found.quarter == g]
-        middle.plot(mine[:, 0], mine[:, 1], ".", markersize=4, color=plots.COLORS[g])
+        middle.plot(mine[:, 0], mine[:, 1], mark, markersize=3, color=plots.COLORS[g])
     middle.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xlabel="first direction of z", ylabel="second direction",
                title=found.report.verdict.capitalize())  # fmt: skip
     rows = [row for row in found.history if "spread_z" in row]

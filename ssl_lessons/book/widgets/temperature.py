@@ -85,9 +85,9 @@ def effective_negatives(crowd: Crowd, tau: float) -> float:
 
 
 def controls(tau: float = 0.2, names: tuple[str, ...] = ("easy", "hard")) -> dict[str, Slider | Choice]:
-    """The widget's inputs: temperature from 0.02 to 2, and which anchor."""
+    """The widget's inputs: temperature from 0.005 to 2, and which anchor."""
     return {
-        "tau": Slider(0.02, 2.0, tau, "temperature", log=True, live=True),
+        "tau": Slider(0.005, 2.0, tau, "temperature", log=True, live=True),
         "anchor": Choice(names, names[-1], "anchor", live=True),
     }
 
