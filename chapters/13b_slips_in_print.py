@@ -14,8 +14,8 @@
 # **After this chapter you can** test a formula or a loss function by what it must give where you know the answer, tell
 # slips that stop a network from slips that only change it, and choose knowingly between three variants of NT-Xent.
 #
-# **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), of which this is an optional companion. **Time**: 15 minutes
-# to read, half a minute to run on two CPU cores. Nothing is downloaded.
+# **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), of which this is an optional companion.
+# **Time**: 19 minutes to read, half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:

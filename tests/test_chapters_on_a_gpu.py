@@ -160,7 +160,8 @@ def cut_the_package() -> None:
     for module in (evaluation, probes):
         module.linear_probe = few_rows(probes.linear_probe)
         module.label_efficiency = at_most(1, "draws")(evaluation.label_efficiency)
-    evaluation.fine_tune = at_most(STEPS, "steps")(evaluation.fine_tune)
+    for name in ("fine_tune", "fine_tune_efficiency"):
+        setattr(evaluation, name, at_most(STEPS, "steps")(getattr(evaluation, name)))
     for found in pkgutil.iter_modules(generative.__path__, f"{generative.__name__}."):
         module = importlib.import_module(found.name)
         for name, function in list(vars(module).items()):

@@ -173,6 +173,11 @@ def test_fewer_than_three_seeds_never_decide():
     assert "n = 1" in str(one) and one.low is None
 
 
+@pytest.mark.parametrize(("floor", "word"), [(0.2, UNSURE), (0.39, UNTESTED)])
+def test_two_seeds_that_clear_the_floor_cannot_tell_instead_of_not_having_learned(floor, word):
+    assert compare([0.6, 0.6], [0.4, 0.5], floor=[floor, floor + 0.1]).word == word
+
+
 def test_what_cannot_be_told_says_how_many_seeds_would_decide():
     found = compare([0.60, 0.56, 0.65], [0.58, 0.57, 0.55], learns="none")
     assert found.word == UNSURE and found.decide > 3 and f"about {found.decide} would decide" in str(found)

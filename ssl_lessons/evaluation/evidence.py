@@ -183,12 +183,18 @@ def _did_not_learn(arms: tuple, floor: Sequence | None, learns: str, margin: flo
     if {len(a) for a in arms} != {len(f)}:
         raise InputError("the floor is paired with the arms: give one number per seed")
     named = dict(zip(("treatment", "control"), arms, strict=True))
-    asleep = [name for name, arm in named.items() if _difference(arm - f, margin).word != HOLDS]
+    asleep = [name for name, arm in named.items() if not _learned(arm - f, margin)]
     asleep = [name for name in asleep if learns in (name, "both", "either")]
     if not asleep or (learns == "either" and len(asleep) < 2):
         return ""
     text = ", ".join(f"{name} {named[name].mean():.3g}" for name in asleep)
     return f"no sign that it learned: {text}, floor {f.mean():.3g}, n = {len(f)}"
+
+
+def _learned(d: np.ndarray, margin: float) -> bool:
+    """Whether an arm beats its floor by differences d [n]; fewer than FEWEST need only do so on average, since nothing
+    but "cannot tell" follows from them."""
+    return float(d.mean()) >= margin if len(d) < FEWEST else _difference(d, margin).word == HOLDS
 
 
 def every(*verdicts: Verdict) -> Verdict:
