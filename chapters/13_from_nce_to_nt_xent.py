@@ -555,9 +555,9 @@ assert plain["probe"] < untrained["probe"] + 0.03
 @torch.no_grad()
 def embed_batch(method, images: torch.Tensor) -> list[torch.Tensor]:
     """The embeddings of two views of each picture, [N, D] each."""
-    method.eval()
+    method.eval().cpu()
     pair = two_views(images, recipe.policy, seed=1)
-    return [method.projector(method.encoder(v.to(device))).float().cpu() for v in pair]
+    return [method.projector(method.encoder(v)).float() for v in pair]
 
 
 z1, z2 = embed_batch(runs["with tint"][0], train.images[:N])
