@@ -15,7 +15,7 @@
 # **features**) without a single label, measure what it has learned, compare it fairly with training on labels alone,
 # and say which properties of a picture it keeps and which it throws away.
 #
-# **You need** Python, and a little PyTorch. Everything else is explained on the way. **Time**: 28 minutes to read,
+# **You need** Python, and a little PyTorch. Everything else is explained on the way. **Time**: 30 minutes to read,
 # about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %%
