@@ -162,6 +162,21 @@ plots.table(
     {"probe": ".1%", "std": ".1%", "knn": ".1%"},
 )  # fmt: skip
 
+# %% tags=["hide-input"]
+fig, ax = plots.new_figure(6.4, 2.8)
+names = list(found)[1:]
+probes = [100 * found[name]["probe"] for name in names]
+ax.barh(names, probes, color=[plots.COLORS["SGD" in name] for name in names])
+ax.axvline(100 * found["untrained"]["probe"], color=plots.GRAY, linestyle=":")
+ax.invert_yaxis()
+ax.set(xlabel="probe with 100 labels (%); dotted: untrained")
+ax.set_title("One of the six stands still: the printed form under SGD")
+plots.show(
+    fig,
+    alt="Bars of probe accuracy. "
+    + " ".join(f"{n}: {p:.0f} percent." for n, p in zip(names, probes, strict=True)),
+)
+
 # %%
 still = found["printed, SGD"]["probe"] - found["untrained"]["probe"]
 assert abs(still) < 0.05
