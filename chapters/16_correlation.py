@@ -22,7 +22,7 @@
 # - prove in one line that "push the dimensions apart" and "push the images apart" are the same penalty.
 #
 # **You need** chapter 13, eigenvectors, and the singular value decomposition.
-# **Time**: 81 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 78 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:

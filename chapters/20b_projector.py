@@ -18,7 +18,7 @@
 # - test a claim about a *difference of differences*.
 #
 # **You need** [chapter 20](20_collapse.ipynb), whose companion this is.
-# **Time**: 18 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 16 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -426,7 +426,8 @@ shares, both = (
 book.claim("C-4b", drawn=Runs(*shares, start, learned=both))
 
 # %% [markdown]
-# Last, what the projector takes: the hue of the background, read by a probe with a hidden layer.
+# Last, what the projector takes: the hue of the background, read by a probe with a hidden layer. (The table named the hue of
+# the object first, and, should $h$ have lost it, a factor that $h$ keeps.)
 
 # %%
 hues = head("mlp", "background_hue_mlp_h"), head("mlp", "background_hue_mlp_z")

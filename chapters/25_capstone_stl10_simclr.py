@@ -18,7 +18,7 @@
 # to the same result, and judge the encoder honestly: with few labels, against the baselines, over several draws.
 #
 # **You need** [chapter 00](00_start_here.ipynb); [chapter 13](13_from_nce_to_nt_xent.ipynb) for the loss.
-# **Time**: 38 minutes to read, about a minute to run. As it stands the notebook is a **rehearsal** on small drawn
+# **Time**: 35 minutes to read, about a minute to run. As it stands the notebook is a **rehearsal** on small drawn
 # pictures, beside recorded results on photographs. With a GPU and STL-10 it is the real thing, and takes hours.
 
 # %%

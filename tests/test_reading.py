@@ -37,6 +37,8 @@ b = 2
 print("drawing")
 
 # %% [markdown]
+# Two more.
+#
 # ## Exercises
 # Words that do not count.
 
@@ -58,8 +60,8 @@ def source(tmp_path):
 
 
 def test_hidden_cells_exercises_and_addresses_are_not_read(source):
-    # Title | Time 99 minutes to read a second to run See the paper | Claims | Two words
-    assert reading.size(source) == reading.Size(words=16, lines=2, longest=2)
+    # Title | Time 99 minutes to read a second to run See the paper | Two more | Claims | Two words
+    assert reading.size(source) == reading.Size(words=18, lines=2, longest=2)
 
 
 def test_the_minutes_are_written_once_and_nothing_else_changes(source):

@@ -32,13 +32,11 @@ def size(source: Path) -> Size:
     words, cells, apart = 0, [0], False
     for cell in jupytext.read(source).cells:
         if cell.cell_type == "markdown":
-            heading = re.match(r"##? (.*)", cell.source)
-            apart = heading[1].strip().lower().startswith(APART) if heading else apart
-        if apart:
-            continue
-        if cell.cell_type == "markdown":
-            words += _words(cell.source)
-        elif files.HIDDEN not in cell.metadata.get("tags", ()):
+            for section in re.split(r"^(?=##? )", cell.source, flags=re.MULTILINE):  # a cell may hold several
+                heading = re.match(r"##? (.*)", section)
+                apart = heading[1].strip().lower().startswith(APART) if heading else apart
+                words += 0 if apart else _words(section)
+        elif not apart and files.HIDDEN not in cell.metadata.get("tags", ()):
             cells.append(sum(bool(line.strip()) for line in cell.source.splitlines()))
     return Size(words, sum(cells), max(cells))
 
