@@ -1,43 +1,49 @@
 """The record of chapters 05 and 06: which pretext task fits which data, and what a harder task is worth.
 
-    uv run python benchmarks/pretext.py                          # all arms that the record does not have yet
-    uv run python benchmarks/pretext.py --arms rotation "jigsaw 10" --data textures --seeds 0 1
+    uv run python benchmarks/pretext.py                          # what is missing in the record, seeds 0, 1, 2
+    uv run python benchmarks/pretext.py --arms rotation "jigsaw 20" --data textures --seeds 0 1
 
-Every arm trains the same small encoder for a fixed number of steps on one world.  Recorded: the accuracy of the pretext
-task on new pictures, the probe with 100 labels and kNN of what the world's label is (the object; in the texture world,
-the texture), and how well a linear probe with 400 labels tells by how many quarters a picture was turned.  An arm in
-the record is not run again; one killed on the way goes on from its last checkpoint.
+Every arm trains the same small encoder for a fixed number of steps on one kind of pictures.  Recorded: the accuracy of
+the pretext task on new pictures, the probe with 100 labels and kNN of what the label is (the object; among textures,
+which texture), and how well a linear probe with 400 labels tells by how many quarters a picture was turned.  A task
+whose encoder never saw a whole picture is read twice: on whole pictures, and on the pieces it was trained on ("read").
+An arm in the record is not run again; one killed on the way goes on from its last checkpoint.
 """
 
 import argparse
+import copy
 import inspect
-import json
 import shutil
 import tempfile
+import time
+from functools import partial
 from pathlib import Path
 
 import torch
-from _record import RESULTS, merge
-from _world import probe
+from _record import merge, recorded
+from _world import WORLD, probe
 
 from ssl_lessons import data, evaluation
 from ssl_lessons.methods import SimCLR
 from ssl_lessons.methods.colorization import Colorization
 from ssl_lessons.methods.context_encoder import DAMAGES, ContextEncoder, Restore
 from ssl_lessons.methods.counting import Counting
+from ssl_lessons.methods.diet import DIET
 from ssl_lessons.methods.exemplar import Exemplar
 from ssl_lessons.methods.jigsaw import Jigsaw
 from ssl_lessons.methods.pirl import PIRL
+from ssl_lessons.methods.pretext_task import PretextTask
 from ssl_lessons.methods.relative_position import RelativePosition
 from ssl_lessons.methods.rotation import Rotation
 from ssl_lessons.methods.split_brain import SplitBrain
 from ssl_lessons.models import LabChannels, build_encoder
+from ssl_lessons.models.settle import settle
 from ssl_lessons.training import pretrain
 from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import color, normalize, pretext
 
 UNLABELED, LABELLED, TEST, STEPS = 4096, 2000, 2000, 300
-KEY = ("arm", "data", "seed")
+KEY = ("world", "arm", "data", "read", "seed")
 WORK = Path(tempfile.gettempdir()) / "ssl_lessons_pretext"  # the checkpoint of the arm under way
 TRAINING = {"optimizer": "adamw", "lr": 3e-3, "weight_decay": 1e-4, "warmup": 0.1}
 WORLDS = {
@@ -53,7 +59,7 @@ COLOUR_WORLDS = ("any colour", "own colours")  # see `painted`
 
 def painted(split: str, n: int, seed: int, own: bool) -> data.ImageSet:
     """Upright objects with a lightness that tells no hue; own: each kind has a hue of its own, up to a little noise."""
-    plain = data.shapes(split, 32, n, seed, world=1)
+    plain = data.shapes(split, 32, n, seed)
     hue, kind = (plain.factors[name].values for name in ("object_hue", "kind"))
     noise = 0.2 * torch.randn(n, generator=torch.Generator().manual_seed(seed))
     return data.recolour(plain, 2 * torch.pi * kind / 10 + noise if own else hue)
@@ -63,7 +69,7 @@ def splits(world: str, seed: int) -> list[data.ImageSet]:
     sizes = zip(data.SPLITS, (UNLABELED, LABELLED, TEST), strict=True)
     if world in COLOUR_WORLDS:
         return [painted(split, n, seed, own=world == "own colours") for split, n in sizes]
-    return [data.shapes(split, 32, n, seed, **WORLDS[world], world=1) for split, n in sizes]
+    return [data.shapes(split, 32, n, seed, **WORLDS[world]) for split, n in sizes]
 
 
 class Misplaced(Colorization):
@@ -87,6 +93,7 @@ ARMS = {
     "jigsaw": (lambda: Jigsaw(net()), 128),
     "counting": (lambda: Counting(net()), 128),
     "exemplar": (lambda: Exemplar(net(), UNLABELED), 128),
+    "diet": (lambda: DIET(net(), UNLABELED), 128),
     "pirl": (lambda: PIRL(net(), UNLABELED), 128),
     "context_encoder": (lambda: ContextEncoder(net()), 128),
     "colorization": (lambda: Colorization(net()), 128),
@@ -110,6 +117,10 @@ UNTRAINED = {
 }  # what a colouriser starts from
 
 
+# the encoders that never saw a whole picture, by what they saw
+AS_TRAINED = {"tiles": ("jigsaw",), "patches": ("relative_position",), "half": ("counting",)}
+
+
 def policies(arm: str, method):
     policy = get_recipe("quick").policy
     return method.views(policy.replace(rotation=180.0) if arm == TURNED else policy)
@@ -129,19 +140,9 @@ def build(arm: str):
 @torch.no_grad()
 def pretext_accuracy(method, images) -> float | None:
     """Accuracy of the method's own task on new pictures; None where the task has no right answer."""
-    torch.manual_seed(0)  # places and orders
     method.eval()
-    if isinstance(method, Rotation):
-        turned, turns = pretext.four_rotations(normalize(images))
-        return float((method.predict(turned).argmax(dim=1) == turns).float().mean())
-    if isinstance(method, RelativePosition):
-        x = normalize(images, round(method.zoom * images.shape[-1]))
-        return float((method.predict(method.patches(x)).argmax(dim=2) == torch.arange(8)).float().mean())
-    if isinstance(method, Jigsaw):
-        cut = method.cut(normalize(images, round(method.zoom * images.shape[-1])))
-        order = torch.randint(len(method.permutations), (len(cut),))
-        answers = method.predict(pretext.shuffle(cut, method.permutations[order])).argmax(dim=1)
-        return float((answers == order).float().mean())
+    if isinstance(method, PretextTask):
+        return method.accuracy(images)
     if isinstance(method, Colorization):
         cells = torch.nn.functional.avg_pool2d(
             color.rgb_to_lab(images.float() / 255)[:, 1:], images.shape[-1] // method.side
@@ -163,6 +164,23 @@ def upright_probe(encoder, train, test) -> float:
     return evaluation.linear_probe(*rows).accuracy
 
 
+def pieces(read: str, images):
+    """The pictures as a task saw them, normalised: [N, pieces, 3, s, s]; every cut in the same places."""
+    torch.manual_seed(0)
+    if read == "half":
+        return torch.nn.functional.avg_pool2d(normalize(images), 2)[:, None]
+    task = Jigsaw(net()) if read == "tiles" else RelativePosition(net())
+    x = normalize(images, round(task.zoom * images.shape[-1]))
+    return task.cut(x) if read == "tiles" else task.patches(x)
+
+
+@torch.no_grad()
+def piecewise(encoder, read: str, images):
+    """Features of all pieces of a picture, side by side: [N, pieces * dim]"""
+    encoder.eval()
+    return torch.cat([encoder(x.flatten(0, 1)).view(len(x), -1) for x in pieces(read, images).split(250)])
+
+
 def measure(features, train, test) -> dict:
     h, h_test = features(train.images), features(test.images)
     return {
@@ -171,31 +189,54 @@ def measure(features, train, test) -> dict:
     }
 
 
-def run(arm: str, world: str, seed: int, steps: int) -> dict:
+def trained(arm: str, world: str, seed: int, steps: int, unlabeled, test) -> tuple[torch.nn.Module, dict]:
+    """The encoder after the arm's task, and how the training went."""
+    make, batch = build(arm)
+    method = make()
+    images = unlabeled.images[: int(arm.split()[1])] if arm.startswith("exemplar ") else unlabeled.images
+    out = WORK / f"{arm} {world} {seed}"
+    history = pretrain(
+        method, images, policies(arm, method), steps=steps, batch_size=batch, seed=seed, progress=False, out=out,
+        resume=True, checkpoint_every=100, **TRAINING,
+    )  # fmt: skip
+    shutil.rmtree(out, ignore_errors=True)
+    losses = [r["loss"] for r in history]
+    return method.encoder, {
+        "steps": steps, "seconds": history[-1]["seconds"], "first_loss": losses[0], "loss": sum(losses[-20:]) / 20,
+        "pretext": pretext_accuracy(method, test.images[:500]),
+    }  # fmt: skip
+
+
+def run(arm: str, world: str, seed: int, steps: int) -> list[dict]:
+    """One row per way of reading the features, on whole pictures first."""
     unlabeled, train, test = splits(world, seed)
-    row = {"arm": arm, "data": world, "seed": seed, "steps": 0}
+    row = {"world": WORLD, "arm": arm, "data": world, "seed": seed, "steps": 0, "read": "whole"}
     if arm == "pixels":
-        return row | measure(evaluation.pixels, train, test)
+        return [row | measure(evaluation.pixels, train, test)]
     torch.manual_seed(seed)
     if arm in UNTRAINED:
-        encoder = UNTRAINED[arm]()
+        whole, found = settle(UNTRAINED[arm](), unlabeled.images[:1024]), {}
     else:
-        make, batch = build(arm)
-        method = make()
-        images = unlabeled.images[: int(arm.split()[1])] if arm.startswith("exemplar ") else unlabeled.images
-        out = WORK / f"{arm} {world} {seed}"
-        history = pretrain(
-            method, images, policies(arm, method), steps=steps, batch_size=batch, seed=seed, progress=False, out=out,
-            resume=True, checkpoint_every=100, **TRAINING,
-        )  # fmt: skip
-        shutil.rmtree(out, ignore_errors=True)
-        encoder, losses = method.encoder, [r["loss"] for r in history]
-        row |= {
-            "steps": steps, "seconds": history[-1]["seconds"], "first_loss": losses[0], "loss": sum(losses[-20:]) / 20,
-            "pretext": pretext_accuracy(method, test.images[:500]),
-        }  # fmt: skip
-    row |= measure(lambda images: evaluation.extract_features(encoder, images), train, test)
-    return row | {"upright": upright_probe(encoder, train, test)}
+        whole, found = trained(arm, world, seed, steps, unlabeled, test)
+    row |= found
+    rows = [
+        row | measure(partial(evaluation.extract_features, whole), train, test)
+        | {"upright": upright_probe(whole, train, test)}
+    ]  # fmt: skip
+    for read in (
+        AS_TRAINED if arm == "untrained" else [r for r, arms in AS_TRAINED.items() if arm.split()[0] in arms]
+    ):
+        encoder = settle_on(whole, pieces(read, unlabeled.images[:512])) if arm in UNTRAINED else whole
+        rows.append(row | {"read": read} | measure(partial(piecewise, encoder, read), train, test))
+    return rows
+
+
+@torch.no_grad()
+def settle_on(encoder, cut):
+    """A copy of an untrained encoder whose BatchNorm statistics are those of pieces [N, pieces, 3, s, s]."""
+    encoder = copy.deepcopy(encoder)
+    torch.optim.swa_utils.update_bn([x.flatten(0, 1) for x in cut.split(64)], encoder)
+    return encoder.eval()
 
 
 ABOUT_COLOUR = ("pixels", *UNTRAINED, "colorization", "colorization plain", MISPLACED, "split_brain", "context_encoder",
@@ -220,17 +261,18 @@ def pairs(arms: list[str], worlds: list[str]) -> list[tuple[str, str]]:
     return found
 
 
-def main(arms: list[str], worlds: list[str], seeds: list[int], steps: int) -> None:
+def main(arms: list[str], worlds: list[str], seeds: list[int], steps: int, seconds: float) -> None:
     WORK.mkdir(exist_ok=True)
-    path = RESULTS / "pretext.json"
+    start = time.perf_counter()
+    done = {tuple(row.get(k) for k in ("world", "arm", "data", "seed")) for row in recorded("pretext")}
     for seed in seeds:
         for arm, world in pairs(arms, worlds):
-            known = json.loads(path.read_text())["rows"] if path.exists() else []
-            if any((row["arm"], row["data"], row["seed"]) == (arm, world, seed) for row in known):
+            if (WORLD, arm, world, seed) in done or time.perf_counter() - start > seconds:
                 continue
-            row = run(arm, world, seed, steps)
-            merge("pretext", [row], KEY)
-            print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+            rows = run(arm, world, seed, steps)
+            merge("pretext", rows, KEY)
+            for row in rows:
+                print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
 
 
 if __name__ == "__main__":
@@ -239,6 +281,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--arms", nargs="+", default=["pixels", *UNTRAINED, *ARMS, *EXTRA, TURNED, MISPLACED])
     parser.add_argument("--data", nargs="+", default=[*WORLDS, *COLOUR_WORLDS], dest="worlds")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seconds", type=float, default=1e9, help="start no further run after that many")
     main(**vars(parser.parse_args()))

@@ -14,7 +14,15 @@ pytest.importorskip("lightly")
 from lightly import loss as lightly_loss  # noqa: E402
 from lightly.loss.hypersphere_loss import HypersphereLoss  # noqa: E402
 
-from ssl_lessons.losses import clustering, contrastive, correlation, distillation  # noqa: E402
+from ssl_lessons.losses import (  # noqa: E402
+    clustering,
+    contrastive,
+    correlation,
+    distillation,
+    gaussian,
+    rate_reduction,
+    second_moment,
+)
 
 N, D, K = 12, 5, 7
 
@@ -177,3 +185,70 @@ def test_pmsn_has_the_divergence_the_other_way_round():
     )
     plain = lightly_loss.MSNLoss(temperature=0.1, sinkhorn_iterations=0, regularization_weight=0.8)
     agree(uniform, plain(anchors, targets, prototypes), rel=1e-4)
+
+
+def views(count=3):
+    return [rows(0, d=K) + 0.7 * rows(1 + v, d=K) for v in range(count)]
+
+
+def drawn(count):
+    """The directions that lightly draws after this seed."""
+    torch.manual_seed(3)
+    directions = gaussian.random_directions(K, count)
+    torch.manual_seed(3)
+    return directions
+
+
+def test_lejepa():
+    directions, z = drawn(64), views()
+    agree(gaussian.sigreg(z[0], directions), lightly_loss.SIGReg(num_vectors=64)(z[0]))
+    theirs = lightly_loss.LeJEPALoss(lambda_param=0.3, sigreg_num_vectors=64)
+    ours = gaussian.lejepa(z, drawn(64), 0.3, n_global=2)
+    agree(ours, theirs(local_proj=torch.stack(z[2:]), global_proj=torch.stack(z[:2])))
+    # Its default weight is 0.05; that of the authors' minimal example, where all views are global, is 0.02.
+
+
+def test_visreg():
+    z = views()
+    theirs = lightly_loss.VISRegLoss(
+        0.3, num_slices=64, lambda_scale=2.0, lambda_shape=3.0, lambda_center=0.5, eps=1e-7
+    )
+    ours = gaussian.visreg(z, drawn(64), 0.3, 2, 2.0, 3.0, 0.5)
+    agree(ours, theirs(local_proj=torch.stack(z[2:]), global_proj=torch.stack(z[:2])), rel=1e-4)
+    # Its default eps is 1e-4, and is added to the deviation; the authors' code takes 1e-6 as the smallest deviation.
+
+
+def test_mmcr():
+    # lightly does not normalise, as the authors' loss does, and takes two sets of views of which the second comes from
+    # a momentum encoder.
+    unit = [F.normalize(z, dim=1) for z in views(4)]
+    theirs = lightly_loss.MMCRLoss(lmda=0.3)(torch.stack(unit[:2], dim=1), torch.stack(unit[2:], dim=1))
+    agree(second_moment.mmcr(views(4), 0.3), theirs)
+
+
+def test_tico():
+    theirs, memory = lightly_loss.TiCoLoss(beta=0.9, rho=8.0), torch.zeros(D, D)
+    for seed in range(3):
+        z1, z2 = rows(seed), rows(seed) + 0.5 * rows(seed + 9)
+        memory = second_moment.tico_covariance(memory, z1, 0.9)
+        agree(second_moment.tico(z1, z2, memory, 8.0), theirs(z1, z2))
+    # Its default is rho = 20 (the code it follows says that the paper recommends 8), and its C gives no gradient.
+
+
+def test_frossl():
+    # lightly gives each column length 1, the authors' multi-view loss each row, and lightly's invariance is summed over
+    # the views once more than solo-learn's, from which it was ported.
+    z = views()
+    theirs = lightly_loss.FroSSLLoss(invariance_weight=2.0)(z)
+    agree(second_moment.frossl(z, len(z) * 2.0, "dimensions"), theirs)
+    assert abs(second_moment.frossl(z, 2.0) - theirs) > 0.1
+
+
+def test_emp_ssl_has_the_coding_rate_with_the_opposite_sign():
+    """lightly adds the rate that the paper and the authors' code maximise, so that collapse is the best it can do."""
+    unit = [F.normalize(z, dim=1) for z in views()]
+    theirs, rate = lightly_loss.EMPSSLLoss(), sum(rate_reduction.coding_rate(z, 0.2) for z in unit) / 3
+    agree(rate_reduction.emp_ssl(views()) + 2 * rate, theirs(unit))
+    point = [F.normalize(torch.ones(N, K), dim=1)] * 3
+    assert theirs(point) < theirs([torch.eye(K)] * 3)
+    assert rate_reduction.emp_ssl(point) > rate_reduction.emp_ssl([torch.eye(K)] * 3)

@@ -13,6 +13,7 @@ from torch import nn
 from ssl_lessons.evaluation import extract_features
 from ssl_lessons.losses.contrastive import info_nce, nt_xent
 from ssl_lessons.losses.correlation import barlow_twins, vicreg
+from ssl_lessons.losses.rate_reduction import coding_rate, emp_ssl
 from ssl_lessons.views import Policy, apply, augment, draw, normalize
 
 
@@ -124,6 +125,21 @@ def check_self_pair(loss):
     assert nt_xent_with_the_self_pair(z, z, 0.05).item() == pytest.approx(math.log(2), abs=1e-6)
 
 
+# --- EMP-SSL: the coding rate is to be maximised --------------------------------------------------
+
+
+def emp_ssl_that_adds_the_rate(views, eps=0.2, weight=200.0):
+    z = F.normalize(torch.stack(views), dim=2)
+    rate = sum(coding_rate(view, eps) for view in z) / len(z)
+    return rate - weight * F.cosine_similarity(z, z.mean(dim=0, keepdim=True), dim=2).mean()
+
+
+def check_rate(loss):
+    """The views agree perfectly in both, so what remains must prefer images apart to images in one point."""
+    apart, together = torch.eye(8, dtype=torch.float64), torch.ones(8, 8, dtype=torch.float64)
+    assert loss([apart] * 3) < loss([together] * 3)
+
+
 # --- a probe on a backbone that is not really frozen -----------------------------------------------
 
 
@@ -169,6 +185,7 @@ BUGS = {
     "Barlow Twins: unbiased deviation": (check_barlow, barlow_twins, barlow_with_the_unbiased_deviation),
     "gather without gradient": (check_gather, gather, gather_without_gradient),
     "queue not normalised": (check_queue, info_nce, info_nce_with_a_raw_queue),
+    "EMP-SSL: coding rate minimised": (check_rate, emp_ssl, emp_ssl_that_adds_the_rate),
     "self-pair in the denominator": (check_self_pair, nt_xent, nt_xent_with_the_self_pair),
     "frozen backbone in train mode": (check_frozen, extract_features, features_in_train_mode),
     "same augmentation for the batch": (check_each_its_own, augment, augment_all_alike),

@@ -61,6 +61,29 @@ def batch(n=8, size=32):
     return [normalize(IMAGES[:n], size)]
 
 
+@pytest.mark.parametrize("name", ["rotation", "relative_position", "jigsaw"])
+def test_accuracy_is_the_share_of_right_answers(name, monkeypatch):
+    method = build(name).train()
+    answers, asked = [], method.quiz
+    state = torch.get_rng_state()
+
+    def solved(x, wrong=0):
+        logits, right = asked(x)
+        answers.append(right)
+        best = F.one_hot(right, logits.shape[1]).float()
+        best[:wrong] = best[:wrong].roll(1, dims=1)
+        return best, right
+
+    monkeypatch.setattr(method, "quiz", solved)
+    assert method.accuracy(IMAGES) == 1
+    monkeypatch.setattr(method, "quiz", lambda x: solved(x, wrong=12))
+    assert method.accuracy(IMAGES) == pytest.approx(1 - 12 / len(answers[0]))
+    assert torch.equal(answers[0], answers[1])  # the same questions for the same seed
+    assert torch.equal(state, torch.get_rng_state()) and method.training
+    monkeypatch.undo()
+    assert method.accuracy(IMAGES) < 0.6
+
+
 def loss_of(method, views, index=None):
     index = torch.arange(len(views[0])) if index is None else index
     return method(views, None, index) if method.needs_index else method(views)
@@ -203,17 +226,12 @@ def test_jigsaw_labels_the_order_it_applied(monkeypatch):
 
     monkeypatch.setattr(method, "predict", predict)
     monkeypatch.setattr(method, "cut", lambda x: pretext.tiles(x, 2))
-    recorded = {}
-    original = F.cross_entropy
-    monkeypatch.setattr(
-        "ssl_lessons.methods.jigsaw.cross_entropy",
-        lambda logits, order: recorded.update(order=order) or original(logits, order),
-    )
     x = batch(24)[0]
-    assert method([x]).item() == pytest.approx(math.log(6))
-    orders = method.permutations[recorded["order"]]
+    logits, order = method.quiz(x)
+    assert len(logits) == 24 and len(order.unique()) > 3
+    orders = method.permutations[order]
     assert torch.equal(pretext.assemble(pretext.shuffle(seen["tiles"], pretext.invert(orders))), x)
-    assert len(recorded["order"].unique()) > 3
+    assert method([x]).item() == pytest.approx(math.log(6))
 
 
 def test_jigsaw_tiles_are_encoded_alone():

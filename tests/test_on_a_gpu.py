@@ -44,6 +44,7 @@ def ingredients() -> dict[str, Tensor]:
 
 PAIR = lambda f, t: f(t["a"], t["b"])  # noqa: E731
 ONE = lambda f, t: f(t["a"])  # noqa: E731
+VIEWS = lambda f, t: f([t["a"], t["b"], t["c"]])  # noqa: E731
 LABELLED = lambda f, t: f(t["a"], t["labels"])  # noqa: E731
 LOSSES = {
     "align_uniform": PAIR, "barlow_twins": PAIR, "byol": PAIR, "dcl": PAIR, "dclw": PAIR, "debiased_contrastive": PAIR,
@@ -83,6 +84,16 @@ LOSSES = {
     "supcon": lambda f, t: f(t["a"], t["b"], t["labels"]),
     "swav": lambda f, t: f([t["a"], t["b"]], queue=[t["queue"], t["queue"]]),
     "triplet": lambda f, t: f(t["a"], t["b"], t["c"]),
+    "coding_rate": ONE, "emp_ssl": VIEWS, "frossl": VIEWS, "mmcr": VIEWS,
+    "gram_anchoring": lambda f, t: f(t["patches"], t["others"]),
+    "lejepa": lambda f, t: f([t["a"], t["b"], t["c"]], t["queue"].T.detach()),
+    "random_directions": None,
+    "sigreg": lambda f, t: f(t["a"], t["queue"].T.detach()),
+    "simdino": lambda f, t: f([t["a"], t["b"]], [t["c"].detach()], smooth=True),
+    "tico": lambda f, t: f(t["a"], t["b"], losses.tico_covariance(0.1 * t["queue"].T @ t["queue"], t["a"])),
+    "tico_covariance": lambda f, t: f(0.1 * t["queue"].T @ t["queue"], t["a"], center=True),
+    "visreg": lambda f, t: f([t["a"], t["b"], t["c"]], t["queue"].T.detach()),
+    "visreg_regularization": lambda f, t: f(t["a"], t["queue"].T.detach()),
 }  # fmt: skip
 LOSSES["update_center"] = lambda f, t: f(t["center"], t["a"])
 MEASURES = {

@@ -50,6 +50,14 @@ from .distillation import (
     negative_cosine,
     update_center,
 )
+from .gaussian import (
+    lejepa,
+    random_directions,
+    sigreg,
+    visreg,
+    visreg_regularization,
+)
+from .gram import gram_anchoring
 from .instance import (
     instdisc,
     instdisc_nce,
@@ -76,6 +84,17 @@ from .metric import (
     soft_nearest_neighbor,
     triplet,
 )
+from .rate_reduction import (
+    coding_rate,
+    emp_ssl,
+    simdino,
+)
+from .second_moment import (
+    frossl,
+    mmcr,
+    tico,
+    tico_covariance,
+)
 
 __all__ = [
     "align_uniform",
@@ -83,6 +102,7 @@ __all__ = [
     "beit",
     "byol",
     "cca",
+    "coding_rate",
     "contrastive_pairs",
     "data2vec",
     "data2vec_targets",
@@ -92,6 +112,9 @@ __all__ = [
     "debiased_contrastive",
     "deepcluster",
     "dino",
+    "emp_ssl",
+    "frossl",
+    "gram_anchoring",
     "hard_negative",
     "hsic",
     "ibot",
@@ -103,8 +126,10 @@ __all__ = [
     "isd",
     "kmeans",
     "koleo",
+    "lejepa",
     "lifted_structure",
     "mae",
+    "mmcr",
     "msf",
     "msn",
     "n_pair",
@@ -122,15 +147,20 @@ __all__ = [
     "power_law_prior",
     "protonce",
     "prototype_concentration",
+    "random_directions",
     "relic",
     "sela_labels",
     "semi_hard_triplets",
+    "sigreg",
+    "simdino",
     "simmim",
     "sinkhorn_knopp",
     "soft_nearest_neighbor",
     "spectral_contrastive",
     "supcon",
     "swav",
+    "tico",
+    "tico_covariance",
     "triplet",
     "update_center",
     "vcreg",
@@ -138,6 +168,8 @@ __all__ = [
     "vicreg_covariance",
     "vicreg_invariance",
     "vicreg_variance",
+    "visreg",
+    "visreg_regularization",
     "w_mse",
     "whiten",
 ]

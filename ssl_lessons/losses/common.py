@@ -1,6 +1,7 @@
 """What the loss files share: checks of the arguments, unit-length rows, full precision."""
 
 import math
+from collections.abc import Sequence
 from functools import reduce
 from numbers import Real
 
@@ -79,6 +80,16 @@ def check_pair(z1: Tensor, z2: Tensor, least: int = 2) -> None:
         )
     if len(z1) < least:
         raise InputError(f"At least {least} example{'s' * (least > 1)} are needed; use a larger batch.")
+
+
+def check_views(views: Sequence[Tensor], least: int = 2, images: int = 2) -> None:
+    """Raises InputError unless views are at least `least` tensors [N, D] of one shape, N >= images."""
+    if isinstance(views, Tensor) or len(views) < least:
+        raise InputError(
+            f"At least {least} views are needed, as a list with one tensor [images, dimensions] per view."
+        )
+    for view in views:
+        check_pair(views[0], view, least=images)
 
 
 def check_labels(labels: Tensor, n: int) -> None:

@@ -15,14 +15,19 @@ from ssl_lessons.methods.counting import Counting
 from ssl_lessons.methods.data2vec import Data2Vec
 from ssl_lessons.methods.dcl import DCL
 from ssl_lessons.methods.deepcluster import DeepCluster
+from ssl_lessons.methods.diet import DIET
 from ssl_lessons.methods.dino import DINO
 from ssl_lessons.methods.directclr import DirectCLR
+from ssl_lessons.methods.emp_ssl import EMPSSL
 from ssl_lessons.methods.exemplar import Exemplar
+from ssl_lessons.methods.frossl import FroSSL
 from ssl_lessons.methods.ibot import IBOT
 from ssl_lessons.methods.ijepa import IJEPA
 from ssl_lessons.methods.instdisc import InstDisc
 from ssl_lessons.methods.jigsaw import Jigsaw
+from ssl_lessons.methods.lejepa import LeJEPA
 from ssl_lessons.methods.mae import MAE
+from ssl_lessons.methods.mmcr import MMCR
 from ssl_lessons.methods.mochi import MoCHi
 from ssl_lessons.methods.moco import MoCoV1, MoCoV2
 from ssl_lessons.methods.moco_v3 import MoCoV3
@@ -37,6 +42,7 @@ from ssl_lessons.methods.rotation import Rotation
 from ssl_lessons.methods.sela import SeLa
 from ssl_lessons.methods.simclr import SimCLR
 from ssl_lessons.methods.simclr_v2 import SimCLRv2
+from ssl_lessons.methods.simdino import SimDINO
 from ssl_lessons.methods.simmim import SimMIM
 from ssl_lessons.methods.simsiam import SimSiam
 from ssl_lessons.methods.spectral import Spectral
@@ -44,7 +50,9 @@ from ssl_lessons.methods.split_brain import SplitBrain
 from ssl_lessons.methods.supcon import SupCon
 from ssl_lessons.methods.supervised import Supervised
 from ssl_lessons.methods.swav import SwAV
+from ssl_lessons.methods.tico import TiCo
 from ssl_lessons.methods.vicreg import VICReg
+from ssl_lessons.methods.visreg import VISReg
 from ssl_lessons.methods.w_mse import WMSE
 
 METHODS = {
@@ -55,11 +63,12 @@ METHODS = {
     # Which one is it? (chapters 13 and 14)
     "simclr": SimCLR, "simclr_v2": SimCLRv2, "dcl": DCL, "spectral": Spectral, "directclr": DirectCLR,
     "supcon": SupCon, "nnclr": NNCLR, "instdisc": InstDisc, "pirl": PIRL, "moco_v1": MoCoV1, "moco_v2": MoCoV2,
-    "moco_v3": MoCoV3, "mochi": MoCHi,
+    "moco_v3": MoCoV3, "mochi": MoCHi, "diet": DIET,
     # What does the teacher say? (15)
-    "byol": BYOL, "simsiam": SimSiam, "dino": DINO, "ibot": IBOT, "msf": MSF,
+    "byol": BYOL, "simsiam": SimSiam, "dino": DINO, "ibot": IBOT, "msf": MSF, "simdino": SimDINO,
     # Keep the dimensions apart (16)
-    "barlow_twins": BarlowTwins, "vicreg": VICReg, "w_mse": WMSE,
+    "barlow_twins": BarlowTwins, "vicreg": VICReg, "w_mse": WMSE, "tico": TiCo, "mmcr": MMCR, "frossl": FroSSL,
+    "emp_ssl": EMPSSL, "lejepa": LeJEPA, "visreg": VISReg,
     # Which cluster? (17)
     "deepcluster": DeepCluster, "online_deepcluster": OnlineDeepCluster, "sela": SeLa, "swav": SwAV, "pcl": PCL,
     "msn": MSN,

@@ -43,3 +43,14 @@ class BarlowTwins(Method):
     def chance_loss(self, batch_size: int) -> float:
         """Nothing varies: every C_ii = 0."""
         return self.scale * self.out_dim
+
+
+# Details that matter
+# - facebookresearch/barlowtwins, main.py: lambda 0.0051 at 8192 dimensions, so that 8191 C_ij weigh 42 beside
+#   one C_ii. Here: 0.01 at 256, 255 of them weigh 2.6; a wider projector needs a smaller lambd.
+# - There each view passes the network on its own, up to the last BatchNorm. Here: BatchNorm sees both at
+#   once, and the loss then standardises each view alone (eps 1e-5 in both codes).
+# - main.py: LARS with two rates, 0.2 for matrices, 0.0048 for biases and BatchNorm, which are spared decay
+#   and adaptation. Here: one rate for all (quick recipe: AdamW, 4e-3); biases are spared the decay too.
+# - main.py draws the views from two recipes: blur with probability 1.0 and 0.1, solarisation 0.0 and 0.2.
+#   Here: both come from one policy, without blur or solarisation in the quick recipe.

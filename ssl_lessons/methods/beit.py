@@ -66,3 +66,16 @@ class _Sample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         rows = self.describe(x)
         return rows[:, torch.randint(rows.shape[1], (self.count,))].flatten(1)
+
+
+# Details that matter
+# - microsoft/unilm, beit/masking_generator.py: blocks of at least 16 of 196 patches; after ten misses it
+#   gives up and hides fewer than its 75. Here: the last block is cut to the quota: 6 of 16 patches, always.
+# - datasets.py hands the tokenizer its own copy of the same crop (112 px beside 224), unmasked. Here: it too
+#   sees the very view the network sees, unmasked; the codebook never changes after step 0.
+# - modeling_pretrain.py draws the weights with deviation 0.02 and divides the output matrices of layer l by
+#   sqrt(2 l); residuals start scaled by 0.1 (LayerScale). Here: PyTorch's initialisation and no LayerScale.
+# - run_beit_pretraining.py: relative position biases, no absolute positions. Here: fixed sines and cosines,
+#   added to the mask token as well: without them all hidden patches would ask the same question.
+# - README's run: betas 0.9 and 0.98 (the default), gradients clipped at 3, 1.5e-3 at batch 2048. Here: betas
+#   0.9 and 0.999, no clipping, 2e-3 at batch 256; both decay by 0.05, biases and norms not.

@@ -63,3 +63,16 @@ class BYOL(Method):
 
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         return [(self.encoder, self.teacher[0]), (self.projector, self.teacher[1])]
+
+
+# Details that matter
+# - google-deepmind/deepmind-research, byol/configs/byol.py: momentum from 0.97 for 40 epochs, 0.99 for 100
+#   and 300, 0.996 for 1000. Here: 0.97 for the quick recipe's 25: a short run needs a fast teacher.
+# - networks.py: BatchNorm and ReLU behind the hidden layer of both heads, nothing behind the output. Here:
+#   the same (MoCo v3's code puts a BatchNorm behind the projector too).
+# - byol_experiment.py runs the views one by one and the target in training mode, each with its own batch
+#   statistics. Here: the same, but the target's running averages are copied from the student.
+# - byol_experiment.py has one learning rate; the paper makes the predictor's 10 times larger where it takes
+#   the moving average away (section 5). Here: 4 times by default; predictor_lr=1 is what the code does.
+# - optimizers.py spares biases and BatchNorm the weight decay (1e-6, or 1.5e-6 in the longest run) and LARS's
+#   scaling. Here: they are spared the decay, which is 5e-4 on the rest, under SGD.

@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d, interpolate, one_hot
 
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.context_encoder import painter
-from ssl_lessons.methods.rotation import gentle
+from ssl_lessons.methods.pretext_task import gentle
 from ssl_lessons.models import LabChannels, lab_of_views
 from ssl_lessons.views import Policy
 from ssl_lessons.views.color import (
@@ -96,3 +96,15 @@ class _Colours(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.cells(x).movedim(1, -1).flatten(1)
+
+
+# Details that matter
+# - The paper spreads a colour over 5 bins, richzhang/colorization, caffe_traininglayers.py over 10. Here: 5.
+#   That code has 313 bins, from a file. Here: 261, counted on an even grid of screen colours.
+# - NonGrayMaskLayer takes images out of the loss in which no |a| or |b| exceeds 5. Here: gray images count.
+# - colorization_train_val_v2.prototxt takes the colour of every 4th pixel, not their mean (a layer commented
+#   out). Here: the average.
+# - ClassRebalanceMultLayer weighs the gradient and leaves the printed loss unweighted; its uniform part
+#   covers the bins that occur. Here: the loss itself is weighted, and the uniform part covers all bins.
+# - The published network stays a map up to the classifier (dilated convolutions). Here: the 8 x 8 colours are
+#   painted from one pooled vector of 256 numbers, which is what a probe reads.

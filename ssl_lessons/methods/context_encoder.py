@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits, in
 
 from ssl_lessons.errors import InputError
 from ssl_lessons.methods.base import Method
-from ssl_lessons.methods.rotation import gentle
+from ssl_lessons.methods.pretext_task import gentle
 from ssl_lessons.views import LUMINANCE, Policy
 from ssl_lessons.views.masks import random_mask
 
@@ -183,3 +183,14 @@ class ContextEncoder(Method):
 
     def embed(self, x: Tensor) -> Tensor:
         return self.encoder(x)
+
+
+# Details that matter
+# - pathak22/context-encoder, train.lua, wants "real" said of painted holes: a gradient that stays large when
+#   the critic wins. Here: the critic's own gradient reversed, which fades as it gets sure.
+# - train.lua gives the painter ten times the critic's rate (2e-3 and 2e-4) when 0 < wtl2 < 1. Here: one
+#   optimiser and one rate for both, and no critic at all unless asked for.
+# - train.lua shows the critic the hole alone (conditionAdv = 0): it judges likeness, not fit. Here: the same.
+# - train.lua fills the hole with a fixed mean colour (117, 104, 123 of 255). Here: 0 after normalisation,
+#   which is mid-gray whatever the data.
+# - train.lua ends the painter with tanh, pixels lying in -1..1. Here: it ends linear, pixels lying in -2..2.

@@ -8,7 +8,7 @@ from torch.nn.functional import avg_pool2d
 
 from ssl_lessons.losses.common import check_pair, check_positive, full_precision
 from ssl_lessons.methods.base import Method
-from ssl_lessons.methods.rotation import gentle
+from ssl_lessons.methods.pretext_task import gentle
 from ssl_lessons.models import projection_head
 from ssl_lessons.views import Policy
 from ssl_lessons.views.pretext import tiles
@@ -69,3 +69,12 @@ class Counting(Method):
 
     def chance_loss(self, batch_size: int) -> float:
         return self.contrast * self.margin
+
+
+# Details that matter
+# - The paper draws the way of shrinking at every step from four (table 4: at least 2.2 points of detection),
+#   lest the network tell tiles from shrunken images. Here: always the mean of 2 x 2: that clue is left.
+# - The paper turns 67 % of the images gray, whole and tiles alike, against the lens's colour fringes. Here:
+#   the colours always stay.
+# - The margin holds the distance of whole count vectors (eq. 4). clvrai's code asks it of each dimension,
+#   which kept ahmdtaha/tf_learning_to_count from converging (docs/clvr_bug.md). Here: whole vectors.

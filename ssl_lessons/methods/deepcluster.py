@@ -82,3 +82,16 @@ def whiten(features: Tensor, dim: int) -> Tensor:
     kept = variance > 1e-6 * variance[-1]  # rounding errors must not be blown up
     scale = variance[kept].rsqrt()[-dim:]
     return normalize(x @ directions[:, kept][:, -dim:] * scale, dim=1).float()
+
+
+# Details that matter
+# - facebookresearch/deepcluster, clustering.py, seeds k-means anew at every epoch, on purpose, so that its
+#   start does not repeat. Here: `kmeans` has seed 0 every time; only the features differ.
+# - main.py gives each new classifier an optimiser of its own, SGD without momentum. Here: it is drawn anew in
+#   place, and the optimiser's averages of the old one's gradients live on.
+# - main.py takes the head's last ReLU off for clustering and puts it back for the classifier. Here: the head
+#   ends linear for both. Both cluster images that are not augmented, in evaluation mode.
+# - util.py's UnifLabelSampler draws equally many images of every cluster, small ones repeatedly. Here: every
+#   image comes once per epoch and its loss weighs 1 / (size of its cluster).
+# - main.sh shows the network the edges of gray images (--sobel). Here: it sees colour, jittered in the views
+#   but not when clusters are made.

@@ -27,3 +27,14 @@ class DirectCLR(SimCLR):
     def __init__(self, encoder: nn.Module, temperature: float = 0.1, channels: int = 64):
         super().__init__(encoder, temperature)
         self.projector = FirstChannels(channels)
+
+
+# Details that matter
+# - The paper counts on the last block's residual path to reach the channels the loss does not see (figure
+#   10). Here: ResNet-18 has one; in ConvNet 192 of the last 256 channels get no gradient and stay random.
+# - facebookresearch/directclr, main.py, infoNCE divides the subvector by its own length, not by the whole
+#   vector's. Here: the same.
+# - infoNCE in main.py compares across views only, N candidates each way, both ways averaged. Here: SimCLR's
+#   loss: 2N - 1 candidates, the other images of the same view among them. Temperature 0.1 in both.
+# - There: LARS, rate 4.8 at batch 4096, decay 1e-6, residual blocks that start as the identity. Here: AdamW
+#   4e-3 at batch 256, decay 1e-4.

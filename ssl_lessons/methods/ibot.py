@@ -74,3 +74,14 @@ class IBOT(DINO):
             self.center.copy_(update_center(self.center, torch.cat(teacher), m))
             self.patch_center.copy_(update_center(self.patch_center, teacher_patches.flatten(0, 1), m))
         return whole + self.mask_weight * hidden
+
+
+# Details that matter
+# - bytedance/ibot, main_ibot.py, averages the patch loss within images, then over all, unmasked ones as 0.
+#   Here: over all hidden patches of the batch, about twice as large at the same mask_weight.
+# - main_ibot.py keeps a centre of its own for patches, and warms their teacher temperature from 0.04 to 0.07
+#   by default (images: 0.04). Here: two centres, but one temperature of 0.02 throughout.
+# - models/head.py separates the last layers by default, the README's command shares them (--shared_head true,
+#   8,192 prototypes). Here: shared, 256; the mask embedding is zero at the start in both codes.
+# - main_ibot.py scores the whole image by the student's masked view; the README's command adds 10 small
+#   crops, unmasked. Here: also the masked view, and no small crops.

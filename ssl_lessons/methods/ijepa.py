@@ -67,3 +67,16 @@ class IJEPA(MaskedMethod):
 
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         return [(self.encoder, self.teacher)]
+
+
+# Details that matter
+# - The paper writes a squared distance, facebookresearch/ijepa, src/train.py, takes smooth L1. Here: the
+#   square.
+# - src/train.py normalises the target over its features behind the encoder's last norm, without parameters.
+#   Here: the same; a constant target would be worth nothing.
+# - multiblock.py cuts all contexts to the shortest by dropping their last patches in reading order, those at
+#   the bottom right. Here: the dropped ones are drawn at random.
+# - src/train.py raises the momentum in a straight line from 0.996 to 1, and the weight decay from 0.04 to
+#   0.4. Here: momentum 0.99 and decay 0.05 throughout.
+# - configs/in1k_vith14_ep300.yaml: crops of 30 to 100 %, no flips, targets of 15 to 20 % of 256 patches.
+#   Here: crops of 50 to 100 % and flips; targets of 2 or 4 of 16 patches.

@@ -73,3 +73,13 @@ class InstDisc(Method):
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(len(self.bank.rows))
+
+
+# Details that matter
+# - zhirongw/lemniscate.pytorch, lib/NCEAverage.py, writes the bank after the loss has read it, in the
+#   backward pass, with that pass's embeddings. Here: the same, after the optimiser's step.
+# - main.py has temperature 0.07 (ImageNet), cifar.py 0.1; README: 0.07 to 0.1 works well. Here: 0.1.
+# - lib/NCECriterion.py has no proximal term, though the paper has. Here: proximal=0, as in the code; the full
+#   softmax is there as well (--nce-k 0, lib/LinearAverage.py).
+# - main.py: SGD 0.03, decay 1e-4, cifar.py: 0.1 and 5e-4; 200 epochs, so many renewals of every row. Here:
+#   0.06 and 5e-4 with warm-up and cosine; the quick recipe renews a row 25 times.

@@ -6,16 +6,13 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from ssl_lessons.methods.base import Method
-from ssl_lessons.methods.rotation import gentle
+from ssl_lessons.methods.pretext_task import PretextTask
 from ssl_lessons.models import projection_head
-from ssl_lessons.views import Policy
 from ssl_lessons.views.pretext import normalize_tiles, permutation_set, shuffle, tiles
 
 
-class Jigsaw(Method):
+class Jigsaw(PretextTask):
     """Shuffled tiles: which order of a fixed set was it?
 
     Every tile goes through the encoder alone ("context-free"); only the classifier sees them together.
@@ -41,9 +38,6 @@ class Jigsaw(Method):
         self.register_buffer("permutations", permutation_set(grid**2, orders))
         self.grid, self.gap, self.zoom = grid, gap, zoom
 
-    def views(self, policy: Policy) -> tuple[Policy, ...]:
-        return gentle(policy, size=round(self.zoom * policy.size))
-
     def cut(self, x: Tensor) -> Tensor:
         """Normalised tiles [N, grid^2, 3, s, s] of views x [N, 3, S, S], in reading order."""
         cell = x.shape[-1] // self.grid
@@ -54,13 +48,23 @@ class Jigsaw(Method):
         h = self.tile_head(self.encoder(shuffled.flatten(0, 1))).relu()
         return self.classifier(h.view(len(shuffled), -1)).float()
 
-    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
-        cut = self.cut(views[0])
+    def quiz(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        cut = self.cut(x)
         order = torch.randint(len(self.permutations), (len(cut),)).to(cut.device)
-        return cross_entropy(self.predict(shuffle(cut, self.permutations[order])), order)
-
-    def embed(self, x: Tensor) -> Tensor:
-        return self.encoder(x)
+        return self.predict(shuffle(cut, self.permutations[order])), order
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(len(self.permutations))
+
+
+# Details that matter
+# - MehdiNoroozi/JigsawPuzzleSolver, train_val_cfn_jps.prototxt: tiles of 64 px anywhere in cells of 85, a
+#   quarter is gap, so that edges cannot be matched. Here: 14 of 16 px, an eighth.
+# - data_transformer.cpp subtracts each tile's own mean, channel by channel, and stops there; the paper
+#   divides by its deviation too (section 4.2). Here: both.
+# - data_transformer.cpp draws the order anew at every visit, so that no tile has a place of its own. Here:
+#   the same, 25 times in the quick recipe's 25 epochs.
+# - The prototxt joins tiles behind fc6 (1024 numbers each) and has no BatchNorm. Here: they join behind 64
+#   numbers each, but the encoder's BatchNorm sees all 9 N tiles: not quite context-free.
+# - generate_jps_dataset.cpp takes the central 255 px of an image, never mirrored (mirror: false). Here:
+#   random crops of at least half the image, mirrored half of the time.

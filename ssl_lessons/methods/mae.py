@@ -57,3 +57,15 @@ class MAE(MaskedMethod):
         counted = mask if self.masked_only else torch.ones_like(mask)
         target = patchify(x, self.encoder.patch)
         return mae(self.reconstruct(x, mask), target, counted, self.norm_targets)
+
+
+# Details that matter
+# - facebookresearch/mae, models_mae.py: norm_pix_loss is off by default, PRETRAIN.md's command turns it on.
+#   Here: off; where on, with n - 1 in the variance and 1e-6 under the root, as there.
+# - models_mae.py adds the decoder's positions to visible and mask tokens alike. Here: the same: without them
+#   all hidden patches would get one and the same answer.
+# - models_mae.py has a class token and starts all linear maps with Xavier. Here: no class token, features are
+#   the mean of the patches; Xavier for the patch map and the attention's input, PyTorch's start elsewhere.
+# - PRETRAIN.md: rate 1.5e-4 per 256 images, 40 of 800 epochs of warm-up; main_pretrain.py: AdamW, betas 0.9
+#   and 0.95. Here: 3e-3, a tenth, 0.9 and 0.999; decay 0.05 in both, biases and norms spared.
+# - main_pretrain.py: crops of 20 to 100 % and flips, no colour change. Here: crops of 50 to 100 % and flips.

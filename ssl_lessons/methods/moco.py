@@ -111,3 +111,15 @@ class MoCoV2(MoCoV1):
     """MoCo v1 with SimCLR's MLP head and stronger augmentation (and, in the paper, a cosine schedule)."""
 
     head_layers = 2
+
+
+# Details that matter
+# - facebookresearch/moco, moco/builder.py, compares first, then enqueues: no key meets itself. Here: the
+#   same.
+# - There the teacher moves before it makes keys and has BatchNorm averages of its own. Here: it moves after
+#   the step, the same seen from the next batch; averages are the student's, which the keys do not use.
+# - With --mlp (v2) the hidden layer is followed by ReLU alone. Here: v2's head has a BatchNorm before the
+#   ReLU.
+# - README: temperature 0.07 for v1, 0.2 for v2. Here: 0.1 for both.
+# - main_moco.py: SGD 0.03, decay 1e-4 on everything, no warm-up, steps (v1) or cosine (v2). Here: AdamW 4e-3,
+#   decay 1e-4 but not on biases and norms, warm-up and cosine.

@@ -62,3 +62,15 @@ class MoCoV3(Method):
 
     def chance_loss(self, batch_size: int) -> float:
         return 4 * self.temperature * math.log(batch_size)
+
+
+# Details that matter
+# - facebookresearch/moco-v3, moco/builder.py: a BatchNorm without parameters ends the projector, for ViTs the
+#   predictor too; no biases. Here: nothing follows the last linear map, which has a bias.
+# - CONFIG.md: temperature 1.0 for ResNets (the default), 0.2 for ViTs. Here: 0.2, also for the quick recipe's
+#   conv net.
+# - main_moco.py draws the views from two recipes: blur with probability 1.0 and 0.1, solarisation 0.0 and
+#   0.2. Here: one policy without either; the loss counts both directions in both codes.
+# - vits.py can keep the patch map at its random start (--stop-grad-conv1, set in CONFIG.md for every ViT).
+#   Here: an option of the ViT (freeze_patches), off; the quick recipe has a conv net.
+# - CONFIG.md: LARS, decay 1e-6, for ResNets; AdamW 1.5e-4, decay 0.1, for ViTs. Here: SGD 0.06 and 5e-4.

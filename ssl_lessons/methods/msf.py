@@ -46,3 +46,16 @@ class MSF(BYOL):
 
     def distance(self, prediction: Tensor, target: Tensor) -> Tensor:
         return msf(prediction, target, self.queue.rows, self.k)
+
+
+# Details that matter
+# - UMBCvision/MSF, train_msf.py: the batch enters the bank before the search, so a target is its own first
+#   neighbour. Here: batch and queue are searched together, the push comes after the loss.
+# - Neighbours and bank: the code's defaults are 5 of 128,000, its README trains with 10 of 128,000,
+#   run_msf.sh with 5 of 1,024,000. Here: 5 of 2,048 and the batch.
+# - Views: with --weak_strong (README) the target sees a crop and a flip only, the student the jitter as well.
+#   Here: both views are jittered.
+# - Teacher: its parameters move, by 0.99; its images are shuffled over the GPUs, against a hint by BatchNorm.
+#   Here: 0.97, BatchNorm's running statistics are copied, one device without shuffle.
+# - README: SGD 0.05 with cosine, one rate for all, decay 1e-4 on everything. Here: 0.2, the predictor at 4
+#   times that, decay 5e-4 but not on biases and norms.

@@ -99,3 +99,16 @@ class MSN(Method):
         """Every image spread evenly: cross-entropy log K, mean entropy log K."""
         k = self.prototypes.out_features
         return math.log(k) * (1 - (self.entropy_weight if not self.prior_exponent else 0))
+
+
+# Details that matter
+# - facebookresearch/msn, src/deit.py: one random set of patches per batch is dropped from the large view,
+#   none from the ten small ones. Here: another set for every image, and all anchors are masked.
+# - configs/pretrain/msn_vits16.yaml has Sinkhorn (3 iterations) and the entropy term, weight 1, both on.
+#   Here: the same by default; the targets are exp(cosine / 0.03) where theirs are sharpened softmaxes.
+# - Head (src/msn_train.py): three layers 2048-2048-256 with BatchNorm and GELU on the class token. Here: two
+#   layers with BatchNorm and ReLU, out 128, on the encoder's mean.
+# - Prototypes: AdamW without decay there; the encoder's decay rises from 0.04 towards 0.4, its gradients are
+#   clipped at 3. Here: SGD 0.2, decay 5e-4 on both (a cosine ignores length), no clipping.
+# - Teacher: momentum rises linearly from 0.996, and only parameters move. Here: 0.97 throughout, BatchNorm's
+#   running statistics are copied; the prototypes have no teacher, as there.

@@ -40,3 +40,16 @@ class NNCLR(SimCLR):
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(batch_size)
+
+
+# Details that matter
+# - Projector: the paper has BatchNorm after all three layers, the last included (quoted in lightly's
+#   modules/heads.py; solo-learn too). Here: two layers by default, the last without BatchNorm.
+# - Predictor: 4096 hidden units for d = 256, BatchNorm on the hidden layer only. Here: the same form, 256 for
+#   d = 128.
+# - Negatives: solo-learn (losses/nnclr.py) takes the N predictions; lightly's example uses NT-Xent, where the
+#   other neighbours are negatives as well, 2N - 1 candidates. Here: N, as in eq. 2.
+# - Queue: solo-learn keeps the first views' z, lightly the second's; both search before they push. Here: the
+#   first views', pushed after the step. All begin with random rows, here gone after 2,048 / 256 = 8 steps.
+# - Temperature: solo-learn's default is 0.2, that of lightly's loss 0.5. Here: 0.1. All divide neighbour and
+#   prediction by their length; no gradient passes through the neighbour.

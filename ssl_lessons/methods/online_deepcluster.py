@@ -102,3 +102,16 @@ class OnlineDeepCluster(Method):
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(self.classifier.out_features)
+
+
+# Details that matter
+# - OpenSelfSup (open-mmlab), odc_memory.py: an image joins the centroid of largest inner product; centroids
+#   are means of unit rows, so tight clusters attract. Here: the smallest distance.
+# - hooks/odc_hook.py: centroids move every 10 steps, small clusters are dissolved and the weights renewed
+#   after every step. Here: centroids and small clusters every 10 steps, weights every step.
+# - Neck (models/necks.py): 512-256, BatchNorm without affine, dropout, and a ReLU at the end. Here: no
+#   dropout, no last ReLU, but BatchNorm without affine on the output.
+# - Memory: one view per image writes its row there. Here: two views train, and the mean of their embeddings
+#   is written.
+# - configs/selfsup/odc/r50_v1.py: SGD 0.06 with momentum 0.9, but none for the classifier, whose labels keep
+#   changing; decay 1e-5. Here: AdamW 4e-3 for all.

@@ -99,3 +99,16 @@ class PCL(Method):
         """Of both terms, once there are prototypes."""
         prototypes = sum(map(math.log, self.counts)) / len(self.counts) if self.refreshes > 1 else 0.0
         return math.log(batch_size) + prototypes
+
+
+# Details that matter
+# - salesforce/PCL, main_pcl.py: k-means with 5 restarts of 20 iterations, another seed per level. Here: one
+#   start of at most 20, one seed for all levels.
+# - Concentrations are clipped to their 10th and 90th percentile before they are scaled to the mean 0.2, 'for
+#   stability'. Here: not clipped; lonely clusters get the largest, as there.
+# - The E-step sees centre crops through the momentum encoder in eval mode; features and centroids have unit
+#   length. Here: the same, with whole images.
+# - pcl/builder.py: 16,384 sampled prototypes are negatives, none of them a positive of the batch. Here: all
+#   prototypes.
+# - Head: PCL v1 has one linear layer, v2 (--mlp --aug-plus --cos: 61.5 -> 67.6 %, README) two without
+#   BatchNorm. Here: two with BatchNorm, strong views and a cosine schedule.

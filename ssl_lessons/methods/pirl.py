@@ -79,3 +79,16 @@ class PIRL(Method):
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(len(self.bank.rows))
+
+
+# Details that matter
+# - VISSL, pirl_jigsaw_4node_resnet50.yaml: image crops from 8 % of the area, tile crops from 60 %; tiles of
+#   64 px lie at random in cells of 85. Here: both from 25 %, tiles of 16 px fill their cells.
+# - There jitter, grayscale and flip come after the cut and are drawn anew for every tile
+#   (ssl_transforms_wrapper.py). Here: before the cut, so the tiles of an image share them.
+# - The bank takes the image's embedding only (update_mem_with_emb_index: 1), momentum 0.5, after the forward
+#   pass. Here: the same, after the optimiser's step; rows start as random directions.
+# - Heads there: 2048 -> 128 for every tile, 9 x 128 -> 128 for the jigsaw, 2048 -> 128 for the image, all
+#   linear. Here: the same form with 4 tiles.
+# - Rate 0.03 per 256 images, decay 1e-4, not on BatchNorm and biases, 800 epochs. Here: 0.06 at 256, decay
+#   5e-4, spared likewise.

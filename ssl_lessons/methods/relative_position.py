@@ -6,19 +6,16 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.methods.base import Method
-from ssl_lessons.methods.rotation import gentle
+from ssl_lessons.methods.pretext_task import PretextTask
 from ssl_lessons.models import projection_head
-from ssl_lessons.views import Policy
 from ssl_lessons.views.pretext import CENTRE, NEIGHBOURS, drop_colours, project_colours, tiles
 
 COLOURS = ("keep", "drop", "project")
 
 
-class RelativePosition(Method):
+class RelativePosition(PretextTask):
     """Two patches of one image: on which of eight sides of the first does the second lie?
 
     The image is cut into 3 x 3 cells; the centre is asked about each of its neighbours.  The encoder sees single
@@ -46,9 +43,6 @@ class RelativePosition(Method):
         self.classifier = projection_head(2 * encoder.dim, encoder.dim, len(NEIGHBOURS))
         self.gap, self.jitter, self.colours, self.zoom = gap, jitter, colours, zoom
 
-    def views(self, policy: Policy) -> tuple[Policy, ...]:
-        return gentle(policy, size=round(self.zoom * policy.size))
-
     def patches(self, x: Tensor) -> Tensor:
         """The nine patches [N, 9, 3, s, s] of views x [N, 3, S, S], with the shortcuts blocked as asked for."""
         cell = x.shape[-1] // 3
@@ -62,13 +56,21 @@ class RelativePosition(Method):
         pairs = torch.cat([h[:, CENTRE : CENTRE + 1].expand_as(neighbours), neighbours], dim=2)
         return self.classifier(pairs.flatten(0, 1)).float().view(len(cut), 8, 8)
 
-    def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
-        logits = self.predict(self.patches(views[0]))
-        places = torch.arange(8, device=logits.device).repeat(len(logits))
-        return cross_entropy(logits.flatten(0, 1), places)
-
-    def embed(self, x: Tensor) -> Tensor:
-        return self.encoder(x)
+    def quiz(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.predict(self.patches(x))
+        return logits.flatten(0, 1), torch.arange(8, device=logits.device).repeat(len(logits))
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(8)
+
+
+# Details that matter
+# - cdoersch/deepcontext, train.py: gap 48 and jitter 7, so patches of 96 px never come closer than 34. Here:
+#   patches of 12 px anywhere in cells of 16 leave 0 to 8 px between neighbours, 4 on average.
+# - There every patch loses its mean and is divided by its own deviation, lest brightness gradients give the
+#   place away. Here: patches are not normalised.
+# - There one colour channel of three is kept and the others become noise, always. Here: colours='keep' by
+#   default; 'drop' does it.
+# - There a third of the patches are shrunk to as little as 100 pixels and enlarged again. Here: no patch is.
+# - There a grid over the whole image gives all neighbouring pairs in both orders, four grids per image. Here:
+#   one 3 x 3 grid per image, the centre against its eight neighbours.

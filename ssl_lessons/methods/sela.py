@@ -60,3 +60,15 @@ class SeLa(Method):
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(self.classifiers[0].out_features)
+
+
+# Details that matter
+# - yukimasano/self-label, main.py: labellings crowd at the start, at times proportional to k^2, the first
+#   before any step. Here: every 25 steps, the first before any step as well.
+# - There labels come from augmented views, with BatchNorm in training mode. Here: from whole images, in eval
+#   mode.
+# - sinkhornknopp.py: float64, until the scaling changes by less than 0.1 in all. Here: 80 iterations in
+#   float32, on logarithms.
+# - There the heads are linear maps of the network's last layer, 4096 or 2048 wide. Here: of a projector's
+#   output, 128 wide, with BatchNorm in its hidden layer.
+# - There one view per image, SGD 0.05, decay 1e-5. Here: two views with the same label, AdamW 4e-3.

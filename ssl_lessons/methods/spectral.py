@@ -26,3 +26,13 @@ class Spectral(SimCLR):
 
     def chance_loss(self, batch_size: int) -> float:
         return self.radius**4 - 2 * self.radius**2
+
+
+# Details that matter
+# - jhaochenz96/spectral_contrastive_learning, models/spectral.py: only rows longer than sqrt(mu) are cut, mu
+#   = 1 on CIFAR-10, 10 on ImageNet. Here: all rows get length 2 (mu = 4), short ones too.
+# - There the loss is divided by mu. Here: it is not; AdamW does not care, SGD would need another rate.
+# - Head there (cifar_resnet_1_mlp_norelu.py): 2048-1000 with BatchNorm on the output. Here: 256-128, the
+#   output without BatchNorm.
+# - There each view passes the network on its own. Here: both in one batch. Scores compare view 1 with view 2
+#   only, i = j left out of the squares, in both.

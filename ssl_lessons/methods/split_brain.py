@@ -7,7 +7,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.context_encoder import painter
-from ssl_lessons.methods.rotation import gentle
+from ssl_lessons.methods.pretext_task import gentle
 from ssl_lessons.models import SplitChannels, lab_of_views
 from ssl_lessons.views import Policy
 from ssl_lessons.views.color import ab_bins, nearest_bins
@@ -50,3 +50,14 @@ class SplitBrain(Method):
 
     def embed(self, x: Tensor) -> Tensor:
         return self.encoder(x)
+
+
+# Details that matter
+# - richzhang/splitbrainauto, issue 2: two networks were trained apart and merged afterwards. Here: one loss,
+#   their sum; as they share no weight, either half gets its own gradient only.
+# - models/deploy_lab.prototxt: lightness centred to -50..50. Here: (L - 50) / 25, a / 25, b / 25, about
+#   -2..2.
+# - Bins: a re-implementation (Shubashree/Split_Brain) has 100 for L, 16 x 16 for ab, on 12 x 12 cells. Here:
+#   20 for L, 76 for ab, on 8 x 8 cells; a cell's class is its nearest bin.
+# - Colorization's code weighs the gradient of rare colours up (richzhang/colorization, issue 18). Here:
+#   `colorization` does too, this method does not.

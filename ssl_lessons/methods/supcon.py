@@ -21,3 +21,12 @@ class SupCon(SimCLR):
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
         return supcon(*self.pair(views), labels, self.temperature)
+
+
+# Details that matter
+# - HobbitLong/SupContrast, losses.py: the loss is multiplied by temperature / 0.07, 1.43 at 0.1, which SGD
+#   feels. Here: it is not.
+# - Head there (networks/resnet_big.py): two layers without BatchNorm, out 128. Here: BatchNorm after the
+#   hidden layer.
+# - README: batch 1,024, SGD 0.5, temperature 0.1 with labels, 0.5 without. Here: batch 256, AdamW 4e-3, 0.1.
+# - Positives grow with the batch: with ten classes a view has about 204 there, about 50 here.

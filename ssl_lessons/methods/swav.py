@@ -101,3 +101,16 @@ class SwAV(Method):
 
     def chance_loss(self, batch_size: int) -> float:
         return math.log(self.prototypes.out_features)
+
+
+# Details that matter
+# - facebookresearch/swav, README: a loss stuck at log K has collapsed; epsilon 0.03 instead of 0.05, frozen
+#   prototypes, or no BatchNorm in the head help. Here: epsilon 0.03, BatchNorm kept.
+# - main_swav.py drops the prototypes' gradient for the first 313 steps (batch 4,096) or 5,005 (256). Here:
+#   frozen_steps = 0 by default. Either has them at unit length in every forward pass.
+# - Queue: from epoch 15 on, once it is full; too early it disturbs (README). Here: as soon as it is full, 15
+#   steps for 3,840 at 256; off by default.
+# - Small crops: 96 px from 5 to 14 % of the area, large ones 224 px from 14 %. Here: half the side from 10 to
+#   40 %, large ones from 25 % in quick, so the ranges overlap.
+# - src/resnet50.py: the head's BatchNorm sees all crops at once. Here: large and small ones apart. LARC 0.6
+#   at 256 and decay 1e-6 there, SGD 0.2 and 5e-4 here.

@@ -45,3 +45,14 @@ class VICReg(Method):
     def chance_loss(self, batch_size: int) -> float:
         """Nothing varies: only the hinge of the variance term is left, 1 - sqrt(1e-4) per dimension."""
         return 0.99 * self.variance_weight
+
+
+# Details that matter
+# - facebookresearch/vicreg, main_vicreg.py: each view passes the network on its own, so BatchNorm sees one
+#   view. Here: both in one batch.
+# - Variance and covariance there are those of the batch gathered from all processes, 2,048 by default. Here:
+#   gathered too, 256 in quick.
+# - The whole forward pass there runs under autocast, products of the covariance included. Here: the loss is
+#   always computed in float32.
+# - LARS there, rate 0.2 B / 256, decay 1e-6, both adaptation and decay sparing one-dimensional tensors, 10
+#   epochs of warm-up. Here: AdamW 4e-3, decay 1e-4 with the same sparing.

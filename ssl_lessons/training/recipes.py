@@ -125,6 +125,9 @@ QUICK: dict[str, dict] = {
         "options": {"sub_batch": 0, "out_dim": 32},
     },
     "dino": _SGD | {"lr": 0.1, "options": {"teacher_temperature": 0.03}},
+    "diet": {"lr": 3e-3},  # this and the next: not tuned
+    "mmcr": {"batch_size": 128},  # four views
+    "emp_ssl": {"batch_size": 64},  # eight views
     "ibot": _VIT | {"lr": 1e-3, "weight_decay": 1e-4},
     "mae": _VIT | {"lr": 3e-3},
     "simmim": _VIT,

@@ -94,7 +94,7 @@ def context_and_targets(
 
     Target blocks (aspect 0.75 to 1.5) may overlap; the context is one square block without the targets' patches.  Block
     sizes are drawn once per batch, places per image, and all contexts are cut at random to the smallest, so that
-    both are tensors (as in the published code).
+    both are tensors (the published code drops the last patches in reading order instead).
     """
     side = _side(n_tokens)
 
