@@ -149,7 +149,9 @@ def healthy_cases() -> list[Case]:
     larger = {name: {"batch_size": 4 * BATCH} for name in ("w_mse", "supcon")}
     # Nothing can be learned from a memory bank, or a class per image, before the second visit of an image: fewer
     # images, more visits.
-    banks = dict.fromkeys(("instdisc", "pirl", "exemplar"), {"images": 512, "steps": 4 * HEALTHY_STEPS})
+    banks = dict.fromkeys(
+        ("instdisc", "pirl", "exemplar", "diet"), {"images": 512, "steps": 4 * HEALTHY_STEPS}
+    )
     own = {"steps": HEALTHY_STEPS}
     return [
         Case(name, name, f"{name}, healthy", training=larger.get(name, {}), **own | banks.get(name, {}))

@@ -55,7 +55,9 @@ def merge(
         return _write(name, kept + rows, command, packages, old["versions"], since)
 
 
-def _write(name: str, rows: list[dict], command: str, packages, earlier=None, since: str | None = None) -> Path:
+def _write(
+    name: str, rows: list[dict], command: str, packages, earlier=None, since: str | None = None
+) -> Path:
     """`earlier`: versions of packages that only the parts of the record written before used; since: their date."""
     now = {"python": platform.python_version()} | {p: version(p) for p in packages}
     today = datetime.date.today().isoformat()

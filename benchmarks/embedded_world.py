@@ -128,7 +128,9 @@ def report() -> None:
         if values:
             met = median(values) <= target if sign == "<=" else median(values) >= target
             spread = f"{min(values):.3f} to {max(values):.3f}, n = {len(values)}"
-            print(f"{number}  {arm:14s} {key:6s} {median(values):.3f} ({spread})  {sign} {target}: {YES[met]}")
+            print(
+                f"{number}  {arm:14s} {key:6s} {median(values):.3f} ({spread})  {sign} {target}: {YES[met]}"
+            )
 
     for arm, target in (("pixels", 0.16), ("untrained", 0.20)):
         line(1, arm, "probe", "<=", target)

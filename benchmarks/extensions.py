@@ -245,7 +245,8 @@ def tenths(values: list[float]) -> list[float]:
 
 def policy_run(name: str, world: str, seed: int, steps: int) -> dict:
     unlabeled, train, test = (
-        data.shapes(split, 32, n, seed, **WORLDS[world], world=1) for split, n in zip(data.SPLITS, SMALL, strict=True)
+        data.shapes(split, 32, n, seed, **WORLDS[world], world=1)
+        for split, n in zip(data.SPLITS, SMALL, strict=True)
     )
     torch.manual_seed(seed)
     simclr = QUICK.build(seed)

@@ -95,7 +95,14 @@ def run(name: str, arm: str, seed: int) -> dict:
     steps = LIVE[name] if arm == "live" else steps_of(name, sets)
     clock, work = time.perf_counter(), time.process_time()
     method, history = train(recipe, seed, steps, sets)
-    row = {"world": WORLD, "method": name, "arm": arm, "seed": seed, "encoder": recipe.encoder, "steps": steps}
+    row = {
+        "world": WORLD,
+        "method": name,
+        "arm": arm,
+        "seed": seed,
+        "encoder": recipe.encoder,
+        "steps": steps,
+    }
     row |= {
         "seconds": round(time.perf_counter() - clock, 1),
         "processor_seconds": round(time.process_time() - work, 1),

@@ -58,7 +58,10 @@ def trained(seed: int, steps: int):
         progress=False,
         **recipe.training(),
     )
-    train, test = data.shapes("train", 32, LABELLED, seed, world=1), data.shapes("test", 32, TEST, seed, world=1)
+    train, test = (
+        data.shapes("train", 32, LABELLED, seed, world=1),
+        data.shapes("test", 32, TEST, seed, world=1),
+    )
     probe = linear_layer(evaluation.extract_features(method.encoder, train.images), train.labels)
     return method.encoder.eval(), probe, unlabeled.images[:CALIBRATION], train, test
 

@@ -43,7 +43,9 @@ def test_a_notebook_and_the_command_line_share_one_download(monkeypatch, tmp_pat
     (tmp_path / "pyproject.toml").touch()
     asked = []
     monkeypatch.setattr(capstone, "stl10_is_here", lambda data_dir=None: bool(asked.append(data_dir)))
-    with pytest.raises(InputError, match='IMAGES = "stl10"'):  # no night on a GPU is spent on drawings by accident
+    with pytest.raises(
+        InputError, match='IMAGES = "stl10"'
+    ):  # no night on a GPU is spent on drawings by accident
         capstone.choose_images("auto", 16, rehearsal=False)
     assert asked == [tmp_path / "data" / "cache"]
     monkeypatch.setenv("SSL_LESSONS_DATA", "elsewhere")
@@ -82,7 +84,9 @@ def test_the_plan_fits_the_time_and_never_exceeds_the_recipe():
     assert 1 <= tight.steps <= steps_of(QUICK.epochs, 64, QUICK.batch_size)
     assert tight.minutes <= 0.011 or tight.steps == 1
     assert tight.epochs == pytest.approx(tight.steps * 16 / 64)
-    assert capstone.plan(QUICK, images, minutes=1e6).steps == steps_of(QUICK.epochs, 64, QUICK.batch_size) == 100
+    assert (
+        capstone.plan(QUICK, images, minutes=1e6).steps == steps_of(QUICK.epochs, 64, QUICK.batch_size) == 100
+    )
     assert capstone.plan(QUICK, images, steps=7).steps == 7
     assert "7 steps" in capstone.plan(QUICK, images, steps=7).sentence()
 
@@ -97,7 +101,9 @@ def test_a_run_is_planned_in_legs():
         "3 legs of 60 minutes, to step 1,000 (epoch 100.0), step 2,000 (epoch 200.0), step 2,400 (epoch 240.0)"
     )
     many = budget.itinerary(minutes=11)
-    assert many.startswith("120 legs of 11 minutes, to step 20 (") and many.endswith("..., step 2,400 (epoch 240.0)")
+    assert many.startswith("120 legs of 11 minutes, to step 20 (") and many.endswith(
+        "..., step 2,400 (epoch 240.0)"
+    )
     slow = capstone.fits(QUICK, 100, seconds_per_step=1e6, steps=3)
     assert [leg.step for leg in slow.legs()] == [1, 2, 3]  # a leg takes a step at least
     with pytest.raises(InputError, match="longer than the 10"):
@@ -130,7 +136,9 @@ def test_a_resumed_run_keeps_its_number_of_steps(tmp_path):
 
 def test_how_to_resume_names_the_folder_and_warns_where_it_goes_away(monkeypatch, tmp_path):
     monkeypatch.setattr(capstone, "COLAB", tmp_path / "missing")
-    assert "runs/x" in capstone.how_to_resume(Path("runs/x")) and "lost" not in capstone.how_to_resume(Path("runs/x"))
+    assert "runs/x" in capstone.how_to_resume(Path("runs/x")) and "lost" not in capstone.how_to_resume(
+        Path("runs/x")
+    )
     monkeypatch.setattr(capstone, "COLAB", tmp_path)
     monkeypatch.setattr(capstone, "DRIVE", tmp_path / "drive")
     assert "mount Google Drive" in capstone.how_to_resume(Path("runs/x"))
@@ -149,8 +157,16 @@ def label_row(arm, seed, *draws):
 
 
 def test_label_curves_take_the_seeds_that_all_arms_have():
-    rows = [label_row("frozen", 0, 0.1, 0.3), label_row("frozen", 2, 0.3, 0.3), label_row("untrained", 2, 0.2, 0.1)]
-    rows += [label_row("untrained", 0, 0.1, 0.1), label_row("frozen", 1, 0.9, 0.9), label_row("pixels", 0, 0.1, 0.2)]
+    rows = [
+        label_row("frozen", 0, 0.1, 0.3),
+        label_row("frozen", 2, 0.3, 0.3),
+        label_row("untrained", 2, 0.2, 0.1),
+    ]
+    rows += [
+        label_row("untrained", 0, 0.1, 0.1),
+        label_row("frozen", 1, 0.9, 0.9),
+        label_row("pixels", 0, 0.1, 0.2),
+    ]
     rows.append(label_row("untrained", 1, 0.9, 0.9) | {"group": "tune"})
     found = capstone.label_runs(rows, ("frozen", "untrained"))
     assert found.seeds == [0, 2]

@@ -506,7 +506,9 @@ def test_an_unknown_chapter_is_refused():
 
 def test_lab_passes_its_options(monkeypatch):
     calls = []
-    monkeypatch.setattr(lab, "open_chapter", lambda number, browser, port: calls.append((number, browser, port)) or 7)
+    monkeypatch.setattr(
+        lab, "open_chapter", lambda number, browser, port: calls.append((number, browser, port)) or 7
+    )
     assert ssl("lab").exit_code == 7
     ssl("lab", "13", "--port", "9999", "--no-browser")
     assert calls == [("00", True, None), ("13", False, 9999)]

@@ -81,7 +81,16 @@ def test_a_handful_of_pictures_trains_without_being_measured(tmp_path):
     for i in range(5):
         picture(tmp_path / "few" / ("cat" if i < 3 else "dog") / f"{i}.png", i)
     done = ssl(
-        "pretrain", "--data", tmp_path / "few", "--steps", 2, "--batch-size", 2, *QUICK[2:], "--out", tmp_path / "run"
+        "pretrain",
+        "--data",
+        tmp_path / "few",
+        "--steps",
+        2,
+        "--batch-size",
+        2,
+        *QUICK[2:],
+        "--out",
+        tmp_path / "run",
     )
     assert done.returncode == 0 and "Too few images" in done.stdout, done.stderr
     assert (tmp_path / "run" / "encoder.safetensors").exists()
@@ -90,7 +99,9 @@ def test_a_handful_of_pictures_trains_without_being_measured(tmp_path):
 def test_doctor_looks_at_a_folder(flat):
     root, _ = flat
     found = json.loads(ssl("doctor", "--data", root / "photos", "--size", 16, "--json").stdout)["folder"]
-    assert found["pictures"] == 40 and "without labels" in found["sentence"] and found["minutes_per_epoch"] > 0
+    assert (
+        found["pictures"] == 40 and "without labels" in found["sentence"] and found["minutes_per_epoch"] > 0
+    )
 
 
 @pytest.mark.parametrize("size", [48, 50])
@@ -117,7 +128,18 @@ def test_ranks_of_a_cluster_that_torchrun_did_not_set_silence_nothing(tmp_path):
 
 def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(tmp_path):
     limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (10**6, 10**6))
-    arguments = ("pretrain", "--steps", 2, "--images", 16, "--batch-size", 8, *QUICK[2:], "--out", tmp_path / "run")
+    arguments = (
+        "pretrain",
+        "--steps",
+        2,
+        "--images",
+        16,
+        "--batch-size",
+        8,
+        *QUICK[2:],
+        "--out",
+        tmp_path / "run",
+    )
     done = ssl(*arguments, preexec_fn=limit)
     assert done.returncode == 2 and "cannot write" in done.stderr and "checkpoint.pt" in done.stderr
     assert not list((tmp_path / "run").glob("*.tmp"))

@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.linalg import eigh
 from sklearn.decomposition import PCA
-from sklearn.manifold import LocallyLinearEmbedding, smacof
+from sklearn.manifold import Isomap, LocallyLinearEmbedding, smacof
 from sklearn.manifold._locally_linear import barycenter_kneighbors_graph
 from sklearn.neighbors import NearestNeighbors
 
@@ -167,6 +168,42 @@ def test_lle_keeps_its_constraints_and_unrolls_the_roll():
     flat, _ = embedding.classical_mds(embedding.distances(x), 2)
     assert max(rank_correlation(c, t) for c in y.T) > 0.95
     assert max(rank_correlation(c, t) for c in flat.T) < 0.8
+
+
+def test_graph_distances_by_floyd_and_warshall():
+    x, n = points(12, 3), 12
+    near, d = embedding.nearest_neighbors(x, 3), embedding.distances(x)
+    path = [[0.0 if i == j else math.inf for j in range(n)] for i in range(n)]
+    for i, j in itertools.product(range(n), repeat=2):
+        if j in near[i].tolist() or i in near[j].tolist():
+            path[i][j] = float(d[i, j])
+    for k, i, j in itertools.product(range(n), repeat=3):
+        path[i][j] = min(path[i][j], path[i][k] + path[k][j])
+    assert torch.allclose(embedding.graph_distances(x, 3), torch.tensor(path, dtype=torch.float64))
+
+
+def test_isomap_unrolls_the_roll_and_is_scikit_learns():
+    x, t = swiss_roll(600)
+    y = embedding.isomap(x, 8)
+    assert same_up_to_sign(y, Isomap(n_neighbors=8, n_components=2).fit_transform(x.numpy()), atol=1e-4)
+    along = (t * (1 + t**2).sqrt() + t.asinh()) / 2
+    assert abs(np.corrcoef(y[:, 0], along)[0, 1]) > 0.99
+
+
+def test_eigenmaps_solve_their_generalised_eigenproblem():
+    x, k = points(30, 3), 5
+    near = embedding.nearest_neighbors(x, k)
+    a = torch.zeros(30, 30, dtype=torch.float64)
+    for i, j in itertools.product(range(30), repeat=2):
+        a[i, j] = float(j in near[i].tolist() or i in near[j].tolist())
+    g = a.sum(dim=1).diag()
+    values, vectors = eigh((g - a).numpy(), g.numpy())
+    y = embedding.laplacian_eigenmaps(x, k, 3)
+    assert same_up_to_sign(y, vectors[:, 1:4] * float(g.sum()) ** 0.5, atol=1e-6)
+    assert torch.allclose(y.T @ g @ y / g.sum(), torch.eye(3, dtype=torch.float64), atol=1e-8)
+    assert torch.allclose((g @ y).sum(dim=0), torch.zeros(3, dtype=torch.float64), atol=1e-8)
+    roughness = [(a * (c[:, None] - c).square()).sum() / 2 / g.sum() for c in y.T]
+    assert np.allclose(roughness, values[1:4])
 
 
 # --- IMAX --------------------------------------------------------------------------------------------------
@@ -333,6 +370,8 @@ def test_ncas_value_and_gradient_by_loops():
         (lambda: embedding.classical_mds(embedding.distances(points(5)), 5), "from 1 to 4"),
         (lambda: embedding.nearest_neighbors(points(5), 5), "from 1 to 4"),
         (lambda: embedding.lle(points(5), k=3, dim=0), "from 1 to 4"),
+        (lambda: embedding.isomap(torch.tensor([[0.0], [1.0], [50.0], [51.0]]), k=1), "falls into pieces"),
+        (lambda: embedding.laplacian_eigenmaps(points(5), k=3, dim=5), "from 1 to 4"),
         (lambda: embedding.imax(points(5), points(5)), "one unit per module"),
         (lambda: embedding.imax(torch.ones(5), torch.zeros(5)), "constant"),
         (lambda: embedding.gaussian_information(points(5), points(5)), "more cases"),

@@ -34,9 +34,7 @@ def studies(effect, seeds=3, spread=0.02, floor=-0.3, rule="higher", learns="bot
     common = 0.5 + shared * generator.standard_normal((STUDIES, seeds, 1))
     luck = spread / math.sqrt(2) * generator.standard_normal((STUDIES, seeds, 2))
     arms = common + luck + np.array([effect, 0.0])
-    ground = (
-        common[..., 0] + floor + spread / math.sqrt(2) * generator.standard_normal((STUDIES, seeds))
-    )
+    ground = common[..., 0] + floor + spread / math.sqrt(2) * generator.standard_normal((STUDIES, seeds))
     words = [
         compare(a[:, 0], a[:, 1], rule=rule, floor=f, learns=learns).word
         for a, f in zip(arms, ground, strict=True)
@@ -117,7 +115,9 @@ def test_a_strong_correlation_is_found_and_its_absence_shown():
 
 def test_runs_of_one_group_are_not_counted_as_independent():
     generator = np.random.default_rng(2)
-    x, y = np.repeat(generator.standard_normal((2, 6)), 10, axis=1) + 1e-3 * generator.standard_normal((2, 60))
+    x, y = np.repeat(generator.standard_normal((2, 6)), 10, axis=1) + 1e-3 * generator.standard_normal(
+        (2, 60)
+    )
     alone, grouped = correlation(x, y), correlation(x, y, groups=np.repeat(np.arange(6), 10))
     assert grouped.n == 6 and alone.n == 60
     assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
@@ -187,12 +187,16 @@ def test_what_cannot_be_told_says_how_many_seeds_would_decide():
 
 
 def test_every_comparison_has_to_hold():
-    good, better = (compare([0.6 + d, 0.61 + d, 0.62 + d], [0.5, 0.51, 0.53], learns="none") for d in (0, 0.2))
+    good, better = (
+        compare([0.6 + d, 0.61 + d, 0.62 + d], [0.5, 0.51, 0.53], learns="none") for d in (0, 0.2)
+    )
     unsure = compare([0.5, 0.6, 0.7], [0.6, 0.5, 0.65], learns="none")
     bad = compare([0.3, 0.3, 0.31], [0.5, 0.51, 0.5], learns="none")
     untested = judge(None, "higher")
     assert every(better, good) == good
-    assert every(good, unsure) == unsure and every(unsure, untested) == untested and every(untested, bad) == bad
+    assert (
+        every(good, unsure) == unsure and every(unsure, untested) == untested and every(untested, bad) == bad
+    )
 
 
 def test_the_best_of_many_equal_arms_is_no_better_than_one():

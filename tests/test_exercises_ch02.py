@@ -1,82 +1,135 @@
-"""The checkers of chapter 02 against solutions in several styles, and wrong versions a reader would write."""
+"""The checkers of chapters 02 and 02b against solutions in several styles, and wrong versions a reader would write."""
 
 import math
 
+import pytest
 import torch
 from exercise_cases import checker_tests
+from torch.nn.functional import normalize
 
 from ssl_lessons.book.exercises import ch02
 
 
-def pmi_loops(counts):
-    total = counts.sum()
-    result = torch.zeros_like(counts)
-    for i in range(counts.shape[0]):
-        for j in range(counts.shape[1]):
-            result[i, j] = (counts[i, j] * total / (counts[i].sum() * counts[:, j].sum())).log()
-    return result
+def kept_loops(counts, t):
+    total, kept = counts.sum().item(), 0.0
+    for n in counts.tolist():
+        kept += n * min(1, math.sqrt(t * total / n))
+    return kept / total
 
 
-def pmi_probabilities(counts):
-    p = (counts / counts.sum()).float()
-    return p.log() - p.sum(1, keepdim=True).log() - p.sum(0, keepdim=True).log()
+def scores_loops(n, k, power):
+    q = n.sum(0) ** power
+    q = q / q.sum()
+    s = torch.empty_like(n)
+    for i in range(len(n)):
+        for j in range(len(n)):
+            s[i, j] = math.log(n[i, j] / (k * n[i].sum() * q[j]))
+    return s
 
 
-def negative_sampling_loops(v, u, noise):
-    total = 0.0
-    for i in range(len(v)):
-        total -= math.log(1 / (1 + math.exp(-float(u[i] @ v[i]))))
-        for word in noise[i]:
-            total -= math.log(1 / (1 + math.exp(float(word @ v[i]))))
-    return total / len(v)
+def scores_from_pmi(n, k, power):
+    p, column = n / n.sum(), n.sum(0)
+    pmi = (p / (p.sum(1, keepdim=True) * p.sum(0))).log()
+    return (
+        pmi - math.log(k) + (column / n.sum()).log() - (column**power / (column**power).sum()).log()
+    ).float()
 
 
-def negative_sampling_bce(v, u, noise):
-    scores = torch.cat([u[:, None], noise], dim=1) @ v[:, :, None]
-    target = torch.zeros_like(scores)
-    target[:, 0] = 1
-    return torch.nn.functional.binary_cross_entropy_with_logits(scores, target, reduction="sum") / len(v)
+def probabilities(s, q):
+    p = s.exp() * q
+    return p / p.sum(1, keepdim=True)
 
 
-def nce_posterior(positive, negative, log_q_positive, log_q_negative):
-    k = negative.shape[1]
-    p, n = positive.exp(), negative.exp()
-    data = (p / (p + k * log_q_positive.exp())).log()
-    noise = (k * log_q_negative.exp() / (n + k * log_q_negative.exp())).log()
-    return -(data + noise.sum(dim=1)).mean()
+def decisions_by_tree(counts):
+    groups = [(n, [i]) for i, n in enumerate(counts.tolist())]
+    depth = [0] * len(counts)
+    while len(groups) > 1:
+        groups.sort(key=lambda group: group[0])
+        (a, left), (b, right), *groups = groups
+        for i in left + right:
+            depth[i] += 1
+        groups.append((a + b, left + right))
+    return sum(n * d for n, d in zip(counts.tolist(), depth, strict=True)) / counts.sum()
 
 
-def minus_log_k(negative, *log_q):
-    return [value - math.log(negative.shape[1]) for value in log_q]
-
-
-def neutralize_matrix(w, g):
-    w = w / w.norm(dim=1, keepdim=True)
-    w = w @ (torch.eye(len(g), dtype=w.dtype) - torch.outer(g, g) / (g @ g))
+def gram_schmidt(w, G):
+    basis = []
+    for g in G:
+        for b in basis:
+            g = g - (g @ b) * b
+        basis.append(g / g.norm())
+    for b in basis:
+        w = w - torch.outer(w @ b, b)
     return w / w.norm(dim=1, keepdim=True)
 
 
+def pseudo_inverse(w, G):
+    return normalize(w - w @ torch.linalg.pinv(G) @ G, dim=1)
+
+
+def better_naming(n):
+    return sum(math.comb(n, m) * max(m, n - m) for m in range(n + 1)) / n / 2**n
+
+
+def two_bumps(n, d):
+    w = 0.1 * torch.randn(n, d, generator=torch.Generator().manual_seed(0))
+    w[:, 0] = 0
+    w[: n // 2, 1] += 1
+    w[n // 2 :, 1] -= 1
+    g = torch.zeros(d)
+    g[0] = 5.0
+    return w, g
+
+
+def along_g(n, d):
+    w, g = two_bumps(n, d)
+    return w, g.roll(1)
+
+
+def no_halves(n, d):
+    w = torch.randn(n, d, generator=torch.Generator().manual_seed(0))
+    w[:, 0] = 0
+    return w, two_bumps(n, d)[1]
+
+
 CORRECT = {
-    "check_pmi": [pmi_loops, pmi_probabilities],
-    "check_negative_sampling": [negative_sampling_loops, negative_sampling_bce],
-    "check_nce": [nce_posterior],
-    # the length of a word does not matter when the last step normalises
-    "check_neutralize": [
-        neutralize_matrix,
-        lambda w, g: torch.nn.functional.normalize(w - torch.outer(w @ g / (g @ g), g), dim=1),
-    ],
+    "check_kept_share": [kept_loops, lambda n, t: torch.tensor(kept_loops(n, t), dtype=torch.float32)],
+    "check_optimal_scores": [scores_loops, scores_from_pmi],
+    "check_probabilities": [probabilities, lambda s, q: (s + q.log() + math.log(5)).softmax(1)],
+    "check_mean_decisions": [decisions_by_tree],
+    "check_neutralize_subspace": [gram_schmidt, pseudo_inverse],
+    "check_chance_alignment": [better_naming, lambda n: 0.5 + math.comb(n, n // 2) / 2 ** (n + 1)],
+    "check_fool": [two_bumps, lambda n, d: [t.double() for t in two_bumps(n, d)]],
 }
 WRONG = [
-    ("check_pmi", "base 2", lambda n: pmi_loops(n) / math.log(2)),
-    ("check_pmi", "log P(c | w)", lambda n: n.log() - n.sum(1, keepdim=True).log()),
-    ("check_pmi", "instead of", lambda n: n),
-    ("check_negative_sampling", "won by making", lambda v, u, noise: -torch.sigmoid((u * v).sum(1)).log().mean()),
-    ("check_negative_sampling", "summed over the batch", lambda v, u, n: len(v) * negative_sampling_loops(v, u, n)),
-    ("check_nce", "this is negative sampling", lambda p, n, *_: nce_posterior(p, n, *minus_log_k(n, 0 * p, 0 * n))),
-    ("check_nce", "factor k", lambda p, n, lp, ln: nce_posterior(p, n, *minus_log_k(n, lp, ln))),
-    ("check_neutralize", "only normalised", lambda w, g: w / w.norm(dim=1, keepdim=True)),
-    ("check_neutralize", "instead of", lambda w, g: w),
+    ("check_kept_share", "over the vocabulary", lambda n, t: (t * n.sum() / n).sqrt().clamp(max=1).mean()),
+    ("check_kept_share", "share that is dropped", lambda n, t: 1 - kept_loops(n, t)),
+    ("check_optimal_scores", "PMI - log k", lambda n, k, a: scores_loops(n, k, 1.0)),
+    ("check_optimal_scores", "scores of NCE", lambda n, k, a: n.log() - n.sum(1, keepdim=True).log()),
+    ("check_probabilities", "ignores the noise", lambda s, q: s.exp() / s.exp().sum(1, keepdim=True)),
+    ("check_probabilities", "do not sum to 1", lambda s, q: s.exp() * q),
+    ("check_mean_decisions", "balanced tree", lambda n: math.log2(len(n))),
+    ("check_mean_decisions", "whole text", lambda n: decisions_by_tree(n) * n.sum()),
+    ("check_neutralize_subspace", "one after the other", lambda w, G: gram_schmidt(gram_schmidt(w, G[:1]), G[1:2])
+     if len(G) == 2 else gram_schmidt(gram_schmidt(gram_schmidt(w, G[:1]), G[1:2]), G[2:])),
+    ("check_neutralize_subspace", "only normalised", lambda w, G: normalize(w, dim=1)),
+    ("check_chance_alignment", "fixed naming", lambda n: 0.5),
+    ("check_fool", "something of g is left", along_g),
+    ("check_fool", "move the halves apart", no_halves),
 ]  # fmt: skip
 
 
 TestCheckers = checker_tests(ch02, correct=CORRECT, wrong=WRONG)
+
+
+@pytest.mark.parametrize(
+    ("words", "fn"),
+    [
+        ("pair of tensors", lambda n, d: torch.ones(n, d)),
+        ("w should be", lambda n, d: (torch.ones(d, n), torch.ones(d))),
+        ("zero or infinite", lambda n, d: (two_bumps(n, d)[0], torch.zeros(d))),
+        ("same direction", lambda n, d: (torch.ones(n, d), torch.ones(d))),
+    ],
+)
+def test_what_is_no_answer_is_said(words, fn):
+    assert words in ch02.check_fool(fn).message

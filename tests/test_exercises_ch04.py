@@ -1,51 +1,12 @@
-"""The checkers of chapter 04 against solutions in several styles, and wrong versions a reader would write."""
+"""The checkers of chapters 04 and 04b against solutions in several styles, and wrong versions a reader would write."""
 
 import math
 
 import torch
+import torch.nn.functional as F
 from exercise_cases import checker_tests
 
 from ssl_lessons.book.exercises import ch04
-
-
-def center_by_matrices(d):
-    J = torch.eye(len(d), dtype=d.dtype) - 1 / len(d)
-    return -J @ d**2 @ J / 2
-
-
-def center_by_loops(d):
-    n, out = len(d), torch.zeros(len(d), len(d))
-    s = d**2
-    for i in range(n):
-        for j in range(n):
-            out[i, j] = -(s[i, j] - s[i].mean() - s[:, j].mean() + s.mean()) / 2
-    return out
-
-
-def weights_by_lagrange(x, neighbors):
-    k = len(neighbors)
-    C = (neighbors - x) @ (neighbors - x).T
-    system = torch.zeros(k + 1, k + 1, dtype=x.dtype)
-    system[:k, :k], system[k, :k], system[:k, k] = 2 * C, 1, 1
-    right = torch.zeros(k + 1, dtype=x.dtype)
-    right[k] = 1
-    return torch.linalg.solve(system, right)[:k]
-
-
-def weights_by_elimination(x, neighbors):
-    """The last weight is 1 minus the others: an ordinary least-squares problem."""
-    if len(neighbors) == 1:
-        return torch.ones(1)
-    basis = (neighbors[:-1] - neighbors[-1]).T
-    w = torch.linalg.lstsq(basis, (x - neighbors[-1])[:, None]).solution[:, 0]
-    return torch.cat([w, 1 - w.sum(dim=0, keepdim=True)])
-
-
-def imax_by_hand(a, b):
-    def variance(x):
-        return sum((v - x.mean()) ** 2 for v in x) / len(x)
-
-    return 0.5 * math.log(variance(a + b) / variance(a - b))
 
 
 def contrastive_by_loops(z1, z2, same, margin):
@@ -56,25 +17,9 @@ def contrastive_by_loops(z1, z2, same, margin):
     return total / len(z1)
 
 
-def contrastive_masks(z1, z2, same, margin):
-    d, y = (z1 - z2).norm(dim=1), (~same).to(z1.dtype)
+def contrastive_in_float64(z1, z2, same, margin):
+    d, y = (z1 - z2).double().norm(dim=1), (~same).double()
     return ((1 - y) * d**2 + y * (margin - d).clamp(min=0) ** 2).mean() / 2
-
-
-def semi_hard_by_matrices(z, labels, margin):
-    d = torch.cdist(z, z) ** 2
-    same = labels[:, None] == labels
-    terms = []
-    for i, j in (same & ~torch.eye(len(z), dtype=torch.bool)).nonzero().tolist():
-        far = d[i][(~same[i]) & (d[i] > d[i, j])]
-        if len(far):
-            terms.append(torch.relu(d[i, j] - far.min() + margin))
-    return torch.stack(terms).mean()
-
-
-def by_closeness(x, neighbors):
-    w = 1 / (neighbors - x).square().sum(dim=1)
-    return w / w.sum()
 
 
 def contrastive_plain_hinge(z1, z2, same, margin):
@@ -82,28 +27,108 @@ def contrastive_plain_hinge(z1, z2, same, margin):
     return torch.where(same, d**2, (margin - d).relu()).mean() / 2
 
 
+def contrastive_separate_means(z1, z2, same, margin):
+    d = (z1 - z2).norm(dim=1)
+    return 0.5 * (d[same] ** 2).mean() + 0.5 * ((margin - d[~same]).relu() ** 2).mean()
+
+
+def slope_by_autograd(near, far, margin):
+    c = torch.ones((), requires_grad=True)
+    loss = F.relu(c**2 * (near - far) + margin).mean()
+    return torch.autograd.grad(loss, c)[0]
+
+
+def slope_by_difference(near, far, margin):
+    def loss(c):
+        return F.relu(c**2 * (near - far).double() + margin).mean().item()
+
+    return (loss(1 + 1e-6) - loss(1 - 1e-6)) / 2e-6
+
+
+def supcon_by_loops(z, labels, tau):
+    z = F.normalize(z.double(), dim=1)
+    terms = []
+    for i in range(len(z)):
+        others = [j for j in range(len(z)) if j != i]
+        total = sum(math.exp(z[i] @ z[j] / tau) for j in others)
+        friends = [j for j in others if labels[j] == labels[i]]
+        if friends:
+            terms.append(sum(-math.log(math.exp(z[i] @ z[j] / tau) / total) for j in friends) / len(friends))
+    return sum(terms) / len(terms)
+
+
+def supcon_by_masks(z, labels, tau):
+    z = F.normalize(z, dim=1)
+    log_p = (z @ z.T / tau).fill_diagonal_(-math.inf).log_softmax(dim=1)
+    friends = (labels[:, None] == labels).fill_diagonal_(False)
+    count = friends.sum(dim=1)
+    total = torch.where(friends, log_p, 0.0).sum(dim=1)
+    return -(total[count > 0] / count[count > 0]).mean()
+
+
+def soft_neighbours(z, labels, tau):
+    z = F.normalize(z, dim=1)
+    p = (z @ z.T / tau).fill_diagonal_(-math.inf).softmax(dim=1)
+    share = (p * (labels[:, None] == labels).fill_diagonal_(False)).sum(dim=1)
+    return -share[share > 0].log().mean()
+
+
+def dimensions_by_matrices(distance):
+    J = torch.eye(len(distance)) - 1 / len(distance)
+    values = torch.linalg.eigvalsh(-J @ distance**2 @ J / 2)
+    zero = values.abs().max() / 1000
+    return -1 if values.min() < -zero else int((values > zero).sum())
+
+
+def dimensions_without_signs(distance):
+    J = torch.eye(len(distance)) - 1 / len(distance)
+    values = torch.linalg.svdvals(J @ distance**2 @ J)
+    return int((values > values.max() / 1000).sum())
+
+
+def waves_by_counting(length, width):
+    waves = [((p / length) ** 2 + (q / width) ** 2, -q) for p in range(40) for q in range(40) if p or q]
+    return [q for _, q in sorted(waves)].index(-1) + 1
+
+
+def learned_by_simulation_of_variances(shared, own):
+    nats = torch.log((4 * shared + 2 * own) / (2 * own)) / 2
+    return nats.argmax(), nats.max()
+
+
 CORRECT = {
-    "check_double_center": [center_by_matrices, center_by_loops, lambda d: center_by_matrices(d.float())],
-    "check_lle_weights": [weights_by_lagrange, weights_by_elimination],
-    "check_imax": [imax_by_hand, lambda a, b: ((a + b).std() / (a - b).std()).log()],
-    "check_contrastive": [contrastive_by_loops, contrastive_masks],
-    "check_semi_hard": [semi_hard_by_matrices, lambda z, y, m: semi_hard_by_matrices(z.float(), y, m)],
+    "check_contrastive": [contrastive_by_loops, contrastive_in_float64],
+    "check_shrinking_pays": [slope_by_autograd, slope_by_difference],
+    "check_nt_xent_temperature": [lambda T, radius: T / 2 / radius / radius],
+    "check_supcon": [supcon_by_loops, supcon_by_masks],
+    "check_dimensions_needed": [dimensions_by_matrices, lambda d: torch.tensor(dimensions_by_matrices(d))],
+    "check_map_with_width": [waves_by_counting, lambda a, b: -int(-a // b)],
+    "check_what_is_learned": [
+        learned_by_simulation_of_variances,
+        lambda s, o: [int((s / o).argmax()), float(torch.atanh(s / (s + o)).max())],
+    ],
 }
 WRONG = [
-    ("check_double_center", "not squared", lambda d: center_by_matrices(d.sqrt())),
-    ("check_double_center", "both sides", lambda d: -(d**2 - (d**2).mean(0)) / 2),
-    ("check_double_center", "instead of", lambda d: d),
-    ("check_lle_weights", "sum to 1", lambda x, n: torch.linalg.lstsq(n.T, x[:, None]).solution[:, 0]),
-    ("check_lle_weights", "equal weights", lambda x, n: torch.ones(len(n)) / len(n)),
-    ("check_lle_weights", "by closeness", by_closeness),
-    ("check_imax", "1/2 is missing", lambda a, b: 2 * imax_by_hand(a, b)),
-    ("check_imax", "whatever the sign", lambda a, b: -0.5 * (1 - torch.corrcoef(torch.stack([a, b]))[0, 1] ** 2).log()),
-    ("check_imax", "twice in it", lambda a, b: 0.5 * ((a.var() + b.var()) / (a - b).var()).log()),
     ("check_contrastive", "exchanged", lambda a, b, s, m: contrastive_by_loops(a, b, ~s, m)),
     ("check_contrastive", "hinge is not squared", contrastive_plain_hinge),
-    ("check_semi_hard", "hardest negative of all", lambda z, y, m: ch04._mined(z, y, m, lambda far, near: min(far))),
-    ("check_semi_hard", "instead of", lambda z, y, m: semi_hard_by_matrices(z, y, m) + 1),
-]  # fmt: skip
+    ("check_contrastive", "averaged apart: take one mean", contrastive_separate_means),
+    ("check_contrastive", "averaged apart, and", lambda *a: 2 * contrastive_separate_means(*a)),
+    ("check_contrastive", "factor 1/2 is missing", lambda *a: 2 * contrastive_by_loops(*a)),
+    ("check_shrinking_pays", "hinge is closed", lambda n, f, m: 2 * (n - f).mean()),
+    ("check_shrinking_pays", "sign is turned", lambda n, f, m: -slope_by_autograd(n, f, m)),
+    ("check_shrinking_pays", "factor 2", lambda n, f, m: slope_by_autograd(n, f, m) / 2),
+    ("check_nt_xent_temperature", "unit sphere", lambda T, radius: T / 2),
+    ("check_nt_xent_temperature", "by its square", lambda T, radius: T / 2 / radius),
+    ("check_supcon", "mean of the logs", soft_neighbours),
+    ("check_supcon", "NaN", lambda z, y, t: soft_neighbours(z, torch.arange(len(z)), t)),
+    ("check_dimensions_needed", "counted like positive", dimensions_without_signs),
+    ("check_dimensions_needed", "always enough", lambda d: len(d) - 1),
+    ("check_map_with_width", "tie", lambda a, b: int(a // b) + 1),
+    ("check_map_with_width", "rounded down", lambda a, b: int(a // b)),
+    ("check_what_is_learned", "largest variance", lambda s, o: ch04._best(s + o, ch04._nats(s, o))),
+    ("check_what_is_learned", "halves the noise", lambda s, o: ch04._best(s / o, torch.log1p(s / o) / 2)),
+    ("check_what_is_learned", "tuple", lambda s, o: (s / o).argmax()),
+]
 
 
 TestCheckers = checker_tests(ch04, correct=CORRECT, wrong=WRONG)

@@ -11,8 +11,10 @@ from ssl_lessons.errors import InputError
 from ssl_lessons.losses.contrastive import info_nce
 from ssl_lessons.losses.metric import (
     contrastive_pairs,
+    hardest_triplets,
     lifted_structure,
     n_pair,
+    n_pair_batches,
     nca,
     nce,
     phi_psi,
@@ -229,6 +231,36 @@ def test_semi_hard_triplets_where_there_are_none():
     assert semi_hard_triplets(apart, torch.tensor([0, 0, 1, 2])).shape == (0, 3)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_hardest_triplets_by_loops(seed):
+    z, labels = rows(10, 2, seed=seed), labels_for(10).tolist()
+    d = torch.cdist(z, z)
+    wanted = [
+        [a, p, min((k for k in range(10) if labels[k] != labels[a]), key=lambda k, a=a: d[a, k])]
+        for a in range(10)
+        for p in range(10)
+        if a != p and labels[a] == labels[p]
+    ]
+    assert hardest_triplets(z, torch.tensor(labels)).tolist() == wanted
+    assert hardest_triplets(z, torch.zeros(10, dtype=torch.long)).shape == (0, 3)  # no negative
+
+
+@pytest.mark.parametrize(("labels", "most", "shape"), [
+    ([0, 1, 2] * 5, None, (2, 2, 3)),  # five rows each: two disjoint pairs
+    ([0, 0, 0, 0, 1, 1, 2], None, (1, 2, 2)),  # the rarest pair decides; label 2 is alone
+    (list(range(7)) * 2, None, (1, 2, 7)),  # two views of seven images
+    (list(range(7)) * 2, 3, (2, 2, 3)),  # in groups of three; one is left over
+    (list(range(4)) * 2, 9, (1, 2, 4)),  # fewer than allowed
+])  # fmt: skip
+def test_n_pair_batches_are_disjoint_sets_of_one_pair_per_label(labels, most, shape):
+    labels = torch.tensor(labels)
+    sets = n_pair_batches(labels, most)
+    assert sets.shape == shape and len(sets.unique()) == sets.numel()
+    anchor, positive = labels[sets[:, 0]], labels[sets[:, 1]]
+    assert torch.equal(anchor, positive)
+    assert all(len(row.unique()) == len(row) for row in anchor)
+
+
 def test_lifted_structure_meets_the_negatives_of_both_ends():
     z, labels = rows(3, 2), torch.tensor([0, 0, 1])
     d = torch.cdist(z, z)
@@ -242,6 +274,9 @@ def test_n_pair_is_info_nce_with_inner_products():
     assert n_pair(a, p, l2=0.5).item() == pytest.approx(n_pair(a, p).item() + 0.5)
     assert n_pair(torch.ones(8, 3), torch.ones(8, 3)).item() == pytest.approx(math.log(8))
     assert abs(n_pair(3 * a, p) - n_pair(a, p)) > 0.01  # lengths count
+    assert n_pair(a, p, temperature=0.2).item() == pytest.approx(info_nce(a, p, temperature=0.2).item())
+    long = n_pair(2 * a, 3 * p, l2=0.1).item()  # length is a temperature, but for the penalty
+    assert long == pytest.approx(n_pair(a, p, temperature=1 / 6).item() + 0.1 * (4 + 9) / 2)
 
 
 def test_nca_counts_the_errors_of_a_nearest_neighbour():
@@ -356,6 +391,13 @@ def test_rows_of_the_family_that_are_other_losses():
     assert phi_psi(z1, z2, *phi_psi_table(margin=0.4)["triplet"]).item() == pytest.approx(batch_all)
 
 
+def test_the_tuplet_row_is_not_sohns_loss():
+    z1, z2 = (F.normalize(rows(9, 5, seed=k), dim=1).requires_grad_() for k in (0, 1))
+    (row,) = torch.autograd.grad(phi_psi(z1, z2, *phi_psi_table()["tuplet"]), z1)
+    (sohn,) = torch.autograd.grad(n_pair(z1, z2), z1)
+    assert F.cosine_similarity(row.flatten(), sohn.flatten(), dim=0) < 0.9
+
+
 def test_without_the_half_the_family_has_another_temperature():
     z1, z2 = (F.normalize(z, dim=1) for z in (rows(), rows(seed=1)))
     without = phi_psi(
@@ -384,6 +426,10 @@ def test_bad_input():
         (lambda: lifted_structure(z, y, margin=0), "margin"),
         (lambda: n_pair(z[:1], z[:1]), "larger batch"),
         (lambda: n_pair(z, z, l2=-1), "l2"),
+        (lambda: n_pair(z, z, temperature=0), "temperature"),
+        (lambda: hardest_triplets(z, y[:-1]), "labels"),
+        (lambda: n_pair_batches(torch.arange(7)), "no N-pair batch"),
+        (lambda: n_pair_batches(y, most=1), "two labels"),
         (lambda: nca(z, torch.arange(7)), "No two rows"),
         (lambda: nca(z[0], y), "2-D"),
         (lambda: soft_nearest_neighbor(z, y, temperature=0), "temperature"),

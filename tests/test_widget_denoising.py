@@ -53,3 +53,11 @@ def test_static_page(scene, monkeypatch):
 def test_unknown_noise_is_refused(scene):
     with pytest.raises(InputError, match="no corruption 'salt'"):
         denoising.render(0.5, "salt", **scene)
+
+
+def test_the_slider_ends_where_it_is_told():
+    level = denoising.controls(0.5, high=1.5)["level"]
+    assert (level.low, level.high, level.value, level.step) == (0.0, 1.5, 0.5, pytest.approx(0.05))
+    for high in (0.0, denoising.HIGH + 1):
+        with pytest.raises(InputError, match="must end above 0 and at most at 3"):
+            denoising.controls(high=high)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.modalities.words import corpora, counts, geometry, objectives
+from ssl_lessons.modalities.words import corpora, counts, exams, geometry, objectives, training
 
 SENTENCES = [
     "the cat saw the dog".split(),
@@ -209,6 +209,96 @@ def test_nce_normalises_itself_and_negative_sampling_does_not():
     assert not torch.allclose(neg.softmax(dim=1), truth.exp(), atol=0.05), "not even after normalising"
 
 
+# ---- hierarchical softmax ----------------------------------------------------------------------------------
+
+
+def way(tree, word):
+    return [(n, t) for n, t in zip(tree.nodes[word].tolist(), tree.turns[word].tolist(), strict=True) if t]
+
+
+def test_huffman_ways_are_a_tree_and_as_short_as_they_can_be():
+    tree = objectives.huffman(torch.tensor([8, 1, 1, 2, 4]))
+    assert [len(way(tree, w)) for w in range(5)] == [1, 4, 4, 3, 2]
+    assert len({tuple(way(tree, w)) for w in range(5)}) == 5
+    assert len({n for w in range(5) for n, _ in way(tree, w)}) == 4, "V - 1 inner nodes"
+    counts_ = torch.tensor([90.0, 41, 20, 11, 5, 3, 2, 2])
+    p = counts_ / counts_.sum()
+    lengths = objectives.huffman(counts_).turns.abs().sum(dim=1)
+    assert 0 <= float((p * lengths).sum() + (p * p.log2()).sum()) < 1, "within one bit of the entropy"
+    assert float((0.5 ** lengths.double()).sum()) == 1, "Kraft: no way leads to nothing"
+    with pytest.raises(InputError, match="two words"):
+        objectives.huffman(torch.tensor([3]))
+
+
+def test_hierarchical_softmax_is_normalised_and_against_loops():
+    tree = objectives.huffman(torch.tensor([8, 1, 1, 2, 4]))
+    hidden, inner = randn(3, 6), randn(5, 6, seed=1)
+    p = torch.zeros(3, 5, dtype=torch.float64)
+    for i in range(3):
+        for word in range(5):
+            p[i, word] = math.prod(sigmoid(t * float(inner[n] @ hidden[i])) for n, t in way(tree, word))
+    assert torch.allclose(p.sum(dim=1), torch.ones(3, dtype=torch.float64))
+    words = torch.tensor([4, 1, 0])
+    expected = -p[torch.arange(3), words].log().mean()
+    assert torch.allclose(objectives.hierarchical_loss(hidden, words, inner, tree), expected)
+
+
+# ---- training ----------------------------------------------------------------------------------------------
+
+
+def test_batches_hold_pairs_of_the_text_and_noise(corpus):
+    seen = {(w, c) for w, c, _ in neighbours(2)}
+    for b in training.batches(corpus, 3, torch.Generator().manual_seed(0), window=2, k=4, size=64):
+        pairs = zip(b.word.tolist(), b.neighbour.tolist(), strict=True)
+        assert {(corpus.words[w], corpus.words[c]) for w, c in pairs} <= seen
+        assert b.noise.shape == (64, 4) and b.windows.shape == (64, 4)
+        assert (b.windows == b.neighbour[:, None]).any(dim=1).all(), "the neighbour is one of the window"
+        assert b.log_q.exp().sum().item() == pytest.approx(1)
+
+
+def test_subsampled_batches_lose_the_frequent_word():
+    line = counts.read([["often"] * 50 + ["a", "b"]] * 20)
+    kept = []
+    for threshold in (0.0, 0.01):
+        (b,) = training.batches(line, 1, torch.Generator().manual_seed(0), threshold=threshold)
+        kept.append((b.word == line.index("often")).double().mean())
+    assert kept[1] < kept[0] - 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "bias"),
+    [("skip_gram", False), ("cbow", False), ("skip_gram_nce", True), ("skip_gram_softmax", True)],
+)
+def test_objectives_learn_the_little_language(name, bias):
+    little = counts.read(corpora.little_language(1500))
+    concept = exams.concepts(little)
+    model, history = training.learn(little, getattr(training, name), 150, bias=bias, watch=concept, size=512)
+    assert history[-1]["step"] == 150 and history[-1]["loss"] < history[0]["loss"]
+    assert history[-1]["quality"] > 5 * concept.chance and bool(model.bias.abs().max() > 0) == bias
+    again, _ = training.learn(little, getattr(training, name), 2, bias=bias, seed=1)
+    other, _ = training.learn(little, getattr(training, name), 2, bias=bias, seed=2)
+    assert not torch.equal(again.input, other.input)
+
+
+def test_the_tree_learns_and_no_negatives_collapse():
+    little = counts.read(corpora.little_language(1500))
+    concept = exams.concepts(little)
+    tree, _ = training.learn(little, training.skip_gram_tree(little), 150, size=512)
+    _, history = training.learn(little, training.no_negatives, 100, size=512, watch=concept)
+    assert concept(tree.input.detach()) > 5 * concept.chance
+    assert history[-1]["loss"] < 0.1 and history[-1]["spread"] < 0.3 < history[0]["spread"]
+
+
+def test_glove_fits_the_logarithm_of_the_counts():
+    X = counts.cooccurrence(counts.read(corpora.little_language(1500)), 5, harmonic=True).float()
+    w, c, b, d = training.fit_glove(X, dim=20, steps=150)
+    start = training.fit_glove(X, dim=20, steps=0)
+    assert objectives.glove_loss(w, c, b, d, X) < 0.1 * objectives.glove_loss(*start, X)
+    often = X >= 20
+    fitted = (w @ c.T + b[:, None] + d)[often]
+    assert (fitted - X[often].log()).abs().mean() < 0.3
+
+
 def test_glove_weight_and_loss_against_loops():
     x = torch.tensor([[0.0, 50.0, 300.0], [50.0, 2.0, 0.0], [300.0, 0.0, 100.0]], dtype=torch.float64)
     weight = objectives.glove_weight(x)
@@ -306,6 +396,91 @@ def test_direct_bias_by_hand():
     assert geometry.direct_bias(words, torch.tensor([2.0, 0.0]), strictness=2) == pytest.approx(0.18)
 
 
+def test_two_clusters_are_found_and_compared():
+    g = torch.Generator().manual_seed(0)
+    rows = 0.3 * torch.randn(12, 5, generator=g)
+    rows[::2, 0] += 2
+    rows[1::2, 1] += 5  # length does not matter, direction does
+    found = geometry.split_in_two(rows)
+    assert found.tolist() == [0, 1] * 6
+    assert geometry.alignment(found, torch.tensor([1, 0] * 6)) == 1, "names of clusters do not matter"
+    assert geometry.alignment(found, torch.tensor([0] * 6 + [1] * 6)) == 0.5
+    assert geometry.alignment(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 1, 0])) == 0.5
+    with pytest.raises(InputError, match="two rows"):
+        geometry.split_in_two(rows[:1])
+
+
+# ---- exams -------------------------------------------------------------------------------------------------
+
+
+def test_chance_of_a_class_exam_is_that_of_random_vectors():
+    label = torch.tensor([0] * 8 + [1] * 4 + [2] * 4)
+    exam = exams.Classes(torch.arange(16), label)
+    found = [exam(randn(16, 30, seed=seed)) for seed in range(200)]
+    assert exam.chance == pytest.approx((8 * 7 + 4 * 3 + 4 * 3) / (16 * 15))
+    assert sum(found) / 200 == pytest.approx(exam.chance, abs=0.03)
+    assert exam(torch.nn.functional.one_hot(label).double() + 0.01 * randn(16, 3)) == 1
+
+
+def test_the_analogy_report_tells_moving_from_standing_still():
+    step = torch.tensor([[0, 0.1, 0, 0], [0, 0, 0, 0]])
+    still = torch.cat([torch.eye(4)[[0]] + step, torch.eye(4)[[2]] + step])  # one, many, one, many
+    questions = torch.tensor([[1, 0, 3, 2], [3, 2, 1, 0]])
+    report = exams.analogy_report(still, questions)
+    assert report["ruled"] == 1 and report["lookup"] == 1
+    far = exams.analogy_report(torch.tensor([[1.0, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1]]), questions)
+    assert far["free"] == 1 and far["third"] == 0
+    barely = still.clone()
+    barely[[0, 2], 1] = torch.tensor([0.01, -0.01])
+    assert exams.analogy_report(barely, questions)["third"] == 1
+
+
+def test_exams_ask_for_words_of_their_text():
+    little = counts.read(corpora.little_language(1500))
+    concept, jobs = exams.concepts(little), exams.occupations(little)
+    kinds = corpora.kind_of_word()
+    same = concept.label[:, None] == concept.label
+    words = [little.words[i] for i in concept.index]
+    assert all(
+        same[i, j] == (kinds[a] == kinds[b]) for i, a in enumerate(words) for j, b in enumerate(words[:20])
+    )
+    assert [little.words[i] for i in jobs.jobs] == list(corpora.JOBS) and int(jobs.side.sum()) == 6
+    side = dict(zip(corpora.JOBS, jobs.side.tolist(), strict=True))
+    assert (
+        side["nurse"] == 0 and side["engineer"] == 1 and jobs.share[list(corpora.JOBS).index("nurse")] < 0.1
+    )
+    assert (little.index("he"), little.index("she")) in map(tuple, jobs.pairs.tolist())
+    manual = counts.read(corpora.python_documentation(), min_count=5)
+    asked = [[manual.words[i] for i in q] for q in exams.plurals(manual)]
+    assert ["object", "objects", "function", "functions"] in asked and ["object", "objects"] * 2 not in asked
+
+
+def test_the_occupations_report_sees_a_planted_direction():
+    little = counts.read(corpora.little_language(1500))
+    jobs = exams.occupations(little)
+    v = 0.1 * randn(len(little.words), 8)
+    g = torch.eye(8, dtype=torch.float64)[0]
+    v[jobs.jobs] += torch.where(jobs.side == 1, 1.0, -1.0)[:, None] * g
+    report = jobs.report(v, g)
+    assert report["direct"] > 0.9 and report["cluster"] == report["neighbour"] == 1
+    assert (jobs.lean(v, g) > 0).long().tolist() == jobs.side.tolist()
+    clean = jobs.report(geometry.neutralize(v, g), g)
+    assert clean["direct"] < 1e-9 and clean["cluster"] < 1
+
+
+def test_halves_share_words_and_signal_but_no_noise():
+    text = corpora.little_language(4000)
+    a, b, jobs = exams.halves(text[:2000], text[2000:])
+    assert a.shape == b.shape and len(jobs.jobs) == 12
+    same = torch.nn.functional.cosine_similarity(a[jobs.jobs], b[jobs.jobs])
+    assert 0.5 < same.min() and same.max() < 0.99
+    whole = counts.read(text[:2000])
+    ppmi = counts.shifted_positive_pmi(counts.cooccurrence(whole, 5)).float()
+    i, j = whole.index("nurse"), whole.index("she")
+    nurse = jobs.jobs[0]
+    assert ppmi[i, j] > 0 and (a[nurse] == ppmi[i, j]).any()
+
+
 # ---- corpora -----------------------------------------------------------------------------------------------
 
 
@@ -334,7 +509,7 @@ def test_little_language_is_deterministic_and_has_its_words():
     kinds = corpora.kind_of_word()
     assert kinds["queen"] == kinds["crown"] == "king queen" and kinds["scalpel"] == "surgeon"
     assert len(kinds) == 2 * 28 + 12 + 40 + 24 + 30 + 36, "no thing belongs to two concepts"
-    for bad in ({"sentences": 0}, {"stray": 2.0}, {"bias": -1.0}):
+    for bad in ({"sentences": 0}, {"stray": 2.0}, {"bias": -1.0}, {"company": 1.5}):
         with pytest.raises(InputError):
             corpora.little_language(**bad)
     with pytest.raises(InputError, match="people, places, verbs"):
@@ -347,6 +522,25 @@ def test_the_planted_bias_is_there(bias):
     for job, share in corpora.SHARE_OF_HE.items():
         said = [("he" in line) for line in lines if job in line]
         assert sum(said) / len(said) == pytest.approx(0.5 + bias * (share - 0.5), abs=0.12), job
+
+
+def test_the_company_follows_the_occupation_and_not_the_pronoun():
+    lines = corpora.little_language(12_000, company=0.5)
+    assert corpora.little_language(300, company=0.0) == corpora.little_language(300)
+    things = {side: set(words.split()) for side, words in corpora.COMPANY.items()}
+    known = set(corpora.kind_of_word()) | {w for line in corpora.little_language(3000) for w in line}
+    assert not known & (things["he"] | things["she"]), "words of their own"
+    for job, share in corpora.SHARE_OF_HE.items():
+        side = "he" if share > 0.5 else "she"
+        mine = [line for line in lines if job in line]
+        with_thing = [line for line in mine if things[side] & set(line)]
+        assert len(with_thing) / len(mine) == pytest.approx(0.5, abs=0.1), job
+        wrong = things["she" if side == "he" else "he"]
+        assert not any(wrong & set(line) for line in mine), job
+        said = [sum("he" in line for line in group) / len(group) for group in (with_thing, mine)]
+        assert said[0] == pytest.approx(said[1], abs=0.12), job
+    others = [line for line in lines if not set(line) & set(corpora.JOBS)]
+    assert not any((things["he"] | things["she"]) & set(line) for line in others)
 
 
 def test_additive_analogies_hold_in_the_counts():

@@ -76,7 +76,9 @@ def choose_images(
         wanted = "shapes" if rehearsal else "stl10"
     if wanted == "shapes":
         counts = (8192, 5000, 2000) if rehearsal else (None, None, None)
-        sets = [data.shapes(split, size, n, world=world) for split, n in zip(data.SPLITS, counts, strict=True)]
+        sets = [
+            data.shapes(split, size, n, world=world) for split, n in zip(data.SPLITS, counts, strict=True)
+        ]
     else:
         options = {"data_dir": data_dir, "mirror": mirror, "download": True}
         sets = [
@@ -144,7 +146,9 @@ class Budget(NamedTuple):
         Raises InputError where a sitting is all loss.
         """
         if not 0 <= lost < minutes:
-            raise InputError(f"a leg of {minutes:g} minutes must be longer than the {lost:g} that are lost in it")
+            raise InputError(
+                f"a leg of {minutes:g} minutes must be longer than the {lost:g} that are lost in it"
+            )
         each = max(1, int(60 * (minutes - lost) / self.seconds_per_step))
         ends = [min(self.steps, step) for step in range(self.done + each, self.steps + each, each)]
         return [Leg(i, step, step * self.epochs / self.steps) for i, step in enumerate(ends, start=1)]
@@ -235,7 +239,9 @@ def label_runs(rows: Sequence[Mapping], arms: Sequence[str]) -> LabelRuns:
     by = {(row["arm"], row["seed"]): row["accuracies"] for row in group}
     seeds = sorted({seed for _, seed in by if all((arm, seed) in by for arm in arms)})
     if not seeds or ("pixels", 0) not in by:
-        raise InputError("no seed of the label curves is complete: run benchmarks/photographs.py --only labels")
+        raise InputError(
+            "no seed of the label curves is complete: run benchmarks/photographs.py --only labels"
+        )
     place = {arm: [(arm, seed) for seed in seeds] for arm in arms} | {"pixels": [("pixels", 0)] * len(seeds)}
     return LabelRuns(
         seeds,

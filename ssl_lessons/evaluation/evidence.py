@@ -225,7 +225,13 @@ def held_out_best(arms: Mapping[object, Sequence]) -> list[float]:
 
 
 def correlation(
-    x: Sequence, y: Sequence, margin: float = 0.5, *, groups: Sequence | None = None, draws: int = 2000, seed: int = 0
+    x: Sequence,
+    y: Sequence,
+    margin: float = 0.5,
+    *,
+    groups: Sequence | None = None,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> Verdict:
     """The verdict on "x and y order the runs alike": Spearman's rank correlation with a bootstrap interval.
 
@@ -252,7 +258,9 @@ def correlation(
     low, high = np.nanpercentile(_spearman(x[rows], y[rows]), (tail, 100 - tail))
     half = _normal_quantile((1 + CONFIDENCE) / 2) * math.sqrt(1.06 / (n - 3))
     z = _fisher(estimate)
-    found = replace(found, low=min(float(low), math.tanh(z - half)), high=max(float(high), math.tanh(z + half)))
+    found = replace(
+        found, low=min(float(low), math.tanh(z - half)), high=max(float(high), math.tanh(z + half))
+    )
     if found.low > 0 and estimate >= margin:
         return replace(found, word=HOLDS)
     if found.high < margin:

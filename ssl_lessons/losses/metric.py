@@ -66,22 +66,52 @@ def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 
 def semi_hard_triplets(z: Tensor, labels: Tensor) -> Tensor:
     """Triplets (anchor, positive, negative) as rows [T, 3] of indices into z (Schroff et al. 2015, eq. 4).
 
-    For every ordered pair of the same label: the nearest negative that is farther than the positive. The
-    hardest negatives of all, nearer than the positive, drive young networks into collapse. Pairs
+    For every ordered pair of the same label: the nearest negative that is farther than the positive. Pairs
     without such a negative are left out, so T can be 0.
 
-    z: [N, D]; labels: [N] whole numbers.
+    z: [N, D]; labels: [N] whole numbers. Raises InputError for shapes or values that do not fit.
     """
-    check_matrices(z)
-    check_labels(labels, len(z))
-    with torch.autocast(z.device.type, enabled=False):
-        (z,) = full_precision(z)
-        distance = _squared_distances(z)
-    same = labels[:, None] == labels
-    anchor, positive = (same & ~torch.eye(len(z), dtype=torch.bool, device=z.device)).nonzero().T
-    allowed = ~same[anchor] & (distance[anchor] > distance[anchor, positive][:, None])  # [pairs, N]
-    nearest = distance[anchor].where(allowed, torch.inf).argmin(dim=1) if len(anchor) else anchor
-    return torch.stack([anchor, positive, nearest], dim=1)[allowed.any(dim=1)]
+    anchor, positive, distance, allowed = _pairs_and_negatives(z, labels)
+    allowed = allowed & (distance > distance.gather(1, positive[:, None]))
+    return _with_nearest(anchor, positive, distance, allowed)
+
+
+@torch.no_grad()
+def hardest_triplets(z: Tensor, labels: Tensor) -> Tensor:
+    """For every ordered pair of the same label the nearest negative of all: rows [T, 3] of indices into z.
+
+    All pairs, as Schroff et al. 2015 (section 3.2) prefer to the hardest positives alone; they warn that the
+    hardest negatives can end in a collapsed model. (Hermans et al. 2017, eq. 5, take for every anchor its
+    farthest positive as well.)
+
+    z: [N, D]; labels: [N] whole numbers. Raises InputError for shapes or values that do not fit.
+    """
+    return _with_nearest(*_pairs_and_negatives(z, labels))
+
+
+def n_pair_batches(labels: Tensor, most: int | None = None) -> Tensor:
+    """Rows for `n_pair`: [S, 2, C] indices, S disjoint sets of one pair from each of C labels (Sohn 2016, 3.2.1).
+
+    S is as large as the rarest label with a pair allows; labels with a single row are left out. most: at most
+    that many labels in a set; every set is then cut into several, and labels left over are dropped.
+
+    labels: [N] whole numbers; views of one image carry its number. Raises InputError if fewer than two labels
+    have a pair, or most is below 2.
+    """
+    if most is not None and most < 2:
+        raise InputError(
+            f"a set needs two labels or more, not {most}: the others' positives are the negatives."
+        )
+    values, counts = labels.unique(return_counts=True)
+    values, counts = values[counts > 1], counts[counts > 1]
+    if len(values) < 2:
+        raise InputError("Fewer than two labels have a pair of rows: there is no N-pair batch.")
+    sets = int(counts.min()) // 2
+    rows = [(labels == value).nonzero()[: 2 * sets, 0].view(sets, 2) for value in values]
+    rows = torch.stack(rows, dim=2)
+    size = min(most or len(values), len(values))
+    rows = rows[:, :, : len(values) // size * size].unflatten(2, (-1, size))
+    return rows.permute(0, 2, 1, 3).flatten(0, 1)
 
 
 def lifted_structure(z: Tensor, labels: Tensor, margin: float = 1.0) -> Tensor:
@@ -110,18 +140,20 @@ def lifted_structure(z: Tensor, labels: Tensor, margin: float = 1.0) -> Tensor:
         return F.relu(score).square().mean() / 2
 
 
-def n_pair(anchor: Tensor, positive: Tensor, l2: float = 0.0) -> Tensor:
+def n_pair(anchor: Tensor, positive: Tensor, l2: float = 0.0, temperature: float = 1.0) -> Tensor:
     """The multi-class N-pair loss (Sohn 2016, section 3.2): an (N+1)-tuplet loss that shares its negatives.
 
-        loss = mean_i log( 1 + sum_{j != i} exp(a_i.p_j - a_i.p_i) ) + l2 mean over all 2N rows of |z|^2
+        loss = mean_i log( 1 + sum_{j != i} exp((a_i.p_j - a_i.p_i) / T) ) + l2 mean over all 2N rows of |z|^2
 
     Row i of both is one class; the other rows' positives serve as its N - 1 negatives, so 2N embeddings
-    make N tuplets. It is InfoNCE with inner products and temperature 1. Rows are not normalised; the
+    make N tuplets. It is InfoNCE with inner products; the paper has T = 1. Rows are not normalised here; the
     penalty keeps them short.
 
-    anchor, positive: [N, D]; l2: 0 or more. Returns a scalar in nats plus the penalty: log N if all
-    embeddings are equal. Raises InputError for shapes that differ, N < 2, or values that are not finite.
+    anchor, positive: [N, D]; l2: 0 or more; temperature T above 0. Returns a scalar in nats plus the penalty:
+    log N if all embeddings are equal. Raises InputError for shapes that differ, N < 2, or values that are not
+    finite.
     """
+    check_positive(temperature=temperature)
     if l2 < 0:
         raise InputError(f"l2 must be 0 or a positive number, not {l2!r}.")
     check_pair(anchor, positive)
@@ -129,7 +161,7 @@ def n_pair(anchor: Tensor, positive: Tensor, l2: float = 0.0) -> Tensor:
         anchor, positive = full_precision(anchor, positive)
         own = torch.arange(len(anchor), device=anchor.device)
         penalty = torch.cat([anchor, positive]).square().sum(dim=1).mean()
-        return F.cross_entropy(anchor @ positive.T, own) + l2 * penalty
+        return F.cross_entropy(anchor @ positive.T / temperature, own) + l2 * penalty
 
 
 def nca(z: Tensor, labels: Tensor) -> Tensor:
@@ -223,8 +255,9 @@ def phi_psi_table(
 
     epsilon: the constant in InfoNCE (1: the positive stands in the denominator once; 0: it does not, as
     in DCL). margin: the constant of the triplet and lifted rows. c: slope of the last two rows. A row
-    shares the idea of the loss it is named after, not every detail: the lifted one, for example, uses
-    squared distances and the negatives of one end of the pair.
+    shares the idea of the loss it is named after, not every detail: the lifted one uses squared distances
+    and the negatives of one end of the pair; "tuplet" compares an anchor with the other anchors where
+    N-pair (`n_pair`) takes the other pairs' positives, so that their gradients differ.
     """
     t = temperature
     return {
@@ -251,6 +284,25 @@ def _squared_distances(z: Tensor) -> Tensor:
 
 def _distances(z: Tensor) -> Tensor:
     return (z[:, None] - z).norm(dim=2)
+
+
+def _pairs_and_negatives(z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Ordered pairs of one label, anchors [P] and positives [P]; the anchors' squared distances to all rows
+    [P, N], and which of those rows have another label [P, N]."""
+    check_matrices(z)
+    check_labels(labels, len(z))
+    with torch.autocast(z.device.type, enabled=False):
+        (z,) = full_precision(z)
+        distance = _squared_distances(z)
+    same = labels[:, None] == labels
+    anchor, positive = (same & ~torch.eye(len(z), dtype=torch.bool, device=z.device)).nonzero().T
+    return anchor, positive, distance[anchor], ~same[anchor]
+
+
+def _with_nearest(anchor: Tensor, positive: Tensor, distance: Tensor, allowed: Tensor) -> Tensor:
+    """Rows (anchor, positive, nearest allowed row) [T, 3] of the pairs that have an allowed row."""
+    nearest = distance.where(allowed, torch.inf).argmin(dim=1) if len(anchor) else anchor
+    return torch.stack([anchor, positive, nearest], dim=1)[allowed.any(dim=1)]
 
 
 def _groups(z: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

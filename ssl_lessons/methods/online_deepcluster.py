@@ -19,7 +19,8 @@ class OnlineDeepCluster(Method):
 
     clusters: how many (paper: 10,000).  momentum: share of the new feature in the memory (paper: 0.5).
     refresh_every: steps between two updates of the centroids (paper: 10).  smallest: a cluster with fewer images is
-    dissolved into its neighbours, and the largest is split in two (paper: 20 of 1.3 million images).
+    dissolved into its neighbours, and the largest is split in two (paper: 20 of 1.3 million images); at most half of
+    what a cluster has on average, or few images would leave none that is large enough.
     """
 
     needs_index = True
@@ -42,7 +43,8 @@ class OnlineDeepCluster(Method):
             nn.BatchNorm1d(out_dim, affine=False),  # k-means sees centred features
         )
         self.classifier = nn.Linear(out_dim, clusters)
-        self.momentum, self.refresh_every, self.smallest = momentum, refresh_every, smallest
+        self.momentum, self.refresh_every = momentum, refresh_every
+        self.smallest = min(smallest, n_images // (2 * clusters))
         self.register_buffer("memory", torch.zeros(n_images, out_dim))
         self.register_buffer("pseudo_labels", torch.zeros(n_images, dtype=torch.long))
         self.register_buffer("centroids", torch.zeros(clusters, out_dim))

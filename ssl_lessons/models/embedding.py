@@ -1,4 +1,5 @@
-"""Maps and distances from before contrastive learning: MDS, LLE, agreement of two modules (IMAX), learned metrics.
+"""Maps and distances from before contrastive learning: MDS and its local relatives, agreement of two modules (IMAX),
+learned metrics.
 
 Closed forms where there is one, pure functions of tensors where there is not.  A learned metric is a linear map: for
 z = x L^T the Euclidean distance of z is the Mahalanobis distance of x with the matrix L^T L, so the two metric losses
@@ -101,6 +102,51 @@ def lle(x: Tensor, k: int = 10, dim: int = 2, regularization: float = 1e-3) -> t
     residual = torch.eye(n, dtype=x.dtype) - w
     values, vectors = torch.linalg.eigh(residual.T @ residual)
     return _fix_signs(vectors[:, 1 : dim + 1] * n**0.5), float(values[1 : dim + 1].sum())
+
+
+def graph_distances(x: Tensor, k: int = 10) -> Tensor:
+    """Lengths of the shortest paths in the graph that joins every row to its k nearest: x [N, D] -> [N, N] float64.
+
+    An edge holds where either end counts the other among its k nearest, and is as long as their Euclidean distance
+    (K-Isomap: Tenenbaum et al. 2000, table 1).  Raises InputError for k >= N and a graph in several pieces.
+    """
+    from scipy.sparse.csgraph import shortest_path
+
+    neighbors, lengths = nearest_neighbors(x, k), distances(x).double()
+    edges = torch.full_like(lengths, torch.inf).scatter_(1, neighbors, lengths.gather(1, neighbors))
+    edges = torch.minimum(edges, edges.T)
+    found = torch.from_numpy(shortest_path(edges.numpy(), directed=False))
+    if not bool(found.isfinite().all()):
+        raise InputError(f"With k = {k} the neighbour graph falls into pieces; raise k.")
+    return (found + found.T) / 2
+
+
+def isomap(x: Tensor, k: int = 10, dim: int = 2) -> Tensor:
+    """Isomap (Tenenbaum et al. 2000): classical multidimensional scaling of `graph_distances`.
+
+    x: [N, D]; k neighbours.  Returns the map [N, dim] in float64.  Raises InputError as its two parts do.
+    """
+    return classical_mds(graph_distances(x, k), dim)[0]
+
+
+def laplacian_eigenmaps(x: Tensor, k: int = 10, dim: int = 2) -> Tensor:
+    """Laplacian eigenmaps (Belkin and Niyogi 2003) with weights 1 between neighbours, else 0.
+
+        minimise sum_ij w_ij |y_i - y_j|^2   such that   Y^T G Y = I,   Y^T G 1 = 0,   G = diag(sum_j w_ij)
+
+    The solution: eigenvectors of (G - W) y = lambda G y for its smallest eigenvalues, without the constant one.  w_ij
+    is 1 where either of i and j counts the other among its k nearest.
+
+    x: [N, D].  Returns the map [N, dim], columns up to sign, times the root of the sum of G: of weighted variance 1.
+    Raises InputError for k >= N or dim >= N.
+    """
+    _check_dim(dim, len(x))
+    weights = torch.zeros(len(x), len(x), dtype=x.dtype).scatter_(1, nearest_neighbors(x, k), 1.0)
+    weights = torch.maximum(weights, weights.T)
+    root = weights.sum(dim=1).sqrt()
+    laplacian = torch.eye(len(x), dtype=x.dtype) - weights / root[:, None] / root
+    _, vectors = torch.linalg.eigh(laplacian)
+    return _fix_signs(vectors[:, 1 : dim + 1] / root[:, None] * root.square().sum().sqrt())
 
 
 # ---- agreement of two modules ------------------------------------------------------------------------------

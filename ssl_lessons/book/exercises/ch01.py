@@ -1,4 +1,4 @@
-"""Chapter 01: free energy, the contrastive-divergence update, two bounds of the VAE, a denoiser read as a slope."""
+"""Chapter 01: a judge without Z, two planted bugs in contrastive divergence, how long a chain, the linear denoiser."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
-
-from ssl_lessons.models.generative.autoencoders import kl_to_standard_normal
+from torch.nn.functional import logsigmoid, softplus
 
 from .core import Check, Exercise
 
 
-def check_free_energy(fn) -> Check:
-    """fn(v [N, V], W [V, H], a [V], b [H]) -> [N]: minus the log of the sum over h of exp(-E(v, h))."""
-    return FREE_ENERGY.check(fn)
+def check_pseudo_log_likelihood(fn) -> Check:
+    """fn(v [N, V], W [V, H], a [V], b [H]) -> [N]: sum over pixels of log p(pixel | the others), nats."""
+    return PSEUDO_LOG_LIKELIHOOD.check(fn)
 
 
 def check_cd_update(fn) -> Check:
@@ -23,73 +21,75 @@ def check_cd_update(fn) -> Check:
     return CD_UPDATE.check(fn)
 
 
-def check_gaussian_kl(fn) -> Check:
-    """fn(mu [N, D], log_var [N, D]) -> [N]: KL(N(mu, diag(exp(log_var))) || N(0, I)) in nats."""
-    return GAUSSIAN_KL.check(fn)
+def check_rounds_needed(fn) -> Check:
+    """fn(T [S, S], share) -> int: the smallest k with |second eigenvalue|^k <= share."""
+    return ROUNDS_NEEDED.check(fn)
 
 
-def check_score(fn) -> Check:
-    """fn(noisy [N, D], denoised [N, D], sigma) -> [N, D]: the slope of the log density of the noisy points."""
-    return SCORE.check(fn)
-
-
-def check_importance_bound(fn) -> Check:
-    """fn(log_joint [K, N], log_q [K, N]) -> [N]: log of the mean over the K draws of p(x, z) / q(z | x)."""
-    return IMPORTANCE_BOUND.check(fn)
+def check_linear_denoiser(fn) -> Check:
+    """fn(noisy [N, P], mean [P], C [P, P], sigma) -> [N, P]: the best linear guess of the clean pictures."""
+    return LINEAR_DENOISER.check(fn)
 
 
 def _machines(g: torch.Generator) -> list[tuple]:
     cases = []
-    for n, v, h in [(5, 4, 3), (3, 6, 6), (4, 2, 7)]:
+    for n, v, h, scale in [(5, 4, 3, 1.0), (3, 6, 6, 0.5), (4, 2, 7, 1.0), (4, 6, 4, 500.0)]:
         states = (torch.rand(n, v, generator=g) < 0.5).double()
-        cases.append((states, *(torch.randn(s, generator=g).double() for s in [(v, h), (v,), (h,)])))
+        cases.append((states, *(scale * torch.randn(s, generator=g).double() for s in [(v, h), (v,), (h,)])))
     return cases
 
 
 def _free_energy(v: Tensor, W: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    return -v @ a - softplus(b + v @ W).sum(dim=1)
+    return -v @ a - softplus(b + v @ W).sum(dim=-1)
 
 
-FREE_ENERGY = Exercise(
+def _rise(v: Tensor, W: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """F(v with pixel i flipped) - F(v): [N, V]"""
+    flipped = (v[:, None] - torch.eye(v.shape[1]).to(v)).abs()
+    return _free_energy(flipped, W, a, b) - _free_energy(v, W, a, b)[:, None]
+
+
+def _pixels_from_hidden(v: Tensor, W: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    logits = a + torch.sigmoid(b + v @ W) @ W.T
+    return (v * logsigmoid(logits) + (1 - v) * logsigmoid(-logits)).sum(dim=1)
+
+
+PSEUDO_LOG_LIKELIHOOD = Exercise(
     sample=_machines,
-    reference=_free_energy,
+    reference=lambda *x: logsigmoid(_rise(*x)).sum(dim=1),
     mistakes=(
-        ("this is log p(v) + log Z: the free energy is minus that", lambda *x: -_free_energy(*x)),
         (
-            "the hidden biases b are missing: each hidden unit adds softplus(b_j + v.W_j)",
-            lambda v, W, a, b: _free_energy(v, W, a, 0 * b),
+            "the sign is wrong: these are the probabilities of the flipped pixels",
+            lambda *x: logsigmoid(-_rise(*x)).sum(dim=1),
+        ),
+        ("the pixels are averaged: the sum is asked for", lambda *x: logsigmoid(_rise(*x)).mean(dim=1)),
+        (
+            "this predicts each pixel from hidden units that have seen it: that is a reconstruction, "
+            "compare v with v flipped in one pixel instead",
+            _pixels_from_hidden,
         ),
         (
-            "the visible biases a are missing: they add -a.v",
-            lambda v, W, a, b: _free_energy(v, W, 0 * a, b),
+            "a sigmoid that underflows to 0 has no logarithm: use logsigmoid",
+            lambda *x: torch.sigmoid(_rise(*x)).log().sum(dim=1),
         ),
         (
-            "the sign of a.v is wrong: a positive bias lowers the energy of a unit that is on",
-            lambda v, W, a, b: _free_energy(v, W, -a, b),
+            "these are differences of free energies, not yet logarithms of probabilities: two pictures are "
+            "possible, and their probabilities sum to 1",
+            lambda *x: _rise(*x).sum(dim=1),
         ),
         (
-            "this is the energy with every hidden unit on: sum over both values of h_j, log(1 + exp(...))",
-            lambda v, W, a, b: -v @ a - (b + v @ W).sum(dim=1),
+            "the logarithm is missing: these are sums of probabilities",
+            lambda *x: torch.sigmoid(_rise(*x)).sum(dim=1),
         ),
         (
-            "this is the energy with each hidden unit in its better state: sum over both states, do not take the best",
-            lambda v, W, a, b: -v @ a - (b + v @ W).clamp(min=0).sum(dim=1),
-        ),
-        (
-            "this is the energy at the hidden probabilities: the free energy also has their entropy; "
-            "sum out h instead, log(1 + exp(...))",
-            lambda v, W, a, b: -v @ a - ((b + v @ W) * torch.sigmoid(b + v @ W)).sum(dim=1),
-        ),
-        (
-            "log sigmoid(x) is not log(1 + exp(x)): use softplus",
-            lambda v, W, a, b: -v @ a - torch.sigmoid(b + v @ W).log().sum(dim=1),
-        ),
-        (
-            "the hidden units are averaged: their terms add up",
-            lambda v, W, a, b: -v @ a - softplus(b + v @ W).mean(dim=1),
+            "pixels are switched off instead of flipped: where a pixel is off already, nothing was compared",
+            lambda v, W, a, b: logsigmoid(
+                _free_energy(v[:, None] * (1 - torch.eye(v.shape[1]).to(v)), W, a, b)
+                - _free_energy(v, W, a, b)[:, None]
+            ).sum(dim=1),
         ),
     ),
-    praise="on every machine: exp(-F) is p(v) up to one constant",
+    praise="and Z was never needed",
 )
 
 
@@ -131,6 +131,14 @@ CD_UPDATE = Exercise(
             lambda v0, h0, vk, hk: torch.outer(v0.mean(0), h0.mean(0)) - torch.outer(vk.mean(0), hk.mean(0)),
         ),
         (
+            "one bug is left: the first average is still a product of averages",
+            lambda v0, h0, vk, hk: torch.outer(v0.mean(0), h0.mean(0)) - vk.T @ hk / len(vk),
+        ),
+        (
+            "both bugs are still there",
+            lambda v0, h0, vk, hk: torch.outer(v0.mean(0), h0.mean(0)) - vk.T @ hk / len(v0),
+        ),
+        (
             "the second average mixes the data's v with the chain's h: both come from the end of the chain",
             lambda v0, h0, vk, hk: (
                 v0.T @ h0 / len(v0)
@@ -145,115 +153,97 @@ CD_UPDATE = Exercise(
     ),
 )
 
-GAUSSIAN_KL = Exercise(
-    sample=lambda g: [
-        (torch.randn(n, d, generator=g).double(), torch.randn(n, d, generator=g).double())
-        for n, d in [(5, 3), (3, 1), (4, 6)]
-    ],
-    reference=kl_to_standard_normal,
-    mistakes=(
-        ("the sign is wrong: a divergence is never negative", lambda m, s: -kl_to_standard_normal(m, s)),
-        (
-            "log_var is used as the logarithm of sigma: it is the logarithm of sigma squared",
-            lambda m, s: kl_to_standard_normal(m, 2 * s),
-        ),
-        (
-            "the half is missing",
-            lambda m, s: 2 * kl_to_standard_normal(m, s),
-        ),
-        (
-            "the -1 is missing: at mu = 0, sigma = 1 the divergence is 0",
-            lambda m, s: 0.5 * (m.square() + s.exp() - s).sum(dim=1),
-        ),
-        (
-            "the dimensions are averaged: independent dimensions add up",
-            lambda m, s: kl_to_standard_normal(m, s) / m.shape[1],
-        ),
-        (
-            "averaged over the batch: one number per image is wanted",
-            lambda m, s: kl_to_standard_normal(m, s).mean(),
-        ),
-        (
-            "the mean is missing: mu squared counts too",
-            lambda m, s: kl_to_standard_normal(0 * m, s),
-        ),
-        (
-            "mu is not squared",
-            lambda m, s: 0.5 * (m + s.exp() - s - 1).sum(dim=1),
-        ),
-        (
-            "this is the divergence the other way round, from N(0, I) to the code: q comes first",
-            lambda m, s: 0.5 * ((1 + m.square()) / s.exp() + s - 1).sum(dim=1),
-        ),
-    ),
-)
 
-SCORE = Exercise(
-    sample=lambda g: [
-        (torch.randn(n, d, generator=g).double(), torch.randn(n, d, generator=g).double(), sigma)
-        for n, d, sigma in [(5, 2, 0.3), (3, 4, 2.0), (4, 1, 0.1)]
-    ],
-    reference=lambda noisy, denoised, sigma: (denoised - noisy) / sigma**2,
-    mistakes=(
-        (
-            "the sign is wrong: the slope points from the noisy point towards its clean guess",
-            lambda x, r, s: (x - r) / s**2,
-        ),
-        ("divided by sigma: divide by sigma squared, the variance", lambda x, r, s: (r - x) / s),
-        ("not divided by the variance of the noise", lambda x, r, s: r - x),
-        ("multiplied by the variance: divide", lambda x, r, s: (r - x) * s**2),
-    ),
-)
-
-
-def _draws(g: torch.Generator) -> list[tuple]:
+def _walks(g: torch.Generator) -> list[tuple]:
     cases = []
-    for k, n, level in [(6, 4, 0.0), (12, 3, -50.0), (3, 5, -2000.0)]:
-        log_q = torch.randn(k, n, generator=g).double()
-        cases.append((log_q + 2 * torch.randn(k, n, generator=g).double() + level, log_q))
+    for s, stay, share in [(5, 2.0, 0.01), (8, 5.0, 0.1), (3, 1.0, 1e-4), (6, 8.0, 0.5)]:
+        T = torch.rand(s, s, generator=g).double() + stay * torch.eye(s).double()
+        cases.append((T / T.sum(dim=1, keepdim=True), share))
+    back_and_forth = torch.tensor([[0.1, 0.8, 0.1], [0.9, 0.05, 0.05], [0.2, 0.2, 0.6]]).double()
+    return [*cases, (back_and_forth, 0.001)]
+
+
+def _rounds(T: Tensor, share: float, size=lambda T: torch.linalg.eigvals(T).abs().sort().values[-2]) -> float:
+    return math.log(share) / math.log(size(T))
+
+
+ROUNDS_NEEDED = Exercise(
+    sample=_walks,
+    reference=lambda T, share: math.ceil(_rounds(T, share)),
+    mistakes=(
+        (
+            "rounded down: after that many rounds the error is still above the share",
+            lambda T, share: math.floor(_rounds(T, share)),
+        ),
+        ("k is a whole number of rounds: round up", _rounds),
+        (
+            "these are singular values: powers of a matrix multiply its eigenvalues",
+            lambda T, share: math.ceil(_rounds(T, share, lambda T: torch.linalg.svdvals(T)[1])),
+        ),
+        (
+            "second largest in size: a negative eigenvalue counts by its absolute value",
+            lambda T, share: math.ceil(
+                _rounds(T, share, lambda T: torch.linalg.eigvals(T).real.sort().values[-2].abs())
+            ),
+        ),
+        (
+            "the smallest eigenvalue dies first: the slowest, the second largest, decides",
+            lambda T, share: math.ceil(_rounds(T, share, lambda T: torch.linalg.eigvals(T).abs().min())),
+        ),
+    ),
+    praise="on chains that wander and on one that goes back and forth",
+)
+
+
+def _noisy(g: torch.Generator) -> list[tuple]:
+    cases = []
+    for n, p, sigma in [(5, 3, 0.5), (4, 6, 1.5), (3, 2, 0.1)]:
+        half = torch.randn(p, p, generator=g).double()
+        mean = torch.randn(p, generator=g).double()
+        cases.append((mean + 2 * torch.randn(n, p, generator=g).double(), mean, half @ half.T / p, sigma))
     return cases
 
 
-def _importance_bound(log_joint: Tensor, log_q: Tensor) -> Tensor:
-    return (log_joint - log_q).logsumexp(dim=0) - math.log(len(log_q))
+def _gain(C: Tensor, noise: float) -> Tensor:
+    return torch.linalg.solve(C + noise * torch.eye(len(C)).to(C), C)
 
 
-IMPORTANCE_BOUND = Exercise(
-    sample=_draws,
-    reference=_importance_bound,
+def _hard_cut(noisy: Tensor, mean: Tensor, C: Tensor, sigma: float) -> Tensor:
+    values, axes = torch.linalg.eigh(C)
+    kept = axes[:, values > sigma**2]
+    return mean + (noisy - mean) @ kept @ kept.T
+
+
+LINEAR_DENOISER = Exercise(
+    sample=_noisy,
+    reference=lambda x, m, C, s: m + (x - m) @ _gain(C, s**2),
     mistakes=(
+        ("the mean is not taken out: far from it the answer is wrong", lambda x, m, C, s: x @ _gain(C, s**2)),
+        ("the mean is not put back", lambda x, m, C, s: (x - m) @ _gain(C, s**2)),
         (
-            "this is the mean of the logarithms, the ELBO: take the logarithm of the mean",
-            lambda p, q: (p - q).mean(dim=0),
+            "sigma is not squared: C is a covariance, so add a variance",
+            lambda x, m, C, s: m + (x - m) @ _gain(C, s),
         ),
         (
-            "log K is missing: a mean, not a sum",
-            lambda p, q: (p - q).logsumexp(dim=0),
+            "this is the noise, not the picture: the other part of x",
+            lambda x, m, C, s: x - m - (x - m) @ _gain(C, s**2),
         ),
         (
-            "exp of about -2000 is 0 in floating point, and its logarithm is minus infinity: use logsumexp",
-            lambda p, q: (p - q).exp().mean(dim=0).log(),
+            "the noise is subtracted from the covariance: noisy pictures vary more, not less",
+            lambda x, m, C, s: m + (x - m) @ _gain(C, -(s**2)),
         ),
         (
-            "p and q are averaged apart: average their ratio",
-            lambda p, q: p.logsumexp(dim=0) - q.logsumexp(dim=0),
+            "this is PCA's hard cut: directions are kept or dropped; the best answer shrinks each of them",
+            _hard_cut,
+        ),
+        ("nothing is removed: this is the input", lambda x, m, C, s: x),
+        (
+            "every direction shrinks alike: use the whole covariance, not its mean variance",
+            lambda x, m, C, s: m + (x - m) * C.diagonal().mean() / (C.diagonal().mean() + s**2),
         ),
         (
-            "the sign of log q is wrong: p is divided by q",
-            lambda p, q: _importance_bound(p, -q),
-        ),
-        (
-            "q is missing: the draws came from q, so each is weighted by p / q",
-            lambda p, q: _importance_bound(p, 0 * q),
-        ),
-        (
-            "averaged over the images: the draws are in dimension 0",
-            lambda p, q: (p - q).logsumexp(dim=1) - math.log(p.shape[1]),
-        ),
-        (
-            "the best draw alone: average over all of them",
-            lambda p, q: (p - q).max(dim=0).values,
+            "the pixels are treated one by one: their covariances count too",
+            lambda x, m, C, s: m + (x - m) * C.diagonal() / (C.diagonal() + s**2),
         ),
     ),
-    praise="and it survives log-likelihoods of -2000, as images have them",
 )

@@ -1,4 +1,4 @@
-"""Chapter 04: double centring, LLE's weights, the IMAX objective, the contrastive loss, semi-hard triplets."""
+"""Chapters 04 and 04b: pairs, triplets, the temperature of a sphere, many positives; maps, waves, agreement."""
 
 from __future__ import annotations
 
@@ -6,205 +6,69 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import relu
+from torch.nn.functional import normalize, relu
 
-from ssl_lessons.losses.metric import contrastive_pairs, semi_hard_triplets, triplet
+from ssl_lessons.losses.metric import contrastive_pairs
 from ssl_lessons.models import embedding
 
 from .core import Check, Exercise
 
 
-def check_double_center(fn) -> Check:
-    """fn(distance [N, N]) -> [N, N]: -1/2 J D2 J, with D2 the squared distances and J = I - 1/N."""
-    return DOUBLE_CENTER.check(fn)
-
-
-def check_lle_weights(fn) -> Check:
-    """fn(x [D], neighbors [k, D], k <= D) -> [k]: the weights of sum 1 that rebuild x best, without a ridge."""
-    return LLE_WEIGHTS.check(fn)
-
-
-def check_imax(fn) -> Check:
-    """fn(a [N], b [N]) -> scalar: 1/2 log( V(a + b) / V(a - b) ), in nats."""
-    return IMAX.check(fn)
-
-
 def check_contrastive(fn) -> Check:
-    """fn(z1 [N, D], z2 [N, D], same [N] bool, margin) -> scalar: Hadsell et al. 2006, eq. 4, the mean over pairs."""
+    """fn(z1 [P, D], z2 [P, D], same [P] bool, margin) -> scalar: Hadsell et al. 2006, eq. 4, the mean over pairs."""
     return CONTRASTIVE.check(fn)
 
 
-def check_semi_hard(fn) -> Check:
-    """fn(z [N, D], labels [N], margin) -> scalar: mean hinge over the ordered pairs that have a semi-hard negative.
-
-    Squared distances; the negative of a pair is the nearest one that is farther than the positive.
-    """
-    return SEMI_HARD.check(fn)
+def check_shrinking_pays(fn) -> Check:
+    """fn(near [T], far [T], margin) -> number: slope at c = 1 of the mean triplet loss when distances scale by c."""
+    return SHRINKING_PAYS.check(fn)
 
 
-def _points(g: torch.Generator, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=g).double()
+def check_nt_xent_temperature(fn) -> Check:
+    """fn(T, radius) -> tau: at which NT-Xent is the soft nearest neighbour loss on a sphere of that radius."""
+    return NT_XENT_TEMPERATURE.check(fn)
 
 
-# ---- 1: double centring ------------------------------------------------------------------------------------
+def check_supcon(fn) -> Check:
+    """fn(z [N, D], labels [N], tau) -> scalar: minus the mean log share of the positives, per anchor that has one."""
+    return SUPCON.check(fn)
 
 
-def _centred(squares: Tensor, factor: float = -0.5) -> Tensor:
-    rows, columns = squares.mean(dim=1, keepdim=True), squares.mean(dim=0, keepdim=True)
-    return factor * (squares - rows - columns + squares.mean())
+def check_dimensions_needed(fn) -> Check:
+    """fn(distance [N, N]) -> int: the dimensions that points with these distances need, -1 where none have them."""
+    return DIMENSIONS_NEEDED.check(fn)
 
 
-DOUBLE_CENTER = Exercise(
-    sample=lambda g: [(embedding.distances(_points(g, n, d) + 1),) for n, d in [(5, 2), (9, 3), (12, 20)]],
-    reference=embedding.double_center,
-    mistakes=(
-        ("the distances are not squared: it is the squares that are inner products", _centred),
-        (
-            "the sign is missing: near points have large inner products, so -1/2",
-            lambda d: _centred(d.square(), 0.5),
-        ),
-        (
-            "the half is missing: |a - b|^2 holds the inner product twice",
-            lambda d: _centred(d.square(), -1.0),
-        ),
-        ("this is J D2 J: the factor -1/2 is missing", lambda d: _centred(d.square(), 1.0)),
-        ("the distances are centred first and squared after: square first", lambda d: _centred(d).square()),
-        (
-            "only the rows are centred: J stands on both sides",
-            lambda d: -(d.square() - d.square().mean(dim=1, keepdim=True)) / 2,
-        ),
-        (
-            "only the columns are centred: J stands on both sides",
-            lambda d: -(d.square() - d.square().mean(dim=0)) / 2,
-        ),
-        (
-            "the grand mean is subtracted with the others: it was subtracted twice already, so add it back",
-            lambda d: _centred(d.square()) + d.square().mean(),
-        ),
-        (
-            "the grand mean is missing: after subtracting row and column means, add it back",
-            lambda d: _centred(d.square()) + d.square().mean() / 2,
-        ),
-    ),
-    praise="on every table; its eigenvectors are the map",
-)
+def check_map_with_width(fn) -> Check:
+    """fn(length, width) -> int: coordinates of a spectral map until one depends on the position across the sheet."""
+    return MAP_WITH_WIDTH.check(fn)
 
 
-# ---- 2: the weights of LLE ---------------------------------------------------------------------------------
+def check_what_is_learned(fn) -> Check:
+    """fn(shared [K], own [K]) -> (index, nats): the feature that maximises IMAX."""
+    return WHAT_IS_LEARNED.check(fn)
 
 
-def _weights(x: Tensor, neighbors: Tensor) -> Tensor:
-    offsets = neighbors - x
-    w = torch.linalg.solve(offsets @ offsets.T, torch.ones(len(neighbors)).double())
-    return w / w.sum()
-
-
-def _patches(g: torch.Generator) -> list[tuple]:
-    return [(_points(g, d) + 2, _points(g, k, d) + 2) for k, d in [(2, 3), (4, 6), (3, 3)]]
-
-
-LLE_WEIGHTS = Exercise(
-    sample=_patches,
-    reference=_weights,
-    mistakes=(
-        (
-            "the weights do not sum to 1: divide by their sum",
-            lambda x, n: torch.linalg.solve((n - x) @ (n - x).T, torch.ones(len(n)).double()),
-        ),
-        (
-            "divided by the length instead of the sum",
-            lambda x, n: torch.nn.functional.normalize(
-                torch.linalg.solve((n - x) @ (n - x).T, torch.ones(len(n)).double()), dim=0
-            ),
-        ),
-        (
-            "plain least squares: it ignores that the weights sum to 1, so the patch may not be moved",
-            lambda x, n: torch.linalg.lstsq(n.T, x[:, None]).solution[:, 0],
-        ),
-        (
-            "plain least squares, rescaled to sum 1: that is not the best among the weights of sum 1",
-            lambda x, n: _rescaled(torch.linalg.lstsq(n.T, x[:, None]).solution[:, 0]),
-        ),
-        (
-            "the Gram matrix of the neighbours themselves: subtract x from each of them first",
-            lambda x, n: _rescaled(torch.linalg.solve(n @ n.T, torch.ones(len(n)).double())),
-        ),
-        (
-            "weights by closeness: LLE solves a least-squares problem",
-            lambda x, n: _rescaled(1 / (n - x).square().sum(dim=1)),
-        ),
-        ("equal weights: some neighbours explain x better", lambda x, n: torch.full((len(n),), 1 / len(n))),
-    ),
-)
-
-
-def _rescaled(w: Tensor) -> Tensor:
-    return w / w.sum()
-
-
-# ---- 3: IMAX -----------------------------------------------------------------------------------------------
-
-
-def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    return torch.corrcoef(torch.stack([a, b]))[0, 1]
-
-
-def _agreement(g: torch.Generator) -> list[tuple]:
-    cases = []
-    for n, noise in [(20, 0.5), (50, 2.0), (9, 1.0)]:
-        s = _points(g, n) + 1.5
-        cases.append((s + noise * _points(g, n), 0.7 * s + noise * _points(g, n)))
-    return cases
-
-
-IMAX = Exercise(
-    sample=_agreement,
-    reference=embedding.imax,
-    mistakes=(
-        ("the factor 1/2 is missing", lambda a, b: 2 * embedding.imax(a, b)),
-        (
-            "upside down: agreement makes V(a - b) small, so it is the denominator",
-            lambda a, b: -embedding.imax(a, b),
-        ),
-        ("in bits: use the natural logarithm", lambda a, b: embedding.imax(a, b) / math.log(2)),
-        (
-            "a ratio of standard deviations with the 1/2 in front: that halves twice",
-            lambda a, b: embedding.imax(a, b) / 2,
-        ),
-        ("the logarithm is missing", lambda a, b: (a + b).var() / (a - b).var() / 2),
-        (
-            "mean squares instead of variances: a constant added to both would count as agreement",
-            lambda a, b: ((a + b).square().mean().log() - (a - b).square().mean().log()) / 2,
-        ),
-        ("this is the correlation of a and b", _correlation),
-        (
-            "-1/2 log(1 - r^2) is the information of a about b, whatever the sign; wanted is what their mean tells "
-            "about the common signal",
-            lambda a, b: -(1 - _correlation(a, b) ** 2).log() / 2,
-        ),
-        (
-            "V(a) + V(b) is not V(a + b): the covariance counts twice in it",
-            lambda a, b: ((a.var() + b.var()).log() - (a - b).var().log()) / 2,
-        ),
-    ),
-    praise="without a label, with nothing but a neighbour",
-)
-
-
-# ---- 4: the contrastive loss -------------------------------------------------------------------------------
+# ---- 04, 1: the contrastive loss ---------------------------------------------------------------------------
 
 
 def _pairs(g: torch.Generator) -> list[tuple]:
     cases = []
-    for n, d, margin in [(8, 2, 1.0), (12, 3, 2.0), (10, 4, 0.7)]:
-        z1 = _points(g, n, d)
-        cases.append((z1, z1 + 1.1 * margin * _points(g, n, d) / d**0.5, torch.arange(n) % 2 == 0, margin))
+    for n, d, margin in [(8, 2, 1.0), (13, 3, 2.0), (10, 4, 0.7)]:
+        z1 = torch.randn(n, d, generator=g)
+        z2 = z1 + 1.1 * margin * torch.randn(n, d, generator=g) / d**0.5
+        cases.append((z1, z2, torch.arange(n) % 3 == 0, margin))  # not half of them: see the separate means
     return cases
 
 
 def _hadsell(z1: Tensor, z2: Tensor, same: Tensor, pull, push) -> Tensor:
     d = (z1 - z2).norm(dim=1)
     return torch.where(same, pull(d), push(d)).mean() / 2
+
+
+def _separate_means(z1: Tensor, z2: Tensor, same: Tensor, margin: float) -> Tensor:
+    d = (z1 - z2).norm(dim=1)
+    return (d[same].square().mean() + relu(margin - d[~same]).square().mean()) / 2
 
 
 CONTRASTIVE = Exercise(
@@ -239,6 +103,14 @@ CONTRASTIVE = Exercise(
             "similar and dissimilar are exchanged (in the paper Y = 1 marks a dissimilar pair)",
             lambda a, b, s, m: contrastive_pairs(a, b, ~s, m),
         ),
+        (
+            "similar and dissimilar pairs are averaged apart: take one mean over all pairs",
+            _separate_means,
+        ),
+        (
+            "similar and dissimilar pairs are averaged apart, and the factor 1/2 is missing",
+            lambda a, b, s, m: 2 * _separate_means(a, b, s, m),
+        ),
         ("the factor 1/2 is missing", lambda a, b, s, m: 2 * contrastive_pairs(a, b, s, m)),
         ("the sum over the pairs: take the mean", lambda a, b, s, m: len(a) * contrastive_pairs(a, b, s, m)),
         (
@@ -249,77 +121,271 @@ CONTRASTIVE = Exercise(
 )
 
 
-# ---- 5: semi-hard triplets ---------------------------------------------------------------------------------
+# ---- 04, 2: does shrinking pay? ----------------------------------------------------------------------------
 
 
-def _labelled(g: torch.Generator) -> list[tuple]:
+def _triplets(g: torch.Generator) -> list[tuple]:
     return [
-        (0.5 * _points(g, n, d), torch.arange(n) % classes, margin)
-        for n, d, classes, margin in [(9, 2, 3, 0.2), (12, 3, 3, 1.0), (10, 2, 5, 0.5)]
+        (2 * torch.rand(n, generator=g), 2 * torch.rand(n, generator=g), margin)
+        for n, margin in [(9, 0.2), (20, 0.5), (12, 1.0)]
     ]
 
 
-def _semi_hard(z: Tensor, labels: Tensor, margin: float) -> Tensor:
-    a, p, n = z[semi_hard_triplets(z, labels)].unbind(dim=1)
-    return triplet(a, p, n, margin)
+def _slope(near: Tensor, far: Tensor, margin: float) -> Tensor:
+    return 2 * (near - far) * (near - far + margin > 0)
 
 
-def _mined(
-    z: Tensor, labels: Tensor, margin: float, choose, power: int = 2, itself: bool = False, band=False
-) -> Tensor:
-    """The loss by loops; `choose` picks one of the negatives' distances, given the positive's (None: no triplet)."""
-    terms = []
-    for i in range(len(z)):
-        for j in range(len(z)):
-            if labels[i] != labels[j] or (i == j and not itself):
-                continue
-            near = float((z[i] - z[j]).norm() ** power)
-            far = choose([float((z[i] - x).norm() ** power) for x in z[labels != labels[i]]], near)
-            if far is not None and not (band and far >= near + margin):
-                terms.append(max(0.0, near - far + margin))
-    return torch.tensor(terms or [0.0]).double().mean()
-
-
-def _nearest_beyond(far: list[float], near: float) -> float | None:
-    return min((f for f in far if f > near), default=None)
-
-
-SEMI_HARD = Exercise(
-    sample=_labelled,
-    reference=_semi_hard,
+SHRINKING_PAYS = Exercise(
+    sample=_triplets,
+    reference=lambda n, f, m: _slope(n, f, m).mean(),
     mistakes=(
         (
-            "the hardest negative of all: only those farther than the positive may be chosen",
-            lambda z, y, m: _mined(z, y, m, lambda far, near: min(far)),
+            "triplets whose hinge is closed count as if they felt the scale: their slope is 0",
+            lambda n, f, m: 2 * (n - f).mean(),
         ),
         (
-            "the farthest negative: that is the easiest one",
-            lambda z, y, m: _mined(
-                z, y, m, lambda far, near: max(f for f in far) if max(far) > near else None
-            ),
+            "the mean runs over the open hinges only: the loss is a mean over all triplets",
+            lambda n, f, m: _slope(n, f, m).sum() / (n - f + m > 0).sum(),
         ),
         (
-            "pairs without a semi-hard negative get the hardest one: leave them out of the mean",
-            lambda z, y, m: _mined(z, y, m, lambda far, near: min([f for f in far if f > near] or far)),
+            "the factor 2 is missing: squared distances grow with c squared",
+            lambda n, f, m: _slope(n, f, m).mean() / 2,
         ),
+        ("the sign is turned: the slope of c^2 (near - far)", lambda n, f, m: -_slope(n, f, m).mean()),
         (
-            "distances are not squared here: FaceNet compares squares",
-            lambda z, y, m: _mined(z, y, m, _nearest_beyond, power=1),
+            "the margin is scaled, too: it does not depend on c",
+            lambda n, f, m: 2 * relu(n - f + m).mean(),
         ),
+        ("the loss itself, not its slope", lambda n, f, m: relu(n - f + m).mean()),
+        ("the sum over the triplets: take the mean", lambda n, f, m: _slope(n, f, m).sum()),
         (
-            "a row is its own positive: leave out i = j",
-            lambda z, y, m: _mined(z, y, m, _nearest_beyond, itself=True),
-        ),
-        (
-            "the mean runs only over triplets inside the margin: the solved ones count too, with 0",
-            lambda z, y, m: _mined(z, y, m, _nearest_beyond, band=True),
-        ),
-        (
-            "the negative may be nearer by the margin: semi-hard means farther than the positive",
-            lambda z, y, m: _mined(
-                z, y, m, lambda far, near: min((f for f in far if f > near - m), default=None)
-            ),
+            "the roots are compared: near and far are squared distances already",
+            lambda n, f, m: _slope(n.sqrt(), f.sqrt(), m).mean(),
         ),
     ),
-    praise="hard enough to teach, not so hard that giving up pays",
+    praise="(above 0 with the hardest negatives of a young network: that is the collapse)",
+)
+
+
+# ---- 04, 3: the temperature of a sphere --------------------------------------------------------------------
+
+NT_XENT_TEMPERATURE = Exercise(
+    sample=lambda g: [(0.2, 1.0), (0.2, 3.0), (1.0, 0.5), (0.7, 2.0)],
+    reference=lambda t, r: t / (2 * r**2),
+    mistakes=(
+        ("that is the unit sphere: the radius matters", lambda t, r: t / 2),
+        ("the radius enters by its square: d^2 = 2 r^2 - 2 r^2 cos", lambda t, r: t / (2 * r)),
+        ("the 2 in front of the cosine is missing", lambda t, r: t / r**2),
+        (
+            "upside down: longer embeddings make the logits larger, so the temperature falls",
+            lambda t, r: t * r**2 / 2,
+        ),
+        ("that is 1 / tau", lambda t, r: 2 * r**2 / t),
+        ("2 r^2 belongs into the denominator", lambda t, r: 2 * r**2 * t),
+    ),
+    praise="(length is a temperature that nobody has set)",
+)
+
+
+# ---- 04, 4: many positives ---------------------------------------------------------------------------------
+
+
+def _labelled(g: torch.Generator) -> list[tuple]:
+    groups = (
+        [0, 1, 0, 2, 0, 1, 0, 3, 2],
+        [5, 5, 1, 1, 1, 2],
+        [0, 0, 0, 0, 0, 4, 4, 1],
+    )  # some alone, of any size
+    return [
+        (torch.randn(len(y), d, generator=g), torch.tensor(y), tau)
+        for y, d, tau in zip(groups, (4, 3, 6), (0.2, 0.5, 0.1), strict=True)
+    ]
+
+
+def _shares(z: Tensor, labels: Tensor, tau: float, unit=True, itself=False, negatives_only=False):
+    """log shares [N, N] and the positives' mask."""
+    z = normalize(z, dim=1) if unit else z
+    positive = (labels[:, None] == labels).fill_diagonal_(False)
+    logits = z @ z.T / tau
+    if not itself:
+        logits = logits.masked_fill(torch.eye(len(z), dtype=torch.bool), -math.inf)
+    below = logits.masked_fill(positive, -math.inf) if negatives_only else logits
+    return logits - below.logsumexp(dim=1, keepdim=True), positive
+
+
+def _supcon(z: Tensor, labels: Tensor, tau: float, lonely: bool = False, **options) -> Tensor:
+    log_p, positive = _shares(z, labels, tau, **options)
+    count = positive.sum(dim=1)
+    total = log_p.masked_fill(~positive, 0.0).sum(dim=1)
+    if lonely:
+        return -(total / count.clamp_min(1)).mean()
+    return -(total[count > 0] / count[count > 0]).mean()
+
+
+def _summed(z: Tensor, labels: Tensor, tau: float, mean: bool = False) -> Tensor:
+    log_p, positive = _shares(z, labels, tau)
+    has = positive.any(dim=1)
+    found = log_p.masked_fill(~positive, -math.inf).logsumexp(dim=1)[has]
+    return -(found - positive.sum(dim=1)[has].log() * mean).mean()
+
+
+def _over_pairs(z: Tensor, labels: Tensor, tau: float) -> Tensor:
+    log_p, positive = _shares(z, labels, tau)
+    return -log_p[positive].mean()
+
+
+def _sum_over_positives(z: Tensor, labels: Tensor, tau: float) -> Tensor:
+    log_p, positive = _shares(z, labels, tau)
+    return -log_p[positive].sum() / positive.any(dim=1).sum()
+
+
+SUPCON = Exercise(
+    sample=_labelled,
+    reference=_supcon,
+    mistakes=(
+        ("the log of the summed shares: that is soft neighbours; take the mean of the logs", _summed),
+        ("the log of the mean share: take the mean of the logs", lambda z, y, t: _summed(z, y, t, mean=True)),
+        (
+            "one mean over all pairs: anchors of large classes count more; average per anchor first",
+            _over_pairs,
+        ),
+        ("the sum over an anchor's positives: take their mean", _sum_over_positives),
+        (
+            "anchors without a positive count as 0: leave them out",
+            lambda z, y, t: _supcon(z, y, t, lonely=True),
+        ),
+        ("a row meets itself in the softmax: leave it out", lambda z, y, t: _supcon(z, y, t, itself=True)),
+        (
+            "the positives are missing in the denominator: the softmax runs over all other rows",
+            lambda z, y, t: _supcon(z, y, t, negatives_only=True),
+        ),
+        ("z is not normalised: shares of cosines", lambda z, y, t: _supcon(z, y, t, unit=False)),
+        ("tau is missing", lambda z, y, t: _supcon(z, y, 1.0)),
+        ("the sign is missing", lambda z, y, t: -_supcon(z, y, t)),
+    ),
+    praise="(with one positive each this is NT-Xent)",
+)
+
+
+# ---- 04b, 1: is there such a map? --------------------------------------------------------------------------
+
+
+def _tables(g: torch.Generator) -> list[tuple]:
+    flat = [embedding.distances(torch.randn(n, d, generator=g)) for n, d in [(9, 3), (6, 1), (8, 20)]]
+    star = 2 - 2 * torch.eye(6)
+    star[0, 1:] = star[1:, 0] = 1.0  # five leaves at distance 2 from each other, 1 from the middle
+    line = embedding.distances(torch.arange(5.0)[:, None]).square()  # squares of distances are none
+    return [(d,) for d in (*flat, star, line)]
+
+
+def _gram(squares: Tensor) -> Tensor:
+    rows = squares.mean(dim=1, keepdim=True)
+    return -(squares - rows - rows.T + squares.mean()) / 2
+
+
+def _count(b: Tensor, negative: bool = True, absolute: bool = False) -> int:
+    values = torch.linalg.eigvalsh(b.double())
+    zero = values.abs().max() / 1000
+    if negative and values.min() < -zero:
+        return -1
+    return int(((values.abs() if absolute else values) > zero).sum())
+
+
+DIMENSIONS_NEEDED = Exercise(
+    sample=_tables,
+    reference=lambda d: _count(_gram(d.square())),
+    mistakes=(
+        (
+            "negative eigenvalues are counted like positive ones: no points have such distances",
+            lambda d: _count(_gram(d.square()), negative=False, absolute=True),
+        ),
+        (
+            "negative eigenvalues are passed over: they say that no points have these distances",
+            lambda d: _count(_gram(d.square()), negative=False),
+        ),
+        (
+            "the distances are not squared: it is the squares that are inner products",
+            lambda d: _count(_gram(d)),
+        ),
+        ("not centred: the table itself is no table of inner products", lambda d: _count(-d.square() / 2)),
+        (
+            "one less than the number of points: that many are always enough, but not needed",
+            lambda d: len(d) - 1,
+        ),
+    ),
+)
+
+
+# ---- 04b, 2: which wave comes next? ------------------------------------------------------------------------
+
+MAP_WITH_WIDTH = Exercise(
+    sample=lambda g: [(89.0, 20.0), (50.0, 40.0), (30.0, 30.0), (40.0, 20.0), (100.0, 9.0)],
+    reference=lambda a, b: math.ceil(a / b),
+    mistakes=(
+        ("two is not always enough: count the waves along that are cheaper", lambda a, b: 2),
+        ("rounded down: every wave along with p below length / width comes first", lambda a, b: int(a / b)),
+        ("a tie counts as found in time", lambda a, b: int(a / b) + 1),
+        ("that is how many waves come first; the next one is wanted", lambda a, b: math.ceil(a / b) - 1),
+        ("both costs are squares: compare p / length with 1 / width", lambda a, b: math.ceil((a / b) ** 2)),
+        ("upside down: a long sheet has cheap waves along", lambda a, b: math.ceil(b / a)),
+        (
+            "the constant is no coordinate: do not count (0, 0)",
+            lambda a, b: math.ceil(a / b) + 1,
+        ),
+    ),
+)
+
+
+# ---- 04b, 3: what will it learn? ---------------------------------------------------------------------------
+
+
+def _features(g: torch.Generator) -> list[tuple]:
+    cases = [
+        ([4.0, 1.0, 0.5], [8.0, 0.25, 0.5]),  # ratios 0.5, 4, 1
+        ([1.0, 9.0, 2.0], [0.1, 3.0, 8.0]),  # 10, 3, 0.25
+        ([0.2, 3.0, 2.5], [0.01, 1.0, 2.0]),  # 20, 3, 1.25
+        ([0.1, 3.0, 2.0], [0.05, 0.6, 3.5]),  # 2, 5, 0.6: the least noise of its own is not enough
+    ]
+    return [(torch.tensor(shared), torch.tensor(own)) for shared, own in cases]
+
+
+def _nats(s: Tensor, o: Tensor) -> Tensor:
+    return (1 + 2 * s / o).log() / 2
+
+
+def _best(score: Tensor, nats: Tensor) -> tuple[int, float]:
+    k = int(score.argmax())
+    return k, float(nats[k])
+
+
+def _chosen_by(score):
+    return lambda s, o: _best(score(s, o), _nats(s, o))
+
+
+def _counted_as(nats):
+    return lambda s, o: _best(s / o, nats(s, o))
+
+
+WHAT_IS_LEARNED = Exercise(
+    sample=_features,
+    reference=_chosen_by(lambda s, o: s / o),
+    mistakes=(
+        (
+            "the feature of the largest variance: scale drops out, only shared to own counts",
+            _chosen_by(lambda s, o: s + o),
+        ),
+        ("the feature that shares most: what it has of its own counts as well", _chosen_by(lambda s, o: s)),
+        ("the feature with least of its own: what is shared counts as well", _chosen_by(lambda s, o: -o)),
+        (
+            "one output's information: the mean of two halves the noise",
+            _counted_as(lambda s, o: (1 + s / o).log() / 2),
+        ),
+        ("the factor 1/2 is missing", _counted_as(lambda s, o: 2 * _nats(s, o))),
+        ("in bits: use the natural logarithm", _counted_as(lambda s, o: _nats(s, o) / math.log(2))),
+        (
+            "V(a + b) holds the noise of both modules as well: 4 shared + 2 own",
+            _counted_as(lambda s, o: (2 * s / o).log() / 2),
+        ),
+    ),
+    praise="(what is easiest to agree on)",
 )

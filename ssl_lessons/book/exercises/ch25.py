@@ -119,10 +119,19 @@ LR_AT = Exercise(
         ("no warm-up: this is the cosine from step 0 on", lambda s, n, w, peak: peak * _half_cosine(s / n)),
         ("no warm-up: the learning rate is at its peak before step warmup_steps", _ramp(lambda s, w: 1.0)),
         ("no cosine: the learning rate stays at its peak after the warm-up", _ramp_then(lambda s, n, w: 1.0)),
-        ("the decay is linear: it should follow half a cosine", _ramp_then(lambda s, n, w: 1 - (s - w) / (n - w))),
-        ("starts at 0: step 0 learns nothing; use (step + 1) / (warmup_steps + 1)", _ramp(lambda s, w: s / w)),
+        (
+            "the decay is linear: it should follow half a cosine",
+            _ramp_then(lambda s, n, w: 1 - (s - w) / (n - w)),
+        ),
+        (
+            "starts at 0: step 0 learns nothing; use (step + 1) / (warmup_steps + 1)",
+            _ramp(lambda s, w: s / w),
+        ),
         ("starts at 0: step 0 learns nothing; count step + 1", _ramp(lambda s, w: s / (w + 1))),
-        ("the warm-up reaches the peak one step early: divide by warmup_steps + 1", _ramp(lambda s, w: (s + 1) / w)),
+        (
+            "the warm-up reaches the peak one step early: divide by warmup_steps + 1",
+            _ramp(lambda s, w: (s + 1) / w),
+        ),
         (
             "the cosine runs over all steps: it should start at its top when the warm-up ends",
             _ramp_then(lambda s, n, w: _half_cosine(s / n)),
@@ -182,7 +191,10 @@ FALSE_NEGATIVES = Exercise(
             "only one view of the other images is counted: each of them brings two views into the batch",
             lambda y: ((_class_sizes(y) - 1) / (2 * len(y) - 2)).mean(),
         ),
-        ("this is a number of views: divide by the 2N - 2 negatives", lambda y: (2 * _class_sizes(y) - 2).mean()),
+        (
+            "this is a number of views: divide by the 2N - 2 negatives",
+            lambda y: (2 * _class_sizes(y) - 2).mean(),
+        ),
         (
             "this is the fraction of true negatives: count those that share the anchor's class",
             lambda y: 1 - ((2 * _class_sizes(y) - 2) / (2 * len(y) - 2)).mean(),
@@ -214,7 +226,10 @@ STEPS_THAT_FIT = Exercise(
     ],
     reference=lambda s, per_step, images, batch: _budget(_steps(s, per_step), images, batch),
     mistakes=(
-        ("a time shorter than one step gives no step: take at least one", lambda s, p, n, b: _budget(s // p, n, b)),
+        (
+            "a time shorter than one step gives no step: take at least one",
+            lambda s, p, n, b: _budget(s // p, n, b),
+        ),
         ("not whole: an unfinished step does not count", lambda s, p, n, b: _budget(max(1.0, s / p), n, b)),
         (
             "not whole, and not at least one: a short time gives a part of a step",
@@ -241,7 +256,10 @@ STEPS_THAT_FIT = Exercise(
             "time is multiplied: divide the seconds by the seconds per step",
             lambda s, p, n, b: _budget(max(1.0, s * p // 1), n, b),
         ),
-        ("the order is wrong: return (steps, epochs)", lambda s, p, n, b: (_steps(s, p) * b / n, _steps(s, p))),
+        (
+            "the order is wrong: return (steps, epochs)",
+            lambda s, p, n, b: (_steps(s, p) * b / n, _steps(s, p)),
+        ),
         (
             "this is the number of images seen: divide it by the images there are",
             lambda s, p, n, b: (_steps(s, p), _steps(s, p) * b),
@@ -370,9 +388,18 @@ CHOOSE = Exercise(
     sample=_duels,
     reference=lambda *duel: _decide(_gap(_reached, *duel)),
     mistakes=(
-        ("equal steps, not equal seconds: a step of one design costs more", lambda *duel: _decide(_equal_rows(*duel))),
-        ("the ends of both runs, not what the budget allows", lambda ta, a, tb, b, budget: _decide(a[-1] - b[-1])),
-        ("a measurement after the budget: take the last one within it", lambda *duel: _decide(_gap(_after, *duel))),
+        (
+            "equal steps, not equal seconds: a step of one design costs more",
+            lambda *duel: _decide(_equal_rows(*duel)),
+        ),
+        (
+            "the ends of both runs, not what the budget allows",
+            lambda ta, a, tb, b, budget: _decide(a[-1] - b[-1]),
+        ),
+        (
+            "a measurement after the budget: take the last one within it",
+            lambda *duel: _decide(_gap(_after, *duel)),
+        ),
         (
             "the best measurement so far is too good by luck: take the last",
             lambda *duel: _decide(_gap(_best_within, *duel)),
@@ -389,8 +416,14 @@ CHOOSE = Exercise(
             "this is the 95 % interval: 90 % is asked for",
             lambda *duel: _decide(_gap(_reached, *duel), {1: 12.706205, 2: 4.302653}[duel[1].shape[1] - 1]),
         ),
-        ("this is b minus a: return a minus b, and 1 where a wins", lambda *duel: _decide(-_gap(_reached, *duel))),
-        ("the order is wrong: return (choice, difference)", lambda *duel: _decide(_gap(_reached, *duel))[::-1]),
+        (
+            "this is b minus a: return a minus b, and 1 where a wins",
+            lambda *duel: _decide(-_gap(_reached, *duel)),
+        ),
+        (
+            "the order is wrong: return (choice, difference)",
+            lambda *duel: _decide(_gap(_reached, *duel))[::-1],
+        ),
     ),
     praise="and it says so where the seeds cannot tell",
 )

@@ -35,10 +35,15 @@ def errors(images: Tensor, level: float, kind: str, models: Mapping[str, Callabl
     return {name: float((out - images).square().mean().sqrt()) for name, out in outputs.items()}
 
 
-def controls(level: float = 1.0) -> dict[str, Slider | Choice]:
-    """The widget's inputs: the noise level from 0 to HIGH, in the units of the images, and the kind of noise."""
+def controls(level: float = 1.0, high: float = HIGH) -> dict[str, Slider | Choice]:
+    """The widget's inputs: the noise level from 0 to `high`, in the units of the images, and the kind of noise.
+
+    Raises InputError unless 0 < high <= HIGH: a level of HIGH hides all patches.
+    """
+    if not 0 < high <= HIGH:
+        raise InputError(f"the slider must end above 0 and at most at {HIGH:g}, not at {high:g}")
     return {
-        "level": Slider(0.0, HIGH, level, "noise level", step=0.1, live=True),
+        "level": Slider(0.0, high, level, "noise level", step=high / 30, live=True),
         "kind": Choice(KINDS, KINDS[0], "noise", live=True),
     }
 

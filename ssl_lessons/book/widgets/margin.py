@@ -13,7 +13,7 @@ from torch import Tensor
 from ssl_lessons.book import plots
 from ssl_lessons.book.widgets.core import Choice, Slider
 from ssl_lessons.errors import InputError
-from ssl_lessons.losses.metric import contrastive_pairs, semi_hard_triplets, triplet
+from ssl_lessons.losses.metric import contrastive_pairs, hardest_triplets, semi_hard_triplets, triplet
 
 LOSSES = ("contrastive pairs", "all triplets", "semi-hard triplets", "hardest triplets")
 STEPS = 60
@@ -36,16 +36,6 @@ class Moment(NamedTuple):
     loss: float
     accuracy: float
     radius: float
-
-
-@torch.no_grad()
-def hardest_triplets(z: Tensor, labels: Tensor) -> Tensor:
-    """For every row its farthest positive and its nearest negative (Hermans et al. 2017, eq. 5): [N, 3] indices."""
-    distance = torch.cdist(z, z)
-    same = labels[:, None] == labels
-    positive = distance.masked_fill(~same, -torch.inf).argmax(dim=1)
-    negative = distance.masked_fill(same, torch.inf).argmin(dim=1)
-    return torch.stack([torch.arange(len(z)), positive, negative], dim=1)
 
 
 def all_triplets(labels: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Two offline corpora: Python's own documentation (real English), and a small language whose analogies are known."""
 
 import re
+from functools import partial
 
 import torch
 
@@ -103,6 +104,8 @@ JOBS = {
 }
 SHARE_OF_HE = dict(zip(JOBS, (0.05, 0.95, 0.3, 0.85, 0.2, 0.9, 0.15, 0.7, 0.1, 0.98, 0.02, 0.6), strict=True))
 """The planted bias: how often the little language says "he" of each occupation.  Fiction, not statistics."""
+COMPANY = {"she": "bicycle kettle orchard violin", "he": "harbour van fence marble"}
+"""The planted indirect correlate: things that all occupations of one side have, whoever does the work.  Fiction."""
 
 _NEUTRAL = "found saw liked kept brought showed".split()
 _FORMS = {  # subject, possessive, reflexive; words around countries and capitals; times of the present and the past
@@ -117,21 +120,23 @@ FAMILIES = {"people": PEOPLE, "places": PLACES, "verbs": VERBS}
 
 
 def little_language(
-    sentences: int = 12_000, seed: int = 0, stray: float = 0.2, bias: float = 1.0
+    sentences: int = 12_000, seed: int = 0, stray: float = 0.2, bias: float = 1.0, company: float = 0.0
 ) -> list[list[str]]:
     """Sentences about people, places, doings and occupations, 10 words each or so.
 
     Every word of a pair has words it shares with its partner ("crown" for king and queen) and words that go with its
     form ("he" or "she"), so that the pairs are analogies by construction.  stray: how often a thing comes from another
     concept of the same family.  bias: 1 plants SHARE_OF_HE in the occupations, 0 makes every share one half.
-    Deterministic for a seed.  Raises InputError unless sentences >= 1, 0 <= stray <= 1 and 0 <= bias <= 1.
+    company: how often the first thing of an occupation is one of COMPANY, chosen by the side to which the occupation
+    leans and not by the pronoun of the sentence: a trace of the bias that is in no pronoun.
+    Deterministic for a seed.  Raises InputError unless sentences >= 1 and the shares lie between 0 and 1.
     """
-    if sentences < 1 or not 0 <= stray <= 1 or not 0 <= bias <= 1:
-        raise InputError("little_language() needs sentences >= 1, and stray and bias between 0 and 1.")
-    draw = _Draw(seed)
-    return [
-        (_person, _place, _doing, _job)[draw.below(4)](draw, stray, bias).split() for _ in range(sentences)
-    ]
+    if sentences < 1 or not all(0 <= share <= 1 for share in (stray, bias, company)):
+        raise InputError(
+            "little_language() needs sentences >= 1, and stray, bias and company between 0 and 1."
+        )
+    draw, kinds = _Draw(seed), (_person, _place, _doing, partial(_job, bias=bias, company=company))
+    return [kinds[draw.below(4)](draw, stray).split() for _ in range(sentences)]
 
 
 class _Draw:
@@ -155,7 +160,7 @@ class _Draw:
         return self.one((self.one(list(family.values())) if self.uniform() < stray else own).split())
 
 
-def _person(draw: _Draw, stray: float, bias: float) -> str:
+def _person(draw: _Draw, stray: float) -> str:
     pair, own = draw.one(list(PEOPLE.items()))
     form = draw.below(2)
     he, his, himself = _FORMS[("male", "female")[form]]
@@ -163,7 +168,7 @@ def _person(draw: _Draw, stray: float, bias: float) -> str:
     return f"the {pair[form]} {draw.one(_NEUTRAL)} {his} {first} and {he} {draw.one(_NEUTRAL)} the {second} {himself}"
 
 
-def _place(draw: _Draw, stray: float, bias: float) -> str:
+def _place(draw: _Draw, stray: float) -> str:
     pair, own = draw.one(list(PLACES.items()))
     form = draw.below(2)
     around = _FORMS[("country", "capital")[form]]
@@ -172,7 +177,7 @@ def _place(draw: _Draw, stray: float, bias: float) -> str:
     return f"{start} {first} and {second} near the {draw.one(around)}"
 
 
-def _doing(draw: _Draw, stray: float, bias: float) -> str:
+def _doing(draw: _Draw, stray: float) -> str:
     pair, own = draw.one(list(VERBS.items()))
     form = draw.below(2)
     times = _FORMS[("present", "past")[form]]
@@ -181,11 +186,13 @@ def _doing(draw: _Draw, stray: float, bias: float) -> str:
     return f"{start} with the {first} or the {second} {draw.one(times)}"
 
 
-def _job(draw: _Draw, stray: float, bias: float) -> str:
+def _job(draw: _Draw, stray: float, bias: float, company: float) -> str:
     job = draw.one(list(JOBS))
     share = 0.5 + bias * (SHARE_OF_HE[job] - 0.5)
     he, his, _ = _FORMS["male" if draw.uniform() < share else "female"]
     first, second = (draw.thing(JOBS, JOBS[job], stray) for _ in range(2))
+    if company and draw.uniform() < company:
+        first = draw.one(COMPANY["he" if SHARE_OF_HE[job] > 0.5 else "she"].split())
     return f"the {job} {draw.one(_NEUTRAL)} {his} {first} and {he} {draw.one(_NEUTRAL)} the {second}"
 
 

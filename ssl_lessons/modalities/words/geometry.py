@@ -42,6 +42,37 @@ def group_accuracy(vectors: Tensor, groups: Tensor) -> float:
     return float((groups[closest] == groups).double().mean())
 
 
+def split_in_two(vectors: Tensor) -> Tensor:
+    """The best of many 2-means clusterings of unit rows: labels 0 and 1 [N] for vectors [N, D], N >= 2.
+
+    Lloyd's iterations from every pair of rows as centres, so nothing is drawn at random; meant for some dozens of rows.
+    Label 0 is that of the first row.
+    """
+    if len(vectors) < 2:
+        raise InputError("split_in_two() needs at least two rows.")
+    unit, best, least = normalize(vectors, dim=1), None, torch.inf
+    for pair in torch.combinations(torch.arange(len(unit))):
+        centres, label = unit[pair], None
+        for _ in range(50):
+            before, label = label, torch.cdist(unit, centres).argmin(dim=1)
+            if label.unique().numel() < 2 or (before is not None and torch.equal(before, label)):
+                break
+            centres = torch.stack([unit[label == side].mean(dim=0) for side in (0, 1)])
+        cost = float((unit - centres[label]).square().sum())
+        if cost < least - 1e-9:
+            best, least = label, cost
+    return (best != best[0]).long()
+
+
+def alignment(labels: Tensor, sides: Tensor) -> float:
+    """Share of words whose cluster, 0 or 1 [N], is that of their side, 0 or 1 [N], under the better of two namings.
+
+    At least one half by construction.  The clustering test of Gonen and Goldberg (2019, section 4).
+    """
+    agree = float((labels.long() == sides.long()).double().mean())
+    return max(agree, 1 - agree)
+
+
 # ---- bias --------------------------------------------------------------------------------------------------
 
 

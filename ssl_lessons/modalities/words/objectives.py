@@ -1,5 +1,8 @@
 """Losses that learn word vectors (negative sampling, noise-contrastive estimation, GloVe), and the vectors."""
 
+import heapq
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
@@ -42,6 +45,58 @@ def _check(positive: Tensor, negative: Tensor) -> None:
         )
 
 
+class Tree(NamedTuple):
+    """A binary tree with the words as leaves and V - 1 inner nodes.
+
+    nodes [V, L]: the inner nodes on the way from the root to each word; turns [V, L]: +1 or -1, which way to turn at
+    them, 0 after the word is reached.
+    """
+
+    nodes: Tensor
+    turns: Tensor
+
+
+def huffman(counts: Tensor) -> Tree:
+    """The Huffman tree of words that occur counts [V] times, V >= 2: frequent words get short ways.
+
+    The two rarest groups are joined again and again (Huffman 1952); used for the hierarchical softmax by Mikolov et al.
+    (2013, "Efficient estimation", section 3).  Raises InputError for fewer than two words.
+    """
+    v = len(counts)
+    if v < 2:
+        raise InputError("huffman() needs at least two words.")
+    heap = [(float(n), i) for i, n in enumerate(counts)]
+    heapq.heapify(heap)
+    parent: dict[int, tuple[int, int]] = {}  # leaf i, or V + inner node -> (inner node above, turn)
+    for node in range(v - 1):
+        (a, left), (b, right) = heapq.heappop(heap), heapq.heappop(heap)
+        parent[left], parent[right] = (node, 1), (node, -1)
+        heapq.heappush(heap, (a + b, v + node))
+    ways = []
+    for word in range(v):
+        way, at = [], word
+        while at in parent:
+            node, turn = parent[at]
+            way.append((node, turn))
+            at = v + node
+        ways.append(way[::-1])
+    longest = max(map(len, ways))
+    table = torch.tensor([way + [(0, 0)] * (longest - len(way)) for way in ways])
+    return Tree(table[..., 0], table[..., 1])
+
+
+def hierarchical_loss(hidden: Tensor, words: Tensor, inner: Tensor, tree: Tree) -> Tensor:
+    """-log p(word) by the hierarchical softmax, mean over the batch, in nats.
+
+    hidden [B, D]; words [B]; inner [V - 1 or more, D]: a vector per inner node.  p(word) is the product over the nodes
+    on its way of s(turn * inner . hidden), s the sigmoid, so it sums to 1 over all words at a cost of one dot product
+    per node on the way (Morin and Bengio 2005; Mikolov et al. 2013, "Distributed representations", section 2.1).
+    """
+    turns = tree.turns[words].to(hidden.dtype)
+    scores = torch.einsum("bld,bd->bl", inner[tree.nodes[words]], hidden)
+    return -(logsigmoid(turns * scores) * turns.abs()).sum(dim=1).mean()
+
+
 def glove_weight(counts: Tensor, x_max: float = 100.0, alpha: float = 0.75) -> Tensor:
     """f(x) = (x / x_max)^alpha below x_max, 1 above; f(0) = 0 (Pennington et al. 2014, eq. 9)."""
     return (counts / x_max).clamp(max=1) ** alpha
@@ -60,10 +115,11 @@ def glove_loss(
 
     word, context [V, D]; word_bias, context_bias [V]; counts X [V, V].  Pairs that never occur cost nothing.
     """
-    i, j = (counts > 0).nonzero(as_tuple=True)
-    x = counts[i, j]
-    error = (word[i] * context[j]).sum(dim=1) + word_bias[i] + context_bias[j] - x.log()
-    return (glove_weight(x, x_max, alpha) * error.square()).sum()
+    log = torch.where(
+        counts > 0, counts, 1.0
+    ).log()  # f(0) = 0 takes the others out; faster than gathering pairs
+    error = word @ context.T + word_bias[:, None] + context_bias - log
+    return (glove_weight(counts, x_max, alpha) * error.square()).sum()
 
 
 class WordVectors(nn.Module):
