@@ -626,8 +626,7 @@ assert unit[1] - unit[0] < unit[1] - inner[1]
 
 # %% [markdown]
 # Along a row for pairs, down a column for scale: the temperature gains points in both columns, six times the candidates gain
-# less. So it is first of all the scale that holds the old form back, and ten candidates from views teach more than ten from
-# labels did. What the table does not show: other temperatures, and batches of hundreds, where chapters 13 and 14 go on.
+# less. So here it is first of all the scale that holds the old form back. What the table does not show: other temperatures, and batches of hundreds, where chapters 13 and 14 go on.
 #
 # ## What goes wrong: the clerk's other clue
 #
