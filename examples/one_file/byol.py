@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision import datasets, transforms
 
-MOMENTUM = 0.97  # the dial: how slowly the teacher follows; the paper's 0.996 is for runs of 300,000 steps
+MOMENTUM = 0.9  # the dial: how slowly the teacher follows; the paper's 0.996 is for runs of 300,000 steps
 PREDICTOR_LR = 4.0  # the predictor learns so many times faster: it has to be near its best guess at all times
 CROP = (0.25, 1.0)  # share of the area that a view shows: how much two views may differ
 JITTER = 1.0  # how far colours are turned: at 0, colour alone tells which views belong together
