@@ -1,37 +1,38 @@
-"""The many-run experiments of chapter 17: who suffers on a long-tailed world, false negatives, and small relatives.
+"""The many-run experiments of chapter 17: the family side by side, the uniform prior, false negatives, two relatives.
 
     uv run python benchmarks/clustering.py                               # everything that is not recorded yet
     uv run python benchmarks/clustering.py --arms msn pmsn --seeds 0 1   # some of it
 
-Every run: 8,192 images, batches of 128, STEPS steps of the quick recipe (unless its arm says otherwise); then the
-protocol's probe on 100 labels from a *balanced* world.  Arms with imbalance 100 pretrain on a world whose commonest
-kind is a hundred times as frequent as its rarest.  A row that is recorded is not run again; --again forces it.
+Every run: 8,192 images, batches of 128, STEPS steps of its method's quick recipe; then the protocol's probe on 100
+labels from a *balanced* world.  Three crowds: "even", all kinds equally frequent; "tail", the commonest kind a hundred
+times as frequent as the rarest; "pairs", the pictures of the even crowd in batches that hold two kinds only, 64 of
+each.  A row that is recorded is not run again.
 """
 
 import argparse
-import copy
 import time
 
 import torch
 from _record import merge, recorded
-from _world import TEST, UNLABELED, probe
+from _world import LABELLED, TEST, UNLABELED, WORLD, probe
 from torch import nn
 from torch.nn import functional as F
 
 from ssl_lessons import data, evaluation
 from ssl_lessons.losses import info_nce
-from ssl_lessons.losses.clustering import kmeans, nat, nat_assignment
+from ssl_lessons.losses.clustering import nat, nat_assignment
 from ssl_lessons.methods import SimCLR, Supervised
 from ssl_lessons.methods.base import Method
-from ssl_lessons.methods.msn import MSN
 from ssl_lessons.methods.online_deepcluster import OnlineDeepCluster
 from ssl_lessons.models import projection_head
+from ssl_lessons.models.settle import settle
 from ssl_lessons.training import pretrain
+from ssl_lessons.training.batches import epoch_order
 from ssl_lessons.training.recipes import get_recipe
 
-STEPS, BATCH, LABELLED = 250, 128, 2000
+STEPS, BATCH = 250, 128
 HEAD, TAIL = (0, 1, 2), (7, 8, 9)  # the commonest and the rarest kinds of the imbalanced world
-KEY = ("arm", "imbalance", "seed")
+KEY = ("world", "arm", "crowd", "seed")
 
 
 class OracleSimCLR(SimCLR):
@@ -84,115 +85,134 @@ class InterCLR(OnlineDeepCluster):
         return (1 - self.inter_weight) * intra + self.inter_weight * sum(inter) / 2
 
 
-class Distil(Method):
-    """The last act of Divide and Contrast: one student predicts the features of the base and of every expert."""
+class EvenSupervised(Supervised):
+    """Supervised learning in which every kind pulls with the same force, however rare: the long tail's control."""
 
-    def __init__(self, encoder: nn.Module, base: nn.Module, experts: list[nn.Module]):
-        super().__init__()
-        self.encoder, self.projector = encoder, nn.Identity()
-        self.teachers = nn.ModuleList([base, *experts]).requires_grad_(False)
-        self.heads = nn.ModuleList(
-            projection_head(encoder.dim, encoder.dim, encoder.dim) for _ in self.teachers
-        )
-
-    def views(self, policy):
-        return (policy,)
+    def __init__(self, encoder: nn.Module, counts: list[int]):
+        super().__init__(encoder, n_classes=len(counts))
+        self.register_buffer("weight", 1 / torch.tensor(counts, dtype=torch.float32))
 
     def forward(self, views, labels=None):
-        self.teachers.eval()
-        h = self.encoder(views[0])
-        losses = []
-        for teacher, head in zip(self.teachers, self.heads, strict=True):
-            with torch.no_grad():
-                wanted = F.normalize(teacher(views[0]), dim=1)
-            losses.append((F.normalize(head(h), dim=1) - wanted).square().sum(dim=1).mean())
-        return torch.stack(losses).mean()
+        return F.cross_entropy(self.embed(views[0]), labels, self.weight)
 
 
-def fit(method, images, steps: int, seed: int, labels=None, **changes):
-    recipe = get_recipe("quick")
-    settings = recipe.training() | {"batch_size": BATCH} | changes
+def stream(images, kinds, steps: int, seed: int):
+    """images [steps BATCH, 3, H, W] of which `pretrain` makes batches of two kinds, half and half."""
+    g, half, batches = torch.Generator().manual_seed(seed), BATCH // 2, []
+    while len(batches) < steps:  # an epoch: every kind in random halves, the rest of it left out
+        halves = []
+        for kind in range(int(kinds.max()) + 1):
+            own = (kinds == kind).nonzero()[:, 0]
+            own = own[torch.randperm(len(own), generator=g)]
+            halves += [(kind, part) for part in own.split(half) if len(part) == half]
+        order = [halves[i] for i in torch.randperm(len(halves), generator=g).tolist()]
+        batches += [
+            torch.cat([a[1], b[1]]) for a, b in zip(order[::2], order[1::2], strict=False) if a[0] != b[0]
+        ]
+    wanted = torch.cat(batches[:steps])
+    places = torch.empty_like(wanted)
+    places[epoch_order(len(wanted), 0, seed)] = wanted  # batch t of the first epoch is then batches[t]
+    return images[places]
+
+
+def fit(method, recipe, images, steps: int, seed: int, labels=None):
+    settings = recipe.training() | {"batch_size": BATCH}
     pretrain(
         method, images, method.views(recipe.policy), steps=steps, seed=seed, labels=labels, progress=False, **settings
     )  # fmt: skip
     return method
 
 
-def build(kind, seed: int, **options):
-    torch.manual_seed(seed)
-    recipe = get_recipe("quick")
-    encoder = recipe.build(seed).encoder
-    return kind(encoder, **options)
-
-
-def divide_and_contrast(images, seed: int, parts: int = 4):
-    """400 steps for the base, 100 for the expert of each part, 400 for the student; SimCLR alone gets 1,200."""
-    base = fit(build(SimCLR, seed, temperature=0.1), images, 400, seed).encoder
-    labels, _ = kmeans(F.normalize(evaluation.extract_features(base, images), dim=1), parts, seed)
-    experts = []
-    for part in range(parts):
-        expert = build(SimCLR, seed + 1, temperature=0.1)
-        experts.append(fit(expert, images[labels == part], 100, seed).encoder)
-    base, experts = copy.deepcopy(base).eval(), [e.eval() for e in experts]
-    student = build(Distil, seed + 2, base=base, experts=experts)
-    return fit(student, images, 400, seed)
-
-
-def msn(images, seed: int, **options):
-    return fit(build(MSN, seed, **options), images, STEPS, seed, **SGD | {"lr": 0.2})
-
-
-SGD = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4}
-ARMS = {
-    "simclr": lambda x, y, s: fit(build(SimCLR, s, temperature=0.1), x, STEPS, s),
-    "supervised": lambda x, y, s: fit(build(Supervised, s, n_classes=10), x, STEPS, s, labels=y),
-    "msn": lambda x, y, s: msn(x, s),
-    "pmsn": lambda x, y, s: msn(x, s, prior_exponent=1.0),
-    "simclr without false negatives": lambda x, y, s: fit(
-        build(OracleSimCLR, s, temperature=0.1), x, STEPS, s, labels=y
-    ),
-    "nat": lambda x, y, s: fit(build(NAT, s, n_images=len(x)), x, STEPS, s, **SGD),
-    "interclr": lambda x, y, s: fit(build(InterCLR, s, n_images=len(x)), x, STEPS, s),
-    "dnc": lambda x, y, s: divide_and_contrast(x, s),
-    "simclr, 1200 steps": lambda x, y, s: fit(build(SimCLR, s, temperature=0.1), x, 1200, s),
+QUICK = {name: (name, {}) for name in ("simclr", "swav", "msn", "deepcluster", "sela", "pcl")}
+QUICK |= {
+    "pmsn": ("msn", {"prior_exponent": 0.25}),
 }
-TAILED = ("simclr", "supervised", "msn", "pmsn")
-JOBS = [(arm, imbalance) for arm in ARMS for imbalance in (1, 100) if imbalance == 1 or arm in TAILED]
+OWN = {  # built here, with the training of a method's quick recipe
+    "simclr without false negatives": ("simclr", lambda e, n, counts: OracleSimCLR(e, temperature=0.1)),
+    "supervised, even": ("simclr", lambda e, n, counts: EvenSupervised(e, counts)),
+    "nat": ("pcl", lambda e, n, counts: NAT(e, n)),
+    "interclr": ("simclr", lambda e, n, counts: InterCLR(e, n_images=n)),
+}
+FLOOR = ("pixels", "untrained")
+CORE = [
+    *[(arm, "even") for arm in (*FLOOR, "simclr", "swav", "msn")],
+    ("simclr", "pairs"), ("swav", "pairs"), ("deepcluster", "even"), ("msn", "tail"), ("pmsn", "tail"),
+    ("simclr without false negatives", "even"), ("pmsn", "even"), ("msn", "pairs"),
+]  # fmt: skip
+MORE = [  # after the core of all seeds
+    ("simclr", "tail"), ("swav", "tail"), ("supervised, even", "even"), ("supervised, even", "tail"),
+    *[(arm, "even") for arm in ("sela", "pcl", "nat", "interclr")],
+]  # fmt: skip
+ARMS = list(dict.fromkeys(arm for arm, _ in CORE + MORE))
 
 
-def run(arm: str, imbalance: int, seed: int) -> dict:
-    images = data.shapes("unlabeled", 32, UNLABELED, seed, imbalance=imbalance, world=1)
-    sizes = {"train": LABELLED, "test": TEST}
-    train_set, test_set = (data.shapes(split, 32, n, seed, world=1) for split, n in sizes.items())
-    kinds = images.factors["kind"].values
-    method = ARMS[arm](images.images, kinds, seed).eval()
-    h, h_test = (evaluation.extract_features(method.encoder, s.images) for s in (train_set, test_set))
-    row = {"arm": arm, "imbalance": imbalance, "seed": seed, "probe": probe(h, h_test, train_set, test_set)}
+def train(arm: str, crowd: str, world, seed: int, steps: int):
+    """The trained method of an arm."""
+    images, kinds = world.images, world.factors["kind"].values
+    if crowd == "pairs":
+        images = stream(images, kinds, steps, seed)
+    name, made = (QUICK | OWN)[arm]
+    recipe = get_recipe("quick", name)
+    if arm in OWN:
+        encoder = recipe.build(seed, n_images=len(images)).encoder
+        torch.manual_seed(seed)
+        method = made(encoder, len(images), torch.bincount(kinds, minlength=10).tolist())
+    else:
+        method = recipe.with_(options=recipe.options | made).build(seed, n_images=len(images))
+    return fit(method, recipe, images, steps, seed, kinds if method.needs_labels else None).eval()
+
+
+@torch.no_grad()
+def tightness(z, labels) -> float:
+    """Mean cosine of z [N, D] of different pictures of one kind, minus that of pictures of different kinds."""
+    z = F.normalize(z, dim=1)
+    cosine, same = z @ z.T, labels[:, None] == labels
+    other = ~same
+    same.fill_diagonal_(False)
+    return float(cosine[same].mean() - cosine[other].mean())
+
+
+def run(arm: str, crowd: str, seed: int, steps: int) -> dict:
+    unlabeled = data.shapes("unlabeled", 32, UNLABELED, seed, imbalance=100 if crowd == "tail" else 1)
+    train_set, test_set = (data.shapes(split, 32, n, seed) for split, n in (("train", LABELLED), ("test", TEST)))
+    row = {"world": WORLD, "arm": arm, "crowd": crowd, "seed": seed, "steps": 0 if arm in FLOOR else steps}
+    if arm == "pixels":
+        h, h_test = (s.images.flatten(1).float() / 255 for s in (train_set, test_set))
+    else:
+        if arm == "untrained":
+            method = settle(get_recipe("quick").build(seed), unlabeled.images[:2048])
+        else:
+            method = train(arm, crowd, unlabeled, seed, steps)
+        h, h_test = (evaluation.extract_features(method.encoder, s.images) for s in (train_set, test_set))
+        if hasattr(method, "projector"):
+            with torch.no_grad():
+                row["tightness"] = tightness(method.eval().projector(h_test), test_set.labels)
+    row["probe"] = probe(h, h_test, train_set, test_set)
     for name, chosen in (("knn", range(10)), ("knn_head", HEAD), ("knn_tail", TAIL)):
         of = torch.isin(test_set.labels, torch.tensor(tuple(chosen)))
         row[name] = evaluation.knn_accuracy(h, train_set.labels, h_test[of], test_set.labels[of])
-    counts = torch.bincount(kinds, minlength=10).tolist()
+    counts = torch.bincount(unlabeled.factors["kind"].values, minlength=10).tolist()
     return row | {"commonest": max(counts), "rarest": min(counts)}
 
 
-def main(arms: list[str], seeds: list[int], again: bool) -> None:
-    done = recorded("clustering")
-    known = set() if again else {tuple(row[k] for k in KEY) for row in done}
-    for seed in seeds:
-        for arm, imbalance in JOBS:
-            if arm in arms and (arm, imbalance, seed) not in known:
-                start = time.perf_counter()
-                row = run(arm, imbalance, seed)
+def main(arms: list[str], seeds: list[int], steps: int) -> None:
+    known = {tuple(row.get(k) for k in KEY) for row in recorded("clustering")}
+    jobs = [(arm, crowd, seed) for part in (CORE, MORE) for seed in seeds for arm, crowd in part if arm in arms]
+    for arm, crowd, seed in jobs:
+        if (WORLD, arm, crowd, seed) not in known:
+            start = time.perf_counter()
+            row = run(arm, crowd, seed, steps)
+            if steps == STEPS:
                 merge("clustering", [row], KEY)
-                words = {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
-                print(words, f"{time.perf_counter() - start:.0f} s", flush=True)
+            words = {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
+            print(words, f"{time.perf_counter() - start:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=STEPS, help="another number is a trial: nothing is recorded")
     main(**vars(parser.parse_args()))

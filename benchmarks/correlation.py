@@ -1,62 +1,60 @@
-"""The sweeps of chapter 16: VICReg without each part, with narrow outputs, and with frozen, narrow and wide projectors.
+"""The sweeps of chapter 16: VICReg without each part, with narrow outputs, and its relatives, old and new.
 
-    uv run python benchmarks/correlation.py                  # everything that is missing, about 20 minutes on two cores
+    uv run python benchmarks/correlation.py                  # everything that is missing, about an hour on one core
     uv run python benchmarks/correlation.py --seconds 200    # stop before a run that may not end within 200 s
 
-Runs that are in data/results/correlation.json already are left out, so the command can be repeated until all is there.
+Every arm sees the same number of pictures (STEPS batches of 256); methods with more than two views of a picture see
+more views.  Runs that are in data/results/correlation.json already are left out.
 """
 
 import argparse
 import inspect
-import json
 import time
 
 import torch
-from _record import RESULTS, merge
-from _world import probe, splits
+from _record import merge, recorded
+from _world import UNLABELED, WORLD, probe, splits
 
 from ssl_lessons.diagnostics import diagnose, rank_me
-from ssl_lessons.evaluation import extract_features, knn_accuracy
+from ssl_lessons.evaluation import extract_features, knn_accuracy, pixels
 from ssl_lessons.losses.correlation import hsic
-from ssl_lessons.methods.barlow_twins import BarlowTwins
-from ssl_lessons.methods.vicreg import VICReg
 from ssl_lessons.training import pretrain
 from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import normalize
 
-STEPS, WIDTH = 150, 512  # WIDTH: the projector of the default arm, hidden and out
-# In the literature's sweeps the hidden layers shrank with the output ("narrow"); "fixed" keeps them, "scaled" also
-# multiplies the covariance weight so that each dimension feels the pressure of 512 others.
-ARMS = {
-    "untrained": None,
-    "vicreg": {},
-    "no variance": {"variance_weight": 0.0},
-    "no covariance": {"covariance_weight": 0.0},
-    "no half": {"variance_weight": 50.0},
-    "16 narrow": {"out_dim": 16, "hidden_dim": 16},
-    "16 fixed": {"out_dim": 16},
-    "16 scaled": {"out_dim": 16, "covariance_weight": WIDTH / 16},
-    "frozen": {"train_projector": False},
-    "hidden 64": {"hidden_dim": 64},
-    "hidden 2048": {"hidden_dim": 2048},
-    "frozen 2048": {"hidden_dim": 2048, "train_projector": False},
-    "64 narrow": {"out_dim": 64, "hidden_dim": 64},
-    "64 fixed": {"out_dim": 64},
-    "64 scaled": {"out_dim": 64, "covariance_weight": WIDTH / 64},
-    "barlow": {},
-    "barlow, lambda 0": {"lambd": 0.0},
-}
+STEPS, WIDTH = 250, 512  # WIDTH: the projector of the default arm, hidden and out
+# In the literature's sweeps the hidden layers shrank with the output; "fixed" keeps them, "scaled" also multiplies the
+# covariance weight so that each dimension feels the pressure of 512 others.
 VICREG = {"hidden_dim": WIDTH, "out_dim": WIDTH}
+ARMS = {
+    "untrained": ("vicreg", VICREG),
+    "vicreg": ("vicreg", VICREG),
+    "barlow": ("barlow_twins", {}),
+    "w_mse": ("w_mse", {}),
+    "simclr": ("simclr", {}),
+    "lejepa": ("lejepa", {}),
+    "visreg": ("visreg", {}),
+    "mmcr": ("mmcr", {}),
+    "tico": ("tico", {}),
+    "frossl": ("frossl", {}),
+    "emp_ssl": ("emp_ssl", {}),
+    "no variance": ("vicreg", VICREG | {"variance_weight": 0.0}),
+    "no covariance": ("vicreg", VICREG | {"covariance_weight": 0.0}),
+    "no half": ("vicreg", VICREG | {"variance_weight": 50.0}),
+    "barlow, lambda 0": ("barlow_twins", {"lambd": 0.0}),
+    "16 fixed": ("vicreg", VICREG | {"out_dim": 16}),
+    "16 scaled": ("vicreg", VICREG | {"out_dim": 16, "covariance_weight": WIDTH / 16}),
+    "frozen": ("vicreg", VICREG | {"train_projector": False}),
+    "hidden 2048": ("vicreg", VICREG | {"hidden_dim": 2048}),
+}
 
 
 def build(arm: str, seed: int):
     """The method of an arm around the quick recipe's encoder, and the recipe it trains with."""
-    recipe = get_recipe("quick", "barlow_twins" if arm.startswith("barlow") else "vicreg")
-    encoder = recipe.build(seed).encoder
-    torch.manual_seed(seed)
-    if arm.startswith("barlow"):
-        return BarlowTwins(encoder, **recipe.options | ARMS[arm]), recipe
-    return VICReg(encoder, **recipe.options | VICREG | (ARMS[arm] or {})), recipe
+    name, options = ARMS[arm]
+    recipe = get_recipe("quick", name)
+    recipe = recipe.with_(options=recipe.options | options)
+    return recipe.build(seed, n_images=UNLABELED), recipe
 
 
 @torch.no_grad()
@@ -87,40 +85,54 @@ def shape_of(method, images) -> dict:
 
 
 def run(arm: str, seed: int) -> dict:
-    sets = splits(seed, world=1)
-    method, recipe = build(arm, seed)
-    row = {"arm": arm, "seed": seed, "steps": 0 if ARMS[arm] is None else STEPS}
-    if row["steps"]:
-        history = pretrain(
-            method, sets[0].images, method.views(recipe.policy), steps=STEPS, seed=seed, progress=False,
-            **recipe.training(),
-        )  # fmt: skip
-        row["loss"] = sum(r["loss"] for r in history[-20:]) / 20
+    sets = splits(seed)
     _, labelled, test = sets
-    h, h_test = (extract_features(method.encoder, s.images) for s in (labelled, test))
-    row |= {
+    row = {"world": WORLD, "arm": arm, "seed": seed, "steps": 0}
+    if arm == "pixels":
+        h, h_test = (pixels(s.images) for s in (labelled, test))
+    else:
+        method, recipe = build(arm, seed)
+        if arm == "untrained":
+            settle(method, sets[0].images)
+        else:
+            row |= train(method, recipe, sets[0].images, seed)
+        h, h_test = (extract_features(method.encoder, s.images) for s in (labelled, test))
+        row |= {"rank_h": float(rank_me(h))} | shape_of(method, test.images)
+    return row | {
         "probe": probe(h, h_test, labelled, test),
         "knn": knn_accuracy(h, labelled.labels, h_test, test.labels),
-        "rank_h": float(rank_me(h)),
     }
-    if not row["steps"]:
-        settle(method, sets[0].images)
-    return row | shape_of(method, test.images)
+
+
+def train(method, recipe, images, seed: int) -> dict:
+    steps = STEPS * 256 // recipe.batch_size
+    history = pretrain(
+        method,
+        images,
+        method.views(recipe.policy),
+        steps=steps,
+        seed=seed,
+        progress=False,
+        **recipe.training(),
+    )
+    return {
+        "steps": steps, "batch": recipe.batch_size, "seconds": history[-1]["seconds"],
+        "loss": sum(r["loss"] for r in history[-20:]) / 20,
+    }  # fmt: skip
 
 
 def main(seconds: float, seeds: list[int]) -> None:
-    path = RESULTS / "correlation.json"
     start, longest = time.monotonic(), 0.0
     for seed in seeds:
-        for arm in ARMS:
-            known = json.loads(path.read_text())["rows"] if path.exists() else []
-            if any((row["arm"], row["seed"]) == (arm, seed) for row in known):
+        for arm in ("pixels", *ARMS):
+            known = {(row.get("world"), row["arm"], row["seed"]) for row in recorded("correlation")}
+            if (WORLD, arm, seed) in known:
                 continue
             if time.monotonic() - start + 1.2 * longest > seconds:
                 return
             clock = time.monotonic()
             row = run(arm, seed)
-            merge("correlation", [row], ("arm", "seed"))
+            merge("correlation", [row], ("world", "arm", "seed"))
             longest = max(longest, time.monotonic() - clock)
             print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
 

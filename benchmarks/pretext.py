@@ -101,15 +101,17 @@ ARMS = {
     "simclr": (lambda: SimCLR(net(), temperature=0.1), 128),
 }
 ORDERS, CLASSES = (4, 20, 100, 500), (64, 512, 4096)
-# on the first world only: harder puzzles, every damage, more classes, the adversary
+# on upright objects only: harder puzzles, every damage, more or fewer classes, the adversary
 EXTRA = {
     **{f"jigsaw {p}": (lambda p=p: Jigsaw(net(), orders=p), 128) for p in ORDERS},
     **{f"restore {d}": (lambda d=d: Restore(net(), d), 128) for d in DAMAGES},
     **{f"exemplar {c}": (lambda c=c: Exemplar(net(), c), min(c, 128)) for c in CLASSES},
+    **{f"diet {c}": (lambda c=c: DIET(net(), c), min(c, 128)) for c in CLASSES[:2]},
     "context_encoder adversary": (lambda: ContextEncoder(net(), adversarial=0.01), 128),
     "colorization plain": (lambda: Colorization(net(), rebalance=False), 128),
 }
-TURNED = "simclr turned"  # on the first two worlds
+WHICH = ("exemplar 64", "diet 64")  # which of 64 pictures is it: on all three worlds
+TURNED = "simclr turned"  # on both worlds of objects
 MISPLACED = "colorization misplaced"  # on the two worlds of colours
 UNTRAINED = {
     "untrained": net,
@@ -193,7 +195,11 @@ def trained(arm: str, world: str, seed: int, steps: int, unlabeled, test) -> tup
     """The encoder after the arm's task, and how the training went."""
     make, batch = build(arm)
     method = make()
-    images = unlabeled.images[: int(arm.split()[1])] if arm.startswith("exemplar ") else unlabeled.images
+    images = (
+        unlabeled.images[: int(arm.split()[1])]
+        if arm.startswith(("exemplar ", "diet "))
+        else unlabeled.images
+    )
     out = WORK / f"{arm} {world} {seed}"
     history = pretrain(
         method, images, policies(arm, method), steps=steps, batch_size=batch, seed=seed, progress=False, out=out,
@@ -255,7 +261,7 @@ def pairs(arms: list[str], worlds: list[str]) -> list[tuple[str, str]]:
             elif arm == MISPLACED:
                 wanted = False
             else:
-                wanted = arm in ("pixels", *UNTRAINED, *ARMS) or world == "upright objects"
+                wanted = arm in ("pixels", *UNTRAINED, *ARMS, *WHICH) or world == "upright objects"
             if wanted:
                 found.append((arm, world))
     return found

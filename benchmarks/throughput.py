@@ -16,6 +16,9 @@ model    seconds per step of ten networks from two rates (see ssl_lessons.traini
          the others
 storage  images per second read in random order, on one thread: JPEG and PNG files decoded by Pillow against one mapped
          array of bytes (all in the operating system's cache: what is timed is the decoder, not the disk)
+loader   seconds per training step, four ways to get its pictures, in turns: JPEG files and torchvision's transforms one
+         picture at a time in a DataLoader (with the number of workers that suits it best, and all others); one mapped
+         array of bytes and `make_views`; and views that are ready, so that nothing waits
 resolution  views that grow during the run against views of 32 px throughout, as many steps and as many seconds
 reader   a folder of --reader-images drawn JPEG files of 96 px, each measurement in a process of its own: the first
          start, which decodes them into the cache, and the second one; peak memory of training from the cache file; and
@@ -42,8 +45,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from _record import machine, merge
-from _world import measure, splits
+from _world import WORLD, measure, splits
+from augment import torchvision_steps
 from PIL import Image
+from torchvision.transforms import v2
 
 from ssl_lessons import data
 from ssl_lessons.data import cache, stored
@@ -56,8 +61,8 @@ from ssl_lessons.training.optimizers import build_optimizer, warmup_cosine
 from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import Policy, make_views
 
-PARTS = ("memory", "rate", "probe", "step", "model", "storage", "resolution", "reader")
-KEY = ("part", "setup", "contestant", "minutes", "on")  # minutes: of part probe only
+PARTS = ("memory", "rate", "probe", "step", "model", "storage", "loader", "resolution", "reader")
+KEY = ("world", "part", "setup", "contestant", "minutes", "on")  # minutes: of part probe only
 STL10 = 100_000, 96  # images, pixels
 CASES = (  # encoder, its options, pixels, images per step on a CPU
     ("convnet", {"width": 16, "dim": 256}, 32, 256),
@@ -350,6 +355,80 @@ def storage(name, recipe, options) -> list[dict]:
     ]  # fmt: skip
 
 
+class Files(torch.utils.data.Dataset):
+    """JPEG files of a folder, two views of each by torchvision's transforms: what most training programs do."""
+
+    def __init__(self, folder: str, count: int, policy: Policy):
+        self.folder, self.count = folder, count
+        last = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(policy.mean, policy.std)]
+        self.transform = v2.Compose(torchvision_steps(policy, 2 * max(1, policy.size // 20) + 1) + last)
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, i):
+        picture = Image.open(f"{self.folder}/{i}.jpg").convert("RGB")
+        return self.transform(picture), self.transform(picture)
+
+
+def pair_makers(folder, images, recipe, device, workers) -> dict:
+    """name -> an endless iterator over pairs of views [N, 3, S, S], from files of `images` [N, H, W, 3] in `folder`."""
+    generator, policies, n = torch.Generator().manual_seed(0), (recipe.policy,) * 2, recipe.batch_size
+    readers(folder, images)
+    mapped = np.memmap(f"{folder}/all.bin", dtype=np.uint8, mode="r", shape=images.shape)
+
+    def from_files(workers):
+        loader = torch.utils.data.DataLoader(
+            Files(folder, len(images), recipe.policy), batch_size=n, shuffle=True, drop_last=True,
+            num_workers=workers, persistent_workers=workers > 0,
+        )  # fmt: skip
+        while True:
+            for pair in loader:
+                yield [x.to(device) for x in pair]
+
+    def from_array():
+        while True:
+            chosen = torch.randint(len(images), (n,), generator=generator).numpy()
+            batch = torch.from_numpy(mapped[chosen]).permute(0, 3, 1, 2).to(device)
+            yield make_views(batch, policies, generator)
+
+    ready = next(from_array())
+    return {f"JPEG files, torchvision, {w} workers": from_files(w) for w in workers} | {
+        "mapped array, batched": from_array(), "views ready": itertools.repeat(ready)
+    }  # fmt: skip
+
+
+def loader(name, recipe, device, options) -> list[dict]:
+    """Seconds per step of each way to get pictures, one number per turn."""
+    size = recipe.policy.size
+    images = data.shapes("unlabeled", size, 1024, 0).images.permute(0, 2, 3, 1).contiguous().numpy()
+    method = recipe.build(0).to(device, memory_format=torch.channels_last).train()
+    optimizer = build_optimizer(method, recipe.optimizer, 1e-5, recipe.weight_decay)
+
+    def train(pairs, steps):
+        start = time.perf_counter()
+        for pair in itertools.islice(pairs, steps):
+            nt_xent(*method.pair(pair), method.temperature).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return (time.perf_counter() - start) / steps
+
+    with tempfile.TemporaryDirectory() as folder:
+        contestants = pair_makers(folder, images, recipe, device, sorted({0, min(os.cpu_count(), 8)}))
+        seconds = {contestant: [] for contestant in contestants}
+        for turn in range(options.repeats + 1):
+            for contestant, pairs in contestants.items():
+                if turn == 0 or contestant.endswith("workers"):
+                    train(pairs, 5)  # sets things up; uses up what workers prepared while others ran
+                if turn:
+                    seconds[contestant].append(round(train(pairs, options.turn), 5))
+    return [
+        {"world": WORLD, "part": "loader", "setup": name, "contestant": contestant, "pixels": size,
+         "batch_size": recipe.batch_size, "seconds": values, "steps_per_turn": options.turn}
+        for contestant, values in seconds.items()
+    ]  # fmt: skip
+
+
 RAMPS = {
     "32 px": (32,),
     "24 to 32 px": (24, 28, 32),
@@ -400,7 +479,8 @@ def resolution(recipe, device, options) -> list[dict]:
             sets = splits(seed)
             found.append(measure(grow(recipe, sets[0].images, sizes, steps, seed, device), *sets[1:]))
         rows.append(
-            {"part": "resolution", "setup": "small", "contestant": arm, "batch_size": recipe.batch_size, "steps": steps}
+            {"world": WORLD, "part": "resolution", "setup": "small", "contestant": arm}
+            | {"batch_size": recipe.batch_size, "steps": steps}
             | {"seconds": steps * statistics.mean(per_step[s] for s in sizes)}
             | {measured: [row[measured] for row in found] for measured in ("probe", "knn")}
         )  # fmt: skip
@@ -610,6 +690,8 @@ def main():
             save(probe(name, recipe, device, options, rates))
         if "storage" in options.parts:
             save(storage(name, recipe, options))
+        if "loader" in options.parts:
+            save(loader(name, recipe, device, options))
     if "resolution" in options.parts and "small" in chosen:
         save(resolution(chosen["small"], device, options))
     if "model" in options.parts:

@@ -15,11 +15,11 @@
 #
 # - write the contrastive, triplet, N-pair and soft-nearest-neighbour losses in a few lines each, and say whom each pushes;
 # - explain by one sign why the hardest negatives make a network give up, and see it in a number;
-# - turn metric learning into self-supervised learning (SSL) by changing one line, and prove that a loss of 2007 then *is*
+# - turn metric learning into self-supervised learning (SSL) by changing one line, and prove that soft nearest neighbours then *are*
 #   the loss of SimCLR;
 # - find out what a learned distance really looks at.
 #
-# **You need** [chapter 00](00_start_here.ipynb) and the softmax. **Time**: 36 minutes to read, about a minute to run on
+# **You need** [chapter 00](00_start_here.ipynb) and the softmax. **Time**: 37 minutes to read, about a minute to run on
 # two CPU cores. Nothing is downloaded. The companion [04b](04b_spectral_maps.ipynb) has the distances that came before
 # networks: maps, neighbours, and metrics that are a single matrix.
 
@@ -93,7 +93,7 @@ plots.show(
 # first).
 #
 # > **Predict before you go on.** (1) In 1,000 such triples, how often does the *pixel distance* side with you? A coin
-# > does in half of them. (2) Train a network for a few seconds with *labels*: which of its distances passes the coin? (3)
+# > does in half of them. (2) Train a network for a few seconds with *labels*: does its distance pass the coin? (3)
 # > And a network that never sees a label, only two random crops of each picture, with random tints?
 
 
@@ -146,7 +146,7 @@ assert max(judged["pixels"], judged["untrained encoder"]) < 0.3
 #
 # ## Step 2: only the order matters
 #
-# The **triplet loss** (for images [Chechik et al., 2010](https://jmlr.org/papers/v11/chechik10a.html); in a deep
+# The **triplet loss** (for images, with similarities, [Chechik et al., 2010](https://jmlr.org/papers/v11/chechik10a.html); in a deep
 # network FaceNet, [Schroff et al., 2015](https://arxiv.org/abs/1503.03832)) asks less: an anchor $a$ shall be nearer to
 # a positive $p$ than to a negative $n$, by a margin.
 #
@@ -288,12 +288,13 @@ assert ended["semi-hard"] > 0.3 and ended["random"] > 5 * ended["hardest"]
 assert max(final["random"], final["semi-hard"]) < 0.195
 
 # %% [markdown]
-# The hardest end as a point. (Random negatives are out of the point, slowly: their loss has left the margin.) Why does it
+# The hardest end as a point. (Random negatives are out of the point, slowly: their loss has left the margin. Their hinge closes where the negative is
+# far, so among the open ones near pairs prevail, and at first it shrinks, too.) Why does it
 # pay to give up? At the start the hardest of some 115 negatives is nearer than the positive: $d_{ap}^2 -
 # d_{an}^2 > 0$, and the loss is *above* $m$. Shrink all distances by a factor $c < 1$, and the loss becomes
 # $c^2(d_{ap}^2 - d_{an}^2) + m$: **smaller**. The same answer for every picture gives exactly $m$. A semi-hard negative
 # is farther than the positive by definition, $d_{ap}^2 - d_{an}^2 < 0$, and now shrinking makes the loss *larger*. That
-# sign is the whole secret. ([Hermans et al., 2017](https://arxiv.org/abs/1703.07737) train with the hardest after all,
+# sign is the secret. ([Hermans et al., 2017](https://arxiv.org/abs/1703.07737) train with the hardest after all,
 # with care.) Measure this on $z$, where the loss acts; features $h$ in front of the projector can look healthy meanwhile.
 #
 # A slip makes the same point: in equation 3 of figure 2 of [Balestriero et al.
@@ -320,7 +321,7 @@ assert max(final["random"], final["semi-hard"]) < 0.195
 # with a temperature $T$, [Frosst et al., 2019](https://arxiv.org/abs/1902.01889)): each point picks one neighbour at
 # random, near ones more likely; make it likely that it has the right label $y$. (The idea, neighbourhood components
 # analysis, is from [2004](https://papers.nips.cc/paper_files/paper/2004/hash/42fe880812925e520249e808937738d2-Abstract.html),
-# with a linear $f$ and without the logarithm, which is an alternative there: companion 04b.)
+# with a linear $f$; there the sum is maximised without the logarithm, which Frosst et al. take: companion 04b.)
 #
 # $$L = -\frac1N\sum_i\log\frac{\sum_{j\ne i,\,y_j = y_i} e^{-d_{ij}^2/T}}{\sum_{k\ne i} e^{-d_{ik}^2/T}}.$$
 
@@ -385,7 +386,7 @@ shares = {name: push_shares(*pair) for name, pair in family.items()}
 # %% tags=["hide-input"]
 SHOWN = {
     "triplet": "triplet: all inside the margin alike",
-    "tuplet": "temperature 1: nearly all alike",
+    "tuplet": "temperature 1: the nearest, 4 times the farthest",
     "info_nce": "temperature 0.1: the nearest",
 }
 fig, ax = plots.new_figure(6.6, 2.9)
@@ -408,7 +409,7 @@ assert torch.allclose(shares["info_nce"], shares["soft_triplet"])
 
 # %% [markdown]
 # $\phi$ stands outside the sum: it decides how loudly an anchor pushes as a whole. $\psi'$ alone decides *whom*. A
-# temperature of 0.1 is nearly a choice of the hardest, but one without a jump, and the positive stands in the same sum.
+# temperature of 0.1 leans on the nearest few, but without a jump, and the positive stands in the same sum.
 #
 # How exactly do the rows match the losses they are named after? Compare gradients on unit vectors. Sohn's loss has the
 # other pairs' *positives* as negatives; the row has the other *anchors*.
@@ -463,7 +464,7 @@ print(f"Sohn's N-pair: no, the gradients have a cosine below 0.9: {bool(apart < 
 # [04b](04b_spectral_maps.ipynb).) Every picture is now a class of its own, and N-pair has as many candidates as the batch
 # has pictures.
 #
-# One of these losses deserves a theorem. Take the soft nearest neighbour loss of 2007, put the rows on the unit sphere,
+# One of these losses deserves a theorem. Take the soft nearest neighbour loss above, put the rows on the unit sphere,
 # let `y` be the picture. Every row has exactly *one* other row with its `y`. On the sphere $d^2 = 2 - 2\cos$, so
 #
 # $$-\log\frac{e^{-d_{i+}^2/T}}{\sum_{k\ne i}e^{-d_{ik}^2/T}} = -\log\frac{e^{\cos_{i+}/(T/2)}}{\sum_{k\ne i}e^{\cos_{ik}/(T/2)}},$$
@@ -479,7 +480,9 @@ picture = torch.arange(40).repeat(2)
 for tau in (0.05, 0.1, 0.5):
     old = soft_neighbour_loss(on_sphere, picture, T=2 * tau)
     new = losses.nt_xent(z1, z2, tau)
-    print(f"2007 at T = {2 * tau} is 2020 at {tau}: {torch.allclose(old, new)}")
+    print(
+        f"soft neighbours at {2 * tau} are NT-Xent at {tau}:", torch.allclose(old, new)
+    )
 
 # %% [markdown]
 # ## The run: the same loss, with labels and without
@@ -508,10 +511,10 @@ for who, right in judged.items():
     print(f"{who}: right in {right:.1%} of the triples")
 labels_right, views_right = (judged[f"trained with {s}"] for s in ("labels", "views"))
 assert labels_right > max(judged["pixels"], judged["untrained encoder"]) + 0.1
-assert views_right < 0.3
+assert views_right < 0.3 and labels_right < 0.45
 
 # %% [markdown]
-# Sixty steps show the direction and no more. The record has every loss, three seeds, 300 steps; the projector's output
+# Neither passes the coin after sixty steps: labels have set out for it, views have gone the other way. The record has every loss, three seeds, 300 steps; the projector's output
 # $z$ is not always of unit length there, and one row is no metric learning at all: a plain classifier (softmax
 # cross-entropy) on the same labelled pictures.
 
@@ -566,11 +569,13 @@ def probes(source, *names):
 
 floor, pixels = mean(arm("none", "untrained")), mean(arm("none", "pixels", "knn"))
 N_PAIRS = ("N-pair", "N-pair, unit length", "N-pair, unit length, T")
-ALL_PAIRS = ("lifted structure", "soft neighbours", "contrastive")
+LEADERS = ("lifted structure", "soft neighbours")
+FOLLOWERS = ("contrastive", "triplet, semi-hard")
 semi_hard, hardest, classifier = probes(
     "labels", "triplet, semi-hard", "triplet, hardest", "classifier"
 )
-assert classifier > max(probes("labels", *ALL_PAIRS)) + 0.03
+assert classifier > max(probes("labels", *LEADERS)) + 0.03
+assert min(probes("labels", *LEADERS)) > max(probes("labels", *FOLLOWERS)) + 0.01
 assert semi_hard > floor + 0.3 and hardest < floor + 0.05
 assert max(probes("labels", *N_PAIRS)) < semi_hard - 0.15
 assert max(arm("labels", "triplet, hardest", "spread_z")) < 0.05
@@ -578,21 +583,21 @@ assert (
     min(probes("views", "triplet, semi-hard", "contrastive", *N_PAIRS)) > floor + 0.06
 )
 softmax = ("lifted structure", "soft neighbours", "N-pair, unit length, T")
-votes = {n: mean(arm("views", n, "knn")) for n in (*softmax, "N-pair", "contrastive")}
+votes = {n: mean(arm("views", n, "knn")) for n in (*softmax, "N-pair", *FOLLOWERS)}
 assert min(votes[n] for n in softmax) > pixels + 0.02
-assert max(votes["N-pair"], votes["contrastive"]) < pixels + 0.02
+assert max(votes[n] for n in ("N-pair", *FOLLOWERS)) < pixels + 0.03
 taught = {r["loss"] for r in record if r["source"] == "views"}
 assert max(mean(arm("views", name, "triples")) for name in taught) < 0.4
-able = (*ALL_PAIRS, "triplet, semi-hard", "classifier")
+able = (*LEADERS, *FOLLOWERS, "classifier")
 assert min(mean(arm("labels", name, "triples")) for name in able) > 0.6
 
 # %% [markdown]
-# Baselines first. With labels the plain *classifier* beats every metric loss, in all columns: when you have classes, ask
-# for them. Among the metric losses those that use all pairs of a batch lead (lifted structure, soft neighbours, contrastive),
-# semi-hard triplets follow, N-pair, with one pair and nine negatives per class, hardly leaves the floor, and the hardest
-# triplets are a point in every seed. Without labels, neighbours among *pixels* are beaten only by the three losses that weigh
-# all negatives by a softmax: lifted structure, soft neighbours, and N-pair with a temperature. The table does not say which
-# loss is best after an hour, or tuned.
+# Baselines first. With labels the plain *classifier* beats every metric loss, on average, in all columns: when you have classes, ask
+# for them. Among the metric losses the two that weigh all pairs of a batch lead (lifted structure, soft neighbours); contrastive
+# pairs and semi-hard triplets follow, close together; N-pair, with one pair and nine negatives per class, gains little on
+# average and in one seed hardly anything, and the hardest triplets are a point in every seed. Without labels, neighbours
+# among *pixels* are clearly beaten by three losses only: lifted structure, soft neighbours, and N-pair with a temperature;
+# semi-hard triplets are about level. The table does not say which loss is best after an hour, or tuned.
 #
 # Now the puzzle: distances learned with labels pass the coin (all but N-pair's and the collapsed one), and **none from views
 # comes near it**. Think about what was asked. The wrong picture of a triple shares everything with the anchor but its kind:
@@ -622,11 +627,15 @@ plots.table(
 print(f"untrained: {cell('none', 'untrained', 'probe')}")
 inner, unit = (probes("views", *names) for names in GRID.values())
 assert unit[0] > inner[0] + 0.015 and unit[1] > inner[1] + 0.03
-assert unit[1] - unit[0] < unit[1] - inner[1]
+assert unit[1] - unit[0] > 0.015 > abs(inner[1] - inner[0])
+with_labels = probes("labels", "N-pair", "N-pair, unit length, T")
+assert with_labels[1] < with_labels[0] + 0.02
 
 # %% [markdown]
-# Along a row for pairs, down a column for scale: the temperature gains points in both columns, six times the candidates gain
-# less. So here it is first of all the scale that holds the old form back. What the table does not show: other temperatures, and batches of hundreds, where chapters 13 and 14 go on.
+# Along a row for pairs, down a column for scale. With *views* the temperature gains points in both columns; six times the
+# candidates gain as much as it does, but only together with it. With *labels* (the table before) the temperature gains
+# nothing in 300 steps: that loss hardly leaves its starting value, and these tables do not say why. They do not show other
+# temperatures either, or batches of hundreds, where chapters 13 and 14 go on.
 #
 # ## What goes wrong: the clerk's other clue
 #
@@ -770,10 +779,11 @@ skilled, stranger = errors["siamese"]
 assert skilled < 0.05 and skilled < stranger - 0.02
 assert skilled < errors["untrained"][0] - 0.2
 assert stranger < errors["untrained"][1]
+assert abs(stranger - errors["pen positions"][1]) < 0.03
 
 # %% [markdown]
-# The network verifies people it has never met, nearly without error. And it tells *skilled forgers* apart more easily
-# than people who did not even try. Whenever the hard case is easier than the easy one, ask what gives it away. Three
+# On skilled forgers the network is nearly without error, also for people it has never met. On *other customers*, who did
+# not even try, it is no better than the raw pen positions. Whenever the hard case is easier than the easy one, ask what gives it away. Three
 # controls: the poor shape without the tremor, the right hand *with* a tremor, and two strangers who both tremble.
 
 # %% tags=["hide-input"]
@@ -948,9 +958,10 @@ spreads = [
 book.claim("C-22b", drawn=Runs(*spreads))
 
 # %% [markdown]
-# About the first: at unit length two cosines differ by 2 at most, so that with ten candidates the loss cannot fall below
-# $\log(1 + 9e^{-2}) \approx 0.8$, however good the network. That is a matter of temperature, and nobody tuned either arm.
-# About the second: ten classes are few for a loss that was made for thousands.
+# The first two say nothing about N-pair: it did not surely leave the floor, in 300 steps with ten candidates, and nobody
+# tuned it. Ten classes are few for a loss that was made for thousands. (At unit length without a temperature the loss could
+# not fall below $\log(1 + 9e^{-10/9}) \approx 1.4$ even for ten evenly spread classes; but it ended near its starting value
+# $\log 10 \approx 2.3$, and so did the arm *with* a temperature: the bound is not what stopped it.)
 #
 # ## Where it comes from, where it went
 #
@@ -988,7 +999,7 @@ book.claim("C-22b", drawn=Runs(*spreads))
 #
 # def shrinking_pays(near, far, margin):
 #     # c^2 (near - far) + m has the slope 2 (near - far) at c = 1, where the hinge is open.
-#     # Hardest: near > far at the start, positive. Semi-hard: near < far, negative, always.
+#     # Hardest: near > far at the start, positive. Semi-hard: near < far, never positive (0 where all hinges are closed).
 #     open = near - far + margin > 0
 #     return (2 * (near - far) * open).mean()
 #

@@ -223,9 +223,9 @@ assert follow[0] > 0.6 > 0.35 > abs(follow[1])
 # **Laplacian eigenmaps** ([Belkin and Niyogi, 2003](https://doi.org/10.1162/089976603321780317)) ask even less: neighbours
 # shall be near. With $a_{ij} = 1$ for neighbours, else 0, and $g_i = \sum_j a_{ij}$:
 #
-# $$\min_Y \sum_{ij} a_{ij}\,\|y_i - y_j\|^2 \quad\text{such that}\quad Y^\top G Y = I,\quad G = \operatorname{diag}(g).$$
+# $$\min_Y \sum_{ij} a_{ij}\,\|y_i - y_j\|^2 \quad\text{such that}\quad Y^\top G Y = I,\quad Y^\top G \mathbf 1 = 0,\quad G = \operatorname{diag}(g).$$
 #
-# Read it as a siamese network without a network: pull what belongs together, and forbid the point by a constraint.
+# (Without the second constraint the constant vector would win, at cost 0.) Read it as a siamese network without a network: pull what belongs together, and forbid the point by a constraint.
 
 
 # %%
@@ -360,8 +360,8 @@ print(f"of {edge[..., 0].numel():,} neighbour relations, wrong: {jumps}")
 assert 1 <= jumps < 6
 
 # %% [markdown]
-# So few of 6,000 relations lead from one layer of the roll to the next, and every shortest path takes them: the map across
-# is gone. Whoever believes neighbours must have the right ones.
+# So few of 6,000 relations lead from one layer of the roll to the next, and every path that they shorten takes them: the
+# map across is gone. Whoever believes neighbours must have the right ones.
 #
 # ### What a neighbour graph of pictures knows
 #
@@ -548,7 +548,8 @@ assert faint["depth"] > 0.7 > 0.4 > faint["light"]
 #   pick *one* neighbour at random, near ones more likely, and maximise how often it has the right label $c$:
 #   $$p_{ij} = \frac{e^{-\|z_i - z_j\|^2}}{\sum_{k\ne i} e^{-\|z_i - z_k\|^2}}, \qquad L_\text{NCA} = 1 - \frac1N\sum_i \sum_{j \ne i,\ c_j = c_i} p_{ij}.$$
 #
-# The softmax over distances is born here; [chapter 04](04_learning_distances.ipynb) follows it to SimCLR. (Equation 2 of
+# Here the softmax over distances enters metric learning (stochastic neighbour embedding had used it for maps in 2002);
+# [chapter 04](04_learning_distances.ipynb) follows it to SimCLR. (Equation 2 of
 # [Balestriero et al., 2023](https://arxiv.org/abs/2304.12210), figure 2, sums its denominator over *all* pairs of the batch, a
 # point with itself included: then it is not a probability of anything that $i$ could pick.)
 
@@ -682,7 +683,7 @@ assert score["NCA: soft neighbours"] < score["whitened (no labels)"] + 0.08
 assert score["whitened within classes"] > max(score[n] for n in learned) - 0.01
 
 # %% [markdown]
-# Baselines first: a closed form of one line, whitening within classes, is at least as good as any of the matrices that
+# Baselines first: a closed form of one line, whitening within classes, is about as good as the best of the matrices that
 # were learned by gradient descent, and whitening *without any label* brings most of the way: it comes close to NCA, the
 # last of the learned ones after 80 steps. The reason is the test bed. The ramps are four directions of huge variance in
 # which equals differ, and every method here has to find and shrink just those. What the table does not show: a problem in
@@ -778,7 +779,8 @@ ch04.check_what_is_learned(what_is_learned)
 #
 # def map_with_width(length, width):
 #     # (p, 0) costs (p / length)^2, and (0, 1) costs 1 / width^2: cheaper are all p below length / width.
-#     # 89 by 20: p = 1 to 4 come first, so the fifth coordinate.
+#     # 89 by 20: p = 1 to 4 come first, so the fifth coordinate. (4, 0) and (0, 1) cost nearly the same, though: on the 600
+#     # points above, with 8 neighbours, already the fourth has it.
 #     return math.ceil(length / width)
 #
 #

@@ -15,13 +15,13 @@
 #
 # - halve the batch of the capstone with momentum keys and a queue, watch it with an online probe that never sees the test
 #   split, and compare two methods on an equal budget, whichever of the two budgets you mean;
-# - say what the temperature does to clusters, and why "tighter" is not one number;
-# - turn a trained encoder into eight-bit integers, put it behind an HTTP address, and measure what that costs;
 # - write an augmentation policy for a domain, and test a hypothesis so that it can fail.
 #
 # **You need** [chapter 25](25_capstone_stl10_simclr.ipynb); [chapter 13](13_from_nce_to_nt_xent.ipynb) for the loss and
-# [chapter 14](14_negatives.ipynb) for the queue. The four parts do not depend on each other.
-# **Time**: 86 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
+# [chapter 14](14_negatives.ipynb) for the queue. The two parts do not depend on each other.
+# Two companions ask what a low temperature does to clusters ([26b](26b_temperature.ipynb)) and what eight bits and a port
+# change ([26c](26c_int8_and_serving.ipynb)).
+# **Time**: 53 minutes to read, about 55 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -84,7 +84,7 @@ plots.show(
 # > probe names the kind from 100 labels. (1) In which world do the turns help? (2) By how many points? (3) Would you have
 # > run the experiment, had nobody asked?
 #
-# The answer is in the last of four parts, because it takes a control to read it. Each part changes one thing of the
+# The answer is in the second of two parts, because it takes a control to read it. Each part changes one thing of the
 # capstone of chapter 25, and each begins with the same question: *compared with what?*
 
 # %% [markdown]
@@ -413,536 +413,7 @@ print(f"Longer runs, both at batch 256 (the record of chapter 14): {', '.join(to
 # not the number of steps, is the limit: with a ResNet-50 at 224 pixels a batch of 4,096 does not fit a small card at all.
 
 # %% [markdown]
-# ## Part 2 · The applied researcher: does a low temperature tighten clusters until they collapse?
-#
-# That is the hypothesis as the source page states it, with the sweep {0.05, 0.1, 0.2}. Chapter 13 has the first record; this
-# part asks three things that it left open. What *is* tight? What happens further down? And does it change with longer
-# training?
-#
-# **Tightness has two numbers.** For unit-length embeddings, let $c_\text{in}$ be the mean cosine of two different pictures
-# of one class (Wang and Liu's *tolerance*, [2021](https://arxiv.org/abs/2012.09740)) and $c_\text{out}$ that of two
-# pictures of different classes. A squared distance is $2 - 2\cos$, so the relative tightness is
-#
-# $$\rho = \frac{\text{mean squared distance within classes}}{\text{mean squared distance between classes}} = \frac{1 - c_\text{in}}{1 - c_\text{out}} .$$
-#
-# $\rho = 1$: the classes do not show. A cloud that shrinks as a whole raises $c_\text{in}$, and does nothing to $\rho$.
-# **Uniformity** is $\log \mathbb{E}\, e^{-2\lVert z - z'\rVert^2}$ over pairs ([Wang and Isola,
-# 2020](https://arxiv.org/abs/2005.10242)): near $-4$ on a sphere well used, 0 in a point. A **collapse** is what
-# `diagnose` calls one.
-#
-# First live: your SimCLR from part 1 had $\tau = 0.1$. Here is one more, at 0.01.
-
-# %%
-torch.manual_seed(SEED)
-cold = simclr(temperature=0.01)
-pretrain(
-    cold, unlabeled["upright"].images, (moco_recipe.policy,) * 2, steps=PAIRS // 256, lr=chosen["simclr 256"]["lr"],
-    seed=SEED, progress=False,
-)  # fmt: skip
-
-
-def geometry(z: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    """Cosines within and between classes, relative tightness, uniformity and diagnosis of embeddings [N, D]."""
-    z = F.normalize(z, dim=1)
-    cosine, same = z @ z.T, labels[:, None] == labels
-    within = cosine[same & ~torch.eye(len(z), dtype=torch.bool)].mean().item()
-    between = cosine[~same].mean().item()
-    return {
-        "within": within,
-        "between": between,
-        "tightness": (1 - within) / (1 - between),
-        "uniformity": diagnostics.uniformity(z),
-        "verdict": diagnostics.diagnose(z).verdict,
-    }
-
-
-with torch.no_grad():
-    shapes_of = {
-        "0.1": geometry(simclr_256.cpu().eval().embed(views.normalize(score.images)), score.labels),
-        "0.01": geometry(cold.cpu().eval().embed(views.normalize(score.images)), score.labels),
-    }
-plots.table(
-    [{"tau": tau, **values} for tau, values in shapes_of.items()],
-    "Embeddings z of the same 1,000 held-out pictures after 90 steps, two temperatures",
-    {"tau": "temperature", "within": "cosine within classes", "between": "between classes", "tightness": "distance within / between",
-     "uniformity": "uniformity", "verdict": "diagnosis"},
-    ".2f",
-)  # fmt: skip
-assert shapes_of["0.01"]["between"] > shapes_of["0.1"]["between"] + 0.2
-
-# %% [markdown]
-# The cosines within classes are far higher at 0.01: "tight". But so are the cosines between classes. The whole cloud has
-# drawn together, and the last two columns ask whether that is a collapse. Now the record: eight temperatures, and for the middle ones
-# runs of three times the length.
-
-# %%
-first, first_origin = book.recorded("temperature")
-LONG = max((r["steps"] for r in record if r["part"] == "temperature"), default=400)
-short = [dict(r, steps=400) for r in first] + [
-    r for r in record if r["part"] == "temperature" and r["steps"] == 400
-]
-long = [r for r in record if r["part"] == "temperature" and r["steps"] > 400]
-for row in short + long:
-    row["tightness"] = (1 - row["within"]) / (1 - row["between"])
-
-
-def over_seeds(rows: list[dict], key: str) -> dict[float, list[float]]:
-    taus = sorted({r["temperature"] for r in rows})
-    return {tau: [r[key] for r in rows if r["temperature"] == tau] for tau in taus}
-
-
-fig, axes = plots.new_figure(9.2, 5.2, 2, 2)
-PANELS = (
-    ("probe", "Probe: an inverted U", "accuracy, 100 labels (%)", 100),
-    ("within", "Cosines climb, between classes too", "mean cosine of z", 1),
-    ("tightness", "Relative tightness", "distance within / between", 1),
-    ("uniformity", "The sphere is used worst at the ends", "uniformity (lower: more spread)", 1),
-)
-for ax, (key, title, label, unit) in zip(axes.flat, PANELS):
-    curves = [(short, key, "-", "o", "400 steps"), (long, key, "--", "s", f"{LONG:,} steps")]
-    if key == "within":
-        curves = [(short, "within", "-", "o", "same class"), (short, "between", ":", "s", "other class")]
-    for (rows, name, line, marker, words), color in zip(curves, plots.COLORS):
-        found = over_seeds(rows, name)
-        ax.plot(list(found), [unit * mean(v) for v in found.values()], line, color=color, label=words)
-        for tau, values in found.items():
-            ax.plot([tau] * len(values), [unit * v for v in values], marker, color=color, markersize=3)
-    ax.set(title=title, xlabel="temperature", ylabel=label, xscale="log")
-    ax.legend()
-axes[0, 0].axhline(10, color=plots.GRAY, linestyle=":")
-probes = {tau: mean(v) for tau, v in over_seeds(short, "probe").items()}
-tight = {tau: mean(v) for tau, v in over_seeds(short, "tightness").items()}
-plots.show(
-    fig,
-    alt="Four panels against temperature from 0.005 to 1. Probe: "
-    + ", ".join(f"{100 * v:.0f} percent at {tau:g}" for tau, v in probes.items())
-    + ". Cosines within and between classes rise together as the temperature falls. Relative tightness: "
-    + ", ".join(f"{v:.2f} at {tau:g}" for tau, v in tight.items())
-    + ". Uniformity is lowest near 0.2.",
-)
-
-# %%
-SWEEP = (0.05, 0.1, 0.2)
-
-
-def spread_text(values: list[float]) -> str:
-    return (
-        f"{100 * mean(values):.1f} ± {100 * stdev(values):.1f}"
-        if len(values) > 1
-        else f"{100 * values[0]:.1f}"
-    )
-
-
-extra = {
-    tau: [r.get("verdict") for r in short if r["temperature"] == tau and r.get("verdict")] for tau in probes
-}
-rows_ = []
-for tau in probes:
-    mine = [r for r in short if r["temperature"] == tau]
-    longer = [r["probe"] for r in long if r["temperature"] == tau]
-    rows_.append(
-        {
-            "tau": f"{tau:g}",
-            "probe": spread_text([r["probe"] for r in mine]),
-            "long": spread_text(longer) if longer else None,
-            "within": mean(r["within"] for r in mine),
-            "between": mean(r["between"] for r in mine),
-            "tightness": tight[tau],
-            "uniformity": mean(r["uniformity"] for r in mine),
-            "rank": mean(r["rank_z"] for r in mine),
-            "verdict": ", ".join(sorted(set(extra[tau]))) or None,
-        }
-    )
-plots.table(
-    rows_,
-    "The temperature: probe (mean ± standard deviation over seeds), geometry of z, diagnosis",
-    {"tau": "temperature", "probe": "probe (%)", "long": f"after {LONG:,} steps", "within": "cosine within", "between": "between",
-     "tightness": "tightness", "uniformity": "uniformity", "rank": "RankMe of z", "verdict": "diagnosis of z"},
-    {"rank": ".0f", "within": ".2f", "between": ".2f", "tightness": ".2f", "uniformity": ".2f"},
-)  # fmt: skip
-by_tau = {tau: {r["seed"]: r["probe"] for r in short if r["temperature"] == tau} for tau in probes}
-for a, b in ((0.1, 0.05), (0.1, 0.2)):
-    print(
-        f"probe at {a} minus probe at {b}: {points(difference(by_tau[a], by_tau[b]))} points (95 %, paired by seed)"
-    )
-print(first_origin)
-print(origin)
-
-# %% [markdown]
-# Three answers. *What is tight?* Towards low temperatures both cosines climb: the whole cloud shrinks, classes and strangers together.
-# Relative tightness has its best values in the middle. *Further down?* The probe sinks, steadily and without a cliff, and at the lowest
-# temperature the embeddings still are no collapse: nearly one direction, but not quite, and what is left of the spread still tells
-# pictures apart. *Longer training?* The best temperature moves up, and at low temperatures the classes become *less* tight while the probe
-# improves: telling every picture from every other goes on, also within a class. Tightness is not quality. (Neighbouring temperatures
-# differ by little more than the seeds do, and the long runs have two seeds.)
-
-# %% [markdown]
-# ## Part 3 · The applied engineer: eight bits and a port
-#
-# The task: turn encoder and probe into int8, put them behind HTTP with TorchServe, and keep the median answer under 20 ms.
-#
-# ### A small puzzle first: how many bits does a weight need?
-#
-# A weight of your encoder is a float32: 32 bits, of which 24 hold its digits. With 8 bits it is one of 255 values; with 4
-# bits, one of 15; with 2 bits, it is $-1$, $0$ or $1$ times a constant.
-#
-# > **Predict before you go on.** The probe is right about so and so many test pictures with float32 weights. How many
-# > points does it lose with 8 bits? With 6, 4, 3, 2? At which step does it break?
-#
-# ### BatchNorm costs nothing
-#
-# First a layer to remove. In evaluation mode BatchNorm is an affine map with fixed numbers, and it follows a convolution,
-# which is linear. For output channel $c$ with weights $W_c$, bias $b_c$ (zero where there is none), running mean $\mu_c$,
-# running variance $\sigma_c^2$, scale $\gamma_c$ and shift $\beta_c$,
-#
-# $$\gamma_c\,\frac{W_c * x + b_c - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}} + \beta_c
-# = \underbrace{s_c W_c}_{W'_c} * x + \underbrace{s_c\,(b_c - \mu_c) + \beta_c}_{b'_c},
-# \qquad s_c = \frac{\gamma_c}{\sqrt{\sigma_c^2 + \epsilon}} .$$
-#
-# So one convolution does the work of both ([Jacob et al., 2018](https://arxiv.org/abs/1712.05877), section 3.2). It must be
-# folded *before* quantisation: the numbers that will be stored in eight bits are those of $W'$.
-
-# %%
-from dataclasses import replace
-
-from ssl_lessons.deployment import quantization
-from ssl_lessons.deployment.export import linear_layer
-
-encoder = copy.deepcopy(simclr_256.encoder).eval()
-
-
-def fold_batch_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
-    """The folded weights [C_out, C_in, 3, 3] and bias [C_out]."""
-    s = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    b = torch.zeros_like(norm.running_mean) if conv.bias is None else conv.bias
-    return s[:, None, None, None] * conv.weight, s * (b - norm.running_mean) + norm.bias
-
-
-with torch.no_grad():
-    conv, norm = (copy.deepcopy(encoder.layers[i]).double() for i in (3, 4))
-    x = torch.randn(8, conv.in_channels, 16, 16, dtype=torch.float64)
-    W, b = fold_batch_norm(conv, norm)
-    assert torch.allclose(F.conv2d(x, W, b, conv.stride, conv.padding), norm(conv(x)), rtol=0, atol=1e-10)
-
-    folded = quantization.fold(encoder)  # the package's: the whole encoder
-    pixels = views.normalize(train["upright"].images[:64])
-    assert torch.allclose(folded(pixels), encoder(pixels), rtol=1e-3, atol=1e-4)
-    theirs = dict(folded.named_modules())["layers.3"]
-    assert torch.allclose(theirs.weight.double(), W, atol=1e-5) and torch.allclose(
-        theirs.bias.double(), b, atol=1e-5
-    )
-
-kinds = [sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) for net in (encoder, folded)]
-print(f"BatchNorm layers: {kinds[0]} before folding, {kinds[1]} after; the features are the same.")
-
-# %% [markdown]
-# ### A scale and a zero point
-#
-# A real number $x$ is stored as an integer $q$ and read back as $\hat x$:
-#
-# $$q = \operatorname{clip}\!\Big(\operatorname{round}\!\big(\tfrac{x}{s}\big) + z,\; q_{\min},\; q_{\max}\Big), \qquad
-# \hat x = s\,(q - z), \qquad |x - \hat x| \le \tfrac{s}{2} \text{ unless clipped.}$$
-#
-# $s > 0$ is the *scale*, the distance of neighbouring values, and the whole number $z$ is the *zero point*, the integer that
-# stands for 0. Zero must be stored without error, because padding and ReLU are full of zeros.
-#
-# - **Weights** are spread on both sides of 0: $z = 0$, $q$ from $-127$ to $127$, $s = \max|W| / 127$.
-# - **Activations** after a ReLU have one sign: $q$ from 0 to 255, $s = (\max - \min)/255$, $z = \operatorname{round}(-\min/s)$.
-#   Their range is not known from the weights. It is watched while a few hundred *unlabeled* pictures pass: this is the
-#   **calibration**, and all the data that post-training quantisation needs.
-#
-# With both in integers, a product of a layer is a sum of integer products, and the real numbers are multiplied once at the end:
-#
-# $$\sum_i \hat w_i \hat x_i = s_w s_x \Big(\sum_i q_{w,i}\, q_{x,i} - z_x \sum_i q_{w,i}\Big).$$
-
-# %%
-
-
-def largest(w: torch.Tensor, per_channel: bool) -> torch.Tensor:
-    """max |W| of each output channel [C_out, 1, 1, 1], or of the whole tensor."""
-    return w.abs().amax(dim=(1, 2, 3), keepdim=True) if per_channel else w.abs().amax()
-
-
-def there_and_back(w: torch.Tensor, bits: int, per_channel: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """The weights as they come back, and the scale."""
-    highest = 2 ** (bits - 1) - 1
-    scale = largest(w, per_channel) / highest
-    return scale * torch.round(w / scale).clamp(-highest, highest), scale
-
-
-rows = []
-with torch.no_grad():
-    for per_channel in (False, True):
-        for bits in (8, 4):
-            w_hat, scale = there_and_back(W, bits, per_channel)
-            grid = quantization.weight_grid(W, bits, per_channel)
-            assert torch.equal(w_hat, quantization.fake_quantize(W, grid))  # the package agrees
-            assert bool(((w_hat - W).abs() <= scale / 2 + 1e-12).all())
-            y, y_hat = (F.conv2d(x, w, b, conv.stride, conv.padding) for w in (W, w_hat))
-            rows.append(
-                {
-                    "scales": "one per output channel" if per_channel else "one for the layer",
-                    "bits": bits,
-                    "bound": float(scale.mean()) / 2,
-                    "worst": float((w_hat - W).abs().max()),
-                    "lost": int((w_hat == 0).flatten(1).all(dim=1).sum()),
-                    "error": float((y_hat - y).norm() / (y - b[:, None, None]).norm()),
-                }
-            )
-plots.table(
-    rows,
-    "One folded convolution: half a step, the worst error of a weight, and what it does to the output",
-    {"scales": "scales", "bits": "bits", "bound": "half a step (mean)", "worst": "worst error of a weight",
-     "lost": "channels rounded to 0", "error": "relative error of the output"},
-    {"bound": ".2g", "worst": ".2g", "error": ".2%"},
-)  # fmt: skip
-
-q_w, q_x = (torch.randint(-127, 128, (500,)), torch.randint(0, 256, (500,)))
-s_w, s_x, z_x = 0.013, 0.031, 47
-integers = s_w * s_x * int((q_w * q_x).sum() - z_x * q_w.sum())
-assert math.isclose(integers, float((s_w * q_w.double() * (s_x * (q_x.double() - z_x))).sum()), rel_tol=1e-9)
-
-# %% [markdown]
-# Folding gave each output channel a factor $s_c$ of its own, so the channels differ in size. One scale for all of them has to
-# serve the largest, and the small ones live on few of the steps. A scale per channel costs one number per channel, and no time:
-# it can be multiplied in at the end like $s_w$ above. (The same cannot be done for the input channels. Why?)
-#
-# Now the puzzle. `quantization.simulate` puts the weights of every layer on such a grid, and their inputs on one of 8 bits;
-# everything is computed in float, so this says what is lost, not how fast it is.
-
-# %%
-few = train["upright"][:500]  # labels for the probe
-test = data.shapes("test", 32, 1000, SEED, world=1)
-ranges = quantization.input_ranges(folded, unlabeled["upright"].images[:512])  # calibration: no labels
-probe = linear_layer(evaluation.extract_features(encoder, few.images), few.labels)  # one linear layer
-
-
-def accuracy(network: nn.Module, pictures: data.ImageSet) -> float:
-    """Test accuracy of a network under the probe that was fitted to the float encoder."""
-    h = evaluation.extract_features(network, pictures.images)
-    return float((probe(h).argmax(1) == pictures.labels).float().mean())
-
-
-float_accuracy = accuracy(encoder, test)
-BITS = (8, 6, 4, 3, 2)
-sweep = {
-    per_channel: [
-        accuracy(quantization.simulate(folded, ranges, bits, 8, per_channel), test) for bits in BITS
-    ]
-    for per_channel in (True, False)
-}
-
-# %%
-fig, ax = plots.new_figure(6.4, 3.0)
-for (per_channel, values), marker, color in zip(sweep.items(), "os", plots.COLORS):
-    name = "one scale per output channel" if per_channel else "one scale per layer"
-    ax.plot(BITS, [100 * v for v in values], marker + "-", color=color, label=name)
-ax.axhline(100 * float_accuracy, color=plots.GRAY, linestyle="--", label="float32")
-ax.axhline(10, color=plots.GRAY, linestyle=":", label="chance")
-ax.invert_xaxis()
-ax.set(
-    title="Eight bits are free, three are not; where it breaks depends on the scales",
-    xlabel="bits per weight (activations: 8)",
-    ylabel="probe on the test split (%)",
-    ylim=(0, 100),
-    xticks=BITS,
-)
-ax.legend()
-plots.show(
-    fig,
-    alt=f"Probe accuracy against bits per weight; float32 {100 * float_accuracy:.0f} percent. One scale per channel: "
-    + ", ".join(f"{b} bits {100 * v:.0f} percent" for b, v in zip(BITS, sweep[True]))
-    + ". One scale per layer: "
-    + ", ".join(f"{b} bits {100 * v:.0f} percent" for b, v in zip(BITS, sweep[False]))
-    + ".",
-)
-assert sweep[True][0] > float_accuracy - 0.02 and sweep[True][-1] < float_accuracy - 0.1
-assert sweep[True][3] >= sweep[False][3] - 0.02
-
-# %% [markdown]
-# Rounding errors are small, many, and of either sign, so most of them cancel in a sum; a probe asks only which of ten sums is
-# largest. That is why so few bits do. It is also why an *average* accuracy can hide what changed: look at how many answers
-# differ, not only at how many are right. Below four bits one retrains with the rounding inside (quantisation-aware training), which
-# is another chapter. [Krishnamoorthi (2018)](https://arxiv.org/abs/1806.08342) is the guide to both.
-#
-# ### The real thing: int8
-#
-# A simulation is not a file. The source says `torch.quantization`; by the time you read this, do not.
-# [PyTorch's documentation](https://docs.pytorch.org/docs/stable/quantization.html) announces that `torch.ao.quantization` will be
-# deleted, and points to torchao, whose int8 convolutions on a CPU are compiled where they run. We export to ONNX instead, an open format, and quantise
-# with [onnxruntime](https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html): the file holds operations and numbers and
-# no Python, and whoever serves it needs neither torch nor this package. (Neither route runs int8 on an NVIDIA T4, as
-# the source wants; there it takes TensorRT.)
-#
-# ```
-# uv run --group serve ssl-lessons export runs/first --out runs/bundle
-# ```
-#
-# (`runs/first` is the folder of a run of `ssl-lessons pretrain`.) It takes packages that the chapters do without, so here is a record.
-
-# %%
-served, served_origin = book.recorded("serving")
-quantized = [r for r in served if r["part"] == "quantize"]
-
-
-def recorded_rows(model: str, precision: str, batch: int | None = None) -> list[dict]:
-    wanted = (model, precision, batch)
-    return [r for r in quantized if (r["model"], r["precision"], r.get("batch")) == wanted]
-
-
-rows = []
-models = list(dict.fromkeys(r["model"] for r in quantized))
-for model in models:
-    for precision in dict.fromkeys(
-        r["precision"] for r in quantized if r["model"] == model and r.get("batch")
-    ):
-        one = recorded_rows(model, precision, 1)
-        many = max(r["batch"] for r in quantized if r["model"] == model and r.get("batch"))
-        batch = recorded_rows(model, precision, many)
-        scores_ = [r["accuracy"] for r in one if "accuracy" in r]
-        rows.append(
-            {
-                "model": model,
-                "precision": precision,
-                "accuracy": " ".join(f"{100 * a:.1f}" for a in scores_) or None,
-                "changed": 1 - mean(r["agreement"] for r in one) if scores_ else None,
-                "kb": one[0]["bytes"] / 1000,
-                "one": mean(r["p50_ms"] for r in one),
-                "many": mean(r["p50_ms"] / many for r in batch),
-            }
-        )
-plots.table(
-    rows,
-    "float32 and int8 in onnxruntime, one thread: test accuracy per seed, answers that changed, size, milliseconds",
-    {"model": "model", "precision": "precision", "accuracy": "probe, per seed (%)", "changed": "answers changed",
-     "kb": "file (kB)", "one": "one picture (ms)", "many": "per picture in a batch (ms)"},
-    {"changed": ".1%", "kb": ",.0f", "one": ".3f", "many": ".3f"},
-)  # fmt: skip
-for model in models:
-    plain, small = (
-        next(r for r in rows if (r["model"], r["precision"]) == (model, p)) for p in ("float32", "int8")
-    )
-    print(
-        f"{model}: int8 is {plain['kb'] / small['kb']:.1f} times smaller; one picture takes "
-        f"{small['one'] / plain['one']:.2f} of the float32 time, a picture in a batch {small['many'] / plain['many']:.2f}."
-    )
-print(served_origin)
-
-# %% [markdown]
-# Four times fewer bits are not four times fewer bytes, because a small file also holds the graph and the scales. Nor are they a fixed
-# speed-up: the processor needs instructions for sums of 8-bit products (VNNI on x86), the network must be large enough for
-# arithmetic to be what takes the time, and every step back to float costs. On a machine without them int8 can be *slower*.
-#
-# ### Behind a port, twice
-#
-# `ssl-lessons export` writes one folder: the model with normalisation and probe inside, class names and image size, and
-# `SHA256SUMS`, which `sha256sum --check` understands. A server refuses a folder whose sums do not match.
-#
-# **TorchServe**, because the source asks for it and because you will meet it. Know its state: the
-# [repository](https://github.com/pytorch/serve) was archived on 7 August 2025, and its own page announces no further fixes and no
-# security patches. Here it listens on the loopback only, wants a token with every request, has its model control
-# switched off, and loads nothing from elsewhere. It needs Java.
-#
-# ```
-# uv run --group serve --group torchserve python -m ssl_lessons.deployment.torchserve runs/bundle --port 8080
-# ```
-#
-# **[Starlette](https://starlette.dev) and uvicorn**, as the one to keep: maintained, small, and what the well-known alternatives
-# (FastAPI, LitServe) are built on. What those add is typed JSON, and batching across requests for a GPU; a picture is no JSON, and a CPU gains
-# little from such batches. The whole server is one file, `ssl_lessons/deployment/server.py`.
-#
-# ```
-# uv run --group serve ssl-lessons serve runs/bundle --port 8000
-# curl --data-binary @picture.png -H "Content-Type: image/png" 127.0.0.1:8000/predict
-# ```
-#
-# Most of a server is what it says to the wrong request. Both answer 4xx, and go on, when the body is empty, cut off, of another
-# type, or too long, and when a PNG of a few hundred bytes *claims* to be 50,000 by 50,000 pixels: its header is read and refused before seven
-# gigabytes are unpacked. `tests/test_serving.py` starts both and sends them all of this.
-
-# %%
-calls = [r for r in served if r["part"] == "serve"]
-plots.table(
-    [
-        r
-        | {
-            "precision": r["precision"],
-            "load": f"{r['batch']} client{'s' if r['batch'] > 1 else ''}, {r['requests']} requests",
-        }
-        for r in calls
-    ],
-    "HTTP on the loopback, PNG in, JSON out; the clients share the machine with the server",
-    {"server": "server", "model": "model", "precision": "precision", "load": "load", "p50_ms": "p50 (ms)",
-     "p95_ms": "p95 (ms)", "requests_per_second": "requests/s", "failed": "failed"},
-    {"p50_ms": ".1f", "p95_ms": ".1f", "requests_per_second": ",.0f"},
-)  # fmt: skip
-print(served_origin)
-
-# %% [markdown]
-# Compare a row with the table before it: for the small network nearly all of the time is HTTP, the decoding of a PNG, and the handing over
-# between threads or processes. There, eight bits cannot help.
-#
-# ### What goes wrong: the server that sees other pictures
-#
-# The most frequent bug of served models makes no noise. Training prepares pictures in one program, the server in
-# another, and they differ in a detail: how a picture is made smaller, what is subtracted, which colour comes first. No
-# exception, plausible probabilities, answers every time. Below, pictures of 96 px arrive and are made 32 px in several ways; the encoder
-# and the probe stay the same.
-
-# %%
-large = data.shapes("test", 96, 1000, SEED, world=1)
-
-
-def resized(mode: str, **options) -> data.ImageSet:
-    small = F.interpolate(large.images.float(), (32, 32), mode=mode, **options)
-    return replace(large, images=small.round().clamp(0, 255).to(torch.uint8))
-
-
-class Prepared(nn.Module):
-    """The encoder behind a server that prepares its input in its own way.  Gets what the right way makes of a picture."""
-
-    def __init__(self, prepare):
-        super().__init__()
-        self.encoder, self.prepare = encoder, prepare
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.encoder(self.prepare(views.denormalize(x)))
-
-
-imagenet = [torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
-good = resized("bilinear", antialias=True)
-SERVERS = {
-    "as in training": (encoder, good),
-    "resized without antialiasing": (encoder, resized("bilinear")),
-    "every third pixel": (encoder, resized("nearest")),
-    "not resized at all": (encoder, large),
-    "ImageNet's mean and deviation": (Prepared(lambda v: (v - imagenet[0].to(v)) / imagenet[1].to(v)), good),
-    "divided by 255 and no more": (Prepared(lambda v: v), good),
-    "not divided by 255": (Prepared(lambda v: 255 * v), good),
-    "blue first (BGR)": (Prepared(lambda v: (v.flip(1) - 0.5) / 0.25), good),
-}
-skew = [
-    {"server": name, "accuracy": accuracy(network, pictures)} for name, (network, pictures) in SERVERS.items()
-]
-reference = skew[0]["accuracy"]
-for row in skew:
-    row["points"] = 100 * (row["accuracy"] - reference)
-plots.table(
-    skew,
-    f"One encoder, one probe, eight servers: what each makes of the same {len(large):,} pictures (chance 10 %)",
-    {"server": "the server's picture is", "accuracy": "accuracy", "points": "points"},
-    {"accuracy": ".1%", "points": "+.1f"},
-)
-assert min(row["points"] for row in skew) < -20
-
-# %% [markdown]
-# The loud ones you would find within a day. The dangerous rows are those that cost a few points: no monitor of errors or latency sees them. Two
-# habits help. Put the normalisation *inside* the exported model, as the bundle does, so that nobody can repeat it wrongly. And keep a
-# test that sends one picture through the training reader and through the server and compares every pixel, as
-# `tests/test_deployment.py` does.
-
-# %% [markdown]
-# ## Part 4 · The frontier researcher: a policy for a domain, and a hypothesis that may fail
+# ## Part 2 · The frontier researcher: a policy for a domain, and a hypothesis that may fail
 #
 # ### Do the turns help?
 #
@@ -1357,7 +828,7 @@ if stem_rows:
 #
 # One row deserves a second look: the colours. How strong a jitter is right depends on what colour means in the data. In the
 # embedded world it means nothing at all, and a recipe made for photographs leaves the colour shortcut half open (look at the
-# vote of neighbours, below that of the untrained encoder); on photographs the same jitter may already be too much. That is part 4
+# vote of neighbours, below that of the untrained encoder); on photographs the same jitter may already be too much. That is part 2
 # again: a policy is a statement about a domain.
 
 # %% [markdown]
@@ -1419,40 +890,7 @@ ch26.check_back_in_order(my_back_in_order)
 # ```
 # </details>
 #
-# ### 3 · Applied researcher: how tight is tight? (••, 10 minutes)
-#
-# The relative tightness: mean squared distance within classes over that between classes, for rows of unit length, pairs of
-# different rows only.
-#
-# <details><summary>Hint 1</summary>For unit vectors the squared distance is 2 - 2 cosine, and all cosines are one product.</details>
-# <details><summary>Hint 2</summary>`labels[:, None] == labels` is the mask of equal classes. What stands on its diagonal, and does it
-# belong there?</details>
-# <details><summary>Hint 3</summary>`torch.eye(len(z), dtype=torch.bool)` is the mask of a row with itself; `&` and `~` combine
-# masks.</details>
-
-# %%
-
-
-def my_tightness(z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """z [N, D], labels [N] -> a scalar"""
-    return NOT_ATTEMPTED
-
-
-ch26.check_tightness(my_tightness)
-
-# %% [markdown]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def my_tightness(z, labels):
-#     z = F.normalize(z, dim=1)
-#     distance, same = 2 - 2 * z @ z.T, labels[:, None] == labels
-#     itself = torch.eye(len(z), dtype=torch.bool)
-#     return distance[same & ~itself].mean() / distance[~same].mean()
-# ```
-# </details>
-#
-# ### 4 · Frontier researcher: Spearman's rank correlation (••, 8 minutes)
+# ### 3 · Frontier researcher: Spearman's rank correlation (••, 8 minutes)
 #
 # The correlation of the ranks. No two values of a list are equal.
 #
@@ -1478,88 +916,6 @@ ch26.check_rank_correlation(my_rank_correlation)
 #     return torch.corrcoef(torch.stack(ranks))[0, 1]
 # ```
 # </details>
-#
-# ### 5 · Applied engineer: the grid of an activation (•, 5 minutes)
-#
-# Scale and zero point for values between `low` and `high` in `bits` bits, stored as $0, \dots, 2^{\text{bits}} - 1$.
-#
-# <details><summary>Hint 1</summary>Which of the values must be stored exactly, even if the range does not contain it?</details>
-# <details><summary>Hint 2</summary>How many steps lie between 256 values?</details>
-
-# %%
-
-
-def my_affine_grid(low: float, high: float, bits: int) -> tuple[float, float]:
-    """-> (scale, zero_point)"""
-    return NOT_ATTEMPTED
-
-
-ch26.check_affine_grid(my_affine_grid)
-
-# %% [markdown]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def my_affine_grid(low, high, bits):
-#     low, high = min(low, 0.0), max(high, 0.0)
-#     scale = (high - low) / (2**bits - 1)
-#     return scale, round(-low / scale)
-# ```
-# </details>
-#
-# ### 6 · Applied engineer: weights, there and back (••, 8 minutes)
-#
-# Every row of `w` is an output channel. Round it to its own symmetric grid of `bits` bits and return what is read back.
-#
-# <details><summary>Hint 1</summary>With 8 bits the integers run from -127 to 127.</details>
-# <details><summary>Hint 2</summary><code>amax(dim=1, keepdim=True)</code> keeps a column that divides row by row.</details>
-
-# %%
-
-
-def my_fake_quantize(w: torch.Tensor, bits: int) -> torch.Tensor:
-    """w [C, K] -> [C, K]"""
-    return NOT_ATTEMPTED
-
-
-ch26.check_fake_quantize(my_fake_quantize)
-
-# %% [markdown]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def my_fake_quantize(w, bits):
-#     scale = w.abs().amax(dim=1, keepdim=True) / (2 ** (bits - 1) - 1)
-#     return scale * torch.round(w / scale)
-# ```
-# </details>
-#
-# ### 7 · Applied engineer: BatchNorm, folded (••, 8 minutes)
-#
-# For a linear layer `w` without a bias: the folded weights, with the folded bias as one more column.
-#
-# <details><summary>Hint 1</summary>Write down what the two layers make of $x = 0$. That is the bias.</details>
-# <details><summary>Hint 2</summary>Everything before $\beta$ is multiplied by $s$: also the mean.</details>
-
-# %%
-
-
-def my_fold(w, gamma, beta, mean, var, eps) -> torch.Tensor:
-    """w [C, K]; gamma, beta, mean, var [C] -> [C, K + 1]"""
-    return NOT_ATTEMPTED
-
-
-ch26.check_fold(my_fold)
-
-# %% [markdown]
-# <details><summary>Solution</summary>
-#
-# ```python
-# def my_fold(w, gamma, beta, mean, var, eps):
-#     s = gamma / torch.sqrt(var + eps)
-#     return torch.cat([s[:, None] * w, (beta - s * mean)[:, None]], dim=1)
-# ```
-# </details>
 
 # %% [markdown]
 # ## Claims put to the test
@@ -1582,31 +938,6 @@ book.claim(
     f"{points(control_gap)}. Rule: the whole interval above -2 points (mixed: part of it). On the embedded world, not STL-10.",
     "https://arxiv.org/abs/1911.05722",
 )
-shrinks = mean(r["between"] for r in short if r["temperature"] == min(probes)) > 0.5
-tighter = tight[min(tight)] < 0.9 * tight[0.1]
-fell = max(probes.values()) - probes[min(probes)] > 0.05
-collapsed = [tau for tau, found in extra.items() if any("collapse" in v for v in found)]
-book.claim(
-    "C-17",
-    "A lower temperature tightens clusters but eventually collapses.",
-    verdict(tighter and bool(collapsed), tighter or fell or bool(collapsed)),
-    f"Cosine within classes {mean(r['within'] for r in short if r['temperature'] == 0.1):.2f} at 0.1 and "
-    f"{mean(r['within'] for r in short if r['temperature'] == min(probes)):.2f} at {min(probes):g}, between classes "
-    f"{mean(r['between'] for r in short if r['temperature'] == 0.1):.2f} and "
-    f"{mean(r['between'] for r in short if r['temperature'] == min(probes)):.2f}; relative tightness {tight[0.1]:.2f} and "
-    f"{tight[min(tight)]:.2f}; probe {probes[0.1]:.1%} and {probes[min(probes)]:.1%}; diagnosed as a collapse at: "
-    f"{', '.join(f'{tau:g}' for tau in collapsed) or 'no temperature'}. Rule: tightness a tenth lower, and a collapse.",
-    "https://arxiv.org/abs/2012.09740",
-)
-apart = {(a, b): difference(by_tau[a], by_tau[b]) for a, b in ((0.05, 0.1), (0.1, 0.2), (0.05, 0.2))}
-told_apart = [pair for pair, (d, half) in apart.items() if abs(d) > half]
-book.claim(
-    "C-18",
-    "Within {0.05, 0.1, 0.2} the choice of the temperature changes the probe.",
-    verdict(len(told_apart) == 3, bool(told_apart)),
-    "; ".join(f"{a:g} minus {b:g}: {points(d)}" for (a, b), d in apart.items()) + " points.",
-)
-
 # %%
 above, ground = (
     {
@@ -1651,25 +982,6 @@ book.claim(
     + ".",
 )
 
-# %%
-small = {
-    (r["server"], r["model"]): r["p50_ms"] for r in calls if r["precision"] == "int8" and r["batch"] == 1
-}
-lost = [
-    recorded_rows("convnet", "float32", 1)[i]["accuracy"] - r["accuracy"]
-    for i, r in enumerate(recorded_rows("convnet", "int8", 1))
-]
-within = [p50 < 20 for p50 in small.values()]
-book.claim(
-    "C-139",
-    "The int8 encoder with its probe, served over HTTP, answers with a median under 20 ms (the source: on an NVIDIA T4).",
-    verdict(False, any(within)),  # the T4 was not measured: the claim as it stands cannot be reproduced here
-    "; ".join(f"{server}, {model}: p50 {p50:.1f} ms" for (server, model), p50 in small.items())
-    + f"; int8 loses {100 * max(lost):.1f} points at most over {len(lost)} seeds. On a CPU, over the loopback, one client. Rule: at "
-    "most mixed, since this int8 does not run on a T4.",
-    "https://arxiv.org/abs/1712.05877",
-)
-
 # %% [markdown]
 # All of it on a small drawn world, with small encoders and short runs. "Not reproduced here" says exactly that.
 
@@ -1679,16 +991,13 @@ book.claim(
 # MoCo ([He et al., 2020](https://arxiv.org/abs/1911.05722)) answered SimCLR's hunger for batches before SimCLR was published;
 # [version 2](https://arxiv.org/abs/2003.04297) took SimCLR's head and augmentation, [version
 # 3](https://arxiv.org/abs/2104.02057) gave the queue up again. That small batches need no queue when the loss is decoupled is
-# the finding of [Yeh et al. (2022)](https://arxiv.org/abs/2110.06848). What the temperature does was taken apart by [Wang and Liu
-# (2021)](https://arxiv.org/abs/2012.09740), who see a trade between uniformity and tolerance of similar pictures, and by [Wang and
-# Isola (2020)](https://arxiv.org/abs/2005.10242). That views should share what the task needs and nothing else is the principle
+# the finding of [Yeh et al. (2022)](https://arxiv.org/abs/2110.06848). That views should share what the task needs and nothing else is the principle
 # of [Tian et al. (2020)](https://arxiv.org/abs/2005.10243); that each domain has its own such views, and that an invariance may
 # hurt the next task, was shown by [Xiao et al. (2021)](https://arxiv.org/abs/2008.05659). For choosing among encoders without
 # labels there are better candidates than the gradient; chapter 21 puts them to the same kind of test.
 #
-# Integer-only inference with scale and zero point is [Jacob et al.
-# (2018)](https://arxiv.org/abs/1712.05877); what can be done without any training is surveyed by [Nagel et al.
-# (2021)](https://arxiv.org/abs/2106.08295).
+# Two more extensions have notebooks of their own: what a low temperature does to clusters
+# ([26b](26b_temperature.ipynb)), and what eight bits and a port change ([26c](26c_int8_and_serving.ipynb)).
 #
 # **Further reading.** [Ericsson et al. (2021)](https://arxiv.org/abs/2111.11398) on which invariances help which task;
 # [Garrido et al. (2023)](https://arxiv.org/abs/2210.02885) on a label-free choice that was announced and then tested.
@@ -1700,15 +1009,7 @@ book.claim(
 #
 # <details><summary>Answer</summary>Half the batch at as many pictures is twice as many updates, at another learning rate. The control is SimCLR at batch 128 with its own learning rate: it has the updates and not the queue.</details>
 #
-# **2.** At temperature 0.01 the mean cosine within classes is 0.9. Are the clusters tight?
-#
-# <details><summary>Answer</summary>One number cannot say. If the mean cosine between classes is nearly as high, the whole cloud has drawn together. Compare distances within and between classes, which no common direction changes.</details>
-#
-# **3.** You announce: "supported if the interval leaves out zero". It does not; then you notice that it does if the policies
+# **2.** You announce: "supported if the interval leaves out zero". It does not; then you notice that it does if the policies
 # without colour jitter are left out, for a good reason. What may you write?
 #
 # <details><summary>Answer</summary>"Undecided by the rule announced. A new hypothesis, suggested by these data: ... To be tested on new runs." The reason may be good; the same data cannot both suggest it and confirm it.</details>
-#
-# **4.** Your int8 model has the float model's accuracy to a tenth of a point, on 2,000 pictures. May you say that it gives the same answers?
-#
-# <details><summary>Answer</summary>No. As many answers may have turned from wrong to right as from right to wrong. Count the answers that differ; where a single answer matters, look at those pictures.</details>

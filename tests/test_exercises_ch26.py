@@ -1,4 +1,4 @@
-"""The checkers of chapter 26 against solutions in several styles, and wrong versions a reader would write."""
+"""The checkers of chapters 26, 26b and 26c against solutions in several styles, and plausible wrong ones."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from exercise_cases import checker_tests
 from scipy.stats import spearmanr
 
-from ssl_lessons.book.exercises import ch26
+from ssl_lessons.book.exercises import ch26, ch26b, ch26c
 from ssl_lessons.deployment import quantization
 
 
@@ -39,6 +39,21 @@ def tightness_cosine(z, labels):
     distance, same = 2 - 2 * z @ z.T, labels[:, None] == labels
     n, pairs = len(z), int(same.sum())
     return distance[same].sum() / (pairs - n) / distance[~same].mean()
+
+
+def thermometer(z, tau):
+    u = torch.nn.functional.normalize(z, dim=1)
+    return tau / (1 - (u @ u.T).mean())
+
+
+def _mean_length(z):
+    return torch.nn.functional.normalize(z, dim=1).mean(dim=0).norm()
+
+
+def counted(labels, before, after):
+    changed = sum(int(a) != int(b) for a, b in zip(before, after, strict=True))
+    right = [sum(int(a) == int(y) for a, y in zip(says, labels, strict=True)) for says in (before, after)]
+    return changed / len(labels), (right[1] - right[0]) / len(labels)
 
 
 def spearman_formula(x, y):
@@ -101,6 +116,9 @@ def integers(w, bits):
 CORRECT = {
     "check_momentum_for_batch": [by_half_life, lambda m, b, n: math.exp(math.log(m) * n / b)],
     "check_back_in_order": [put_back, put_back_loop],
+    "check_spread_for": [lambda tau, t: tau / max(t, tau), lambda tau, t: torch.tensor(tau / t).clamp(max=1)],
+    "check_effective_temperature": [thermometer, lambda z, tau: float(thermometer(z.float(), tau))],
+    "check_what_changed": [counted, lambda y, a, b: list(counted(y, a, b))],
     "check_tightness": [tightness_loops, tightness_cosine],
     "check_rank_correlation": [spearman_formula, lambda x, y: float(spearmanr(x, y).statistic)],
     "check_affine_grid": [package_grid, plain_grid],
@@ -116,6 +134,11 @@ WRONG = [
     ("check_momentum_for_batch", "only near", lambda m, b, n: 1 - (1 - m) / (b / n)),
     ("check_back_in_order", "second time", lambda k, o: k[o]),
     ("check_back_in_order", "left shuffled", lambda k, o: k.clone()),
+    ("check_spread_for", "above 1", lambda tau, t: tau / t),
+    ("check_effective_temperature", "unit length", lambda z, tau: tau / (1 - z.mean(0).norm() ** 2)),
+    ("check_effective_temperature", "must be squared", lambda z, tau: tau / (1 - _mean_length(z))),
+    ("check_what_changed", "agreement", lambda y, a, b: (float((a == b).float().mean()), counted(y, a, b)[1])),
+    ("check_what_changed", "right or wrong", lambda y, a, b: (abs(counted(y, a, b)[1]), counted(y, a, b)[1])),
     ("check_tightness", "with itself", lambda z, y: tightness_cosine(z, y) * _self_pairs(y)),
     ("check_tightness", "cosines", lambda z, y: _cosine_ratio(z, y)),
     ("check_tightness", "upside down", lambda z, y: 1 / tightness_loops(z, y)),
@@ -156,4 +179,4 @@ def spearman_formula_of(a, b):
     return torch.corrcoef(torch.stack([a.double(), b.double()]))[0, 1]
 
 
-TestCheckers = checker_tests(ch26, correct=CORRECT, wrong=WRONG)
+TestCheckers = checker_tests(ch26, ch26b, ch26c, correct=CORRECT, wrong=WRONG)

@@ -434,6 +434,21 @@ def test_a_tight_cluster_gets_a_low_temperature():
     assert exact.tolist() == pytest.approx([0.2, 0.2])
 
 
+def test_concentrations_are_clipped_to_their_quantiles_before_they_are_scaled():
+    features, centroids = random(60, D), random(6, D, seed=1)
+    labels = torch.arange(6).repeat_interleave(torch.tensor([2, 3, 5, 10, 15, 25]))
+    raw = prototype_concentration(features, centroids, labels, 0.2)
+    order = sorted(raw.tolist())
+    low, high = (order[i] + 0.5 * (order[i + 1] - order[i]) for i in (0, 4))  # quantiles 0.1 and 0.9 of six
+    clipped = [min(max(phi, low), high) for phi in raw.tolist()]
+    right = [phi * 0.2 / (sum(clipped) / 6) for phi in clipped]
+    found = prototype_concentration(features, centroids, labels, 0.2, clip=0.1)
+    assert found.tolist() == pytest.approx(right) and not torch.allclose(found, raw)
+    for clip in (-0.1, 0.5):
+        with pytest.raises(InputError, match="clip"):
+            prototype_concentration(features, centroids, labels, clip=clip)
+
+
 def test_protonce_refuses():
     query, positive = random(N, D), random(N, D, seed=1)
     prototypes, labels, phi = clusterings()

@@ -178,7 +178,12 @@ def swav(
 
 
 def prototype_concentration(
-    features: Tensor, centroids: Tensor, labels: Tensor, temperature: float = 0.2, alpha: float = 10.0
+    features: Tensor,
+    centroids: Tensor,
+    labels: Tensor,
+    temperature: float = 0.2,
+    alpha: float = 10.0,
+    clip: float = 0.0,
 ) -> Tensor:
     """The temperature phi [K] of each prototype in PCL: small for a tight, large cluster (Li et al. 2021, eq. 12).
 
@@ -186,10 +191,15 @@ def prototype_concentration(
 
     features [N, D] (unit rows), centroids [K, D], labels [N].  A cluster with fewer than two members has no spread;
     it gets the largest phi of the others.
+
+    clip: before they are scaled, the phi are clipped to their `clip` and 1 - `clip` quantiles; the authors' code
+    (main_pcl.py) has 0.1, the equation 0.  Raises InputError for a clip outside 0 to below 0.5.
     """
     check_matrices(features, centroids)
     check_labels(labels, len(features))
     check_positive(temperature=temperature, alpha=alpha)
+    if not 0 <= clip < 0.5:
+        raise InputError(f"clip is the share of concentrations cut off on either side, below 0.5, not {clip!r}.")
     features, centroids = full_precision(features, centroids)
     distance = (features - centroids[labels]).norm(dim=1)
     total = distance.new_zeros(len(centroids)).index_add(0, labels, distance)
@@ -197,6 +207,8 @@ def prototype_concentration(
     phi = total / (size.clamp_min(1) * (size + alpha).log())
     lonely = (size < 2) | (phi <= 0)
     phi = torch.where(lonely, phi.max().where(phi.max() > 0, 1.0), phi)
+    if clip:
+        phi = phi.clamp(phi.quantile(clip), phi.quantile(1 - clip))
     return phi * (temperature / phi.mean())
 
 
@@ -259,7 +271,7 @@ def msn(
     Assran et al. 2023); with the uniform prior this is the plain loss + entropy_weight log K.
 
     iterations: of Sinkhorn-Knopp on the targets of the batch, p+ = sinkhorn_knopp(target scores, target_temperature,
-    iterations, prior).  0 is equation 1 as printed; the authors' code has the balancing as an option.
+    iterations, prior).  0 is equation 1 as printed; the authors' configuration balances, with 3.
     """
     check_positive(temperature=temperature, target_temperature=target_temperature)
     if not len(anchor_scores) or not 0 <= entropy_weight < math.inf:

@@ -61,7 +61,7 @@ class PCL(Method):
             labels, means = kmeans(features, k)
             means = normalize(means, dim=1)
             self.pseudo_labels[level] = labels
-            phi = prototype_concentration(features, means, labels, self.temperature)
+            phi = prototype_concentration(features, means, labels, self.temperature, clip=0.1)
             centroids[level].copy_(means)
             concentrations[level].copy_(phi)
 
@@ -105,7 +105,7 @@ class PCL(Method):
 # - salesforce/PCL, main_pcl.py: k-means with 5 restarts of 20 iterations, another seed per level. Here: one
 #   start of at most 20, one seed for all levels.
 # - Concentrations are clipped to their 10th and 90th percentile before they are scaled to the mean 0.2, 'for
-#   stability'. Here: not clipped; lonely clusters get the largest, as there.
+#   stability', and lonely clusters get the largest. Here: the same.
 # - The E-step sees centre crops through the momentum encoder in eval mode; features and centroids have unit
 #   length. Here: the same, with whole images.
 # - pcl/builder.py: 16,384 sampled prototypes are negatives, none of them a positive of the batch. Here: all

@@ -1,109 +1,123 @@
-"""Chapter 24: Amdahl's law, the backward pass of a gather, a log-sum-exp in pieces, the price of checkpoints."""
+"""Chapter 24: Amdahl's law backwards, a log-sum-exp of a stream, the gradient cache, a batch that fits."""
 
 from __future__ import annotations
 
 import math
+import weakref
 
 import torch
 from torch import Tensor
 
-from ssl_lessons.training.throughput import overhead
+from ssl_lessons.losses import nt_xent
 
-from .core import Check, Exercise
-
-
-def check_speedup(fn) -> Check:
-    """fn(share, factor) -> how many times faster the whole step is when a part with that share gets `factor` faster."""
-    return SPEEDUP.check(fn)
+from .core import NOT_ATTEMPTED, Check, Exercise
 
 
-def check_gather_backward(fn) -> Check:
-    """fn(gradients [W, W N, D], rank) -> [N, D]: what rank's own rows get back in the backward pass of a gather.
-
-    gradients[r] is the gradient of rank r's loss with respect to the gathered rows.
-    """
-    return GATHER_BACKWARD.check(fn)
+def check_factor_needed(fn) -> Check:
+    """fn(share, target) -> how many times faster a part with that share must get for a step `target` times as fast;
+    math.inf where no factor does it."""
+    return FACTOR_NEEDED.check(fn)
 
 
 def check_streaming_logsumexp(fn) -> Check:
-    """fn(blocks [K, N, M]) -> [N]: log of the sum of exp over all K M columns, one block of columns at a time."""
-    return STREAMING.check(fn)
+    """fn(blocks, an iterator over K blocks [N, M]) -> [N]: log of the sum of exp over all K M columns.
+
+    Every block comes once, and is to be let go before the next but one is asked for.
+    """
+    streams = []
+
+    def streamed(blocks):
+        streams.append(_Stream(blocks))
+        return fn(streams[-1])
+
+    check = STREAMING.check(streamed if callable(fn) and fn is not NOT_ATTEMPTED else fn)
+    if any(s.most > 2 for s in streams):
+        return Check(
+            False, f"{max(s.most for s in streams)} blocks are in memory at once: use a block, and let it go"
+        )
+    if check.passed is False and any(s.again for s in streams):
+        return Check(False, "the blocks come once: a second pass over the iterator finds nothing")
+    return check
 
 
-def check_overhead(fn) -> Check:
-    """fn(interval, writing, restart, between) -> share of the time that checkpoints and lost connections cost."""
-    return OVERHEAD.check(fn)
+def check_cached_gradient(fn) -> Check:
+    """fn(embed, loss, w [8, D], x1 [N, 8], x2 [N, 8], pieces) -> [8, D]: the gradient of
+    loss(embed(x1, w), embed(x2, w)) with respect to w, with no more than 2 N / pieces rows in a graph at a time."""
+    ledgers = []
+
+    def cached(w, x1, x2, pieces):
+        ledgers.append((_Ledger(), 2 * len(x1) // pieces))
+        return fn(ledgers[-1][0].embed, _loss, w, x1, x2, pieces)
+
+    check = CACHED.check(cached if callable(fn) and fn is not NOT_ATTEMPTED else fn)
+    for ledger, allowed in ledgers:
+        if ledger.most > allowed and check.passed:
+            return Check(
+                False,
+                f"the right gradient, but {ledger.most} rows are in a graph at once, and {allowed} are allowed: embed "
+                "everything without gradient, ask the loss for the gradients of the embeddings, and go piece by piece",
+            )
+    return check
 
 
-SPEEDUP = Exercise(
-    sample=lambda g: [(0.5, 2.0), (0.9, 10.0), (0.05, 100.0), (0.3, 3.0)],
-    reference=lambda share, factor: 1 / (1 - share + share / factor),
+def check_largest_batch(fn) -> Check:
+    """fn(budget, parameters, per_picture, matrices) -> int: the largest batch whose training fits into budget bytes."""
+    return LARGEST_BATCH.check(fn)
+
+
+def _factor_needed(share: float, target: float) -> float:
+    left = 1 / target - (1 - share)
+    return share / left if left > 0 else math.inf
+
+
+FACTOR_NEEDED = Exercise(
+    sample=lambda g: [(0.5, 1.5), (0.9, 5.0), (0.5, 3.0), (0.2, 1.2), (0.1, 2.0)],
+    reference=_factor_needed,
     mistakes=(
-        ("this is the speed-up of the part, not of the step", lambda s, k: k),
-        ("the rest of the step is missing: it takes 1 - share, as before", lambda s, k: k / s),
-        ("this is the new time: the speed-up is one over it", lambda s, k: 1 - s + s / k),
-        ("the part gets slower: divide its share by the factor", lambda s, k: 1 / (1 - s + s * k)),
-        ("shares of time do not average as speeds: add up times, then divide", lambda s, k: 1 - s + s * k),
-        ("the part vanishes altogether: that is the limit for an infinite factor", lambda s, k: 1 / (1 - s)),
-        ("the roles are swapped: share is the part that gets faster", lambda s, k: 1 / (s + (1 - s) / k)),
+        ("this is the speed-up of the step: the part has to do more, for the rest stays", lambda s, t: t),
+        (
+            "this is the speed-up of the step if the part gets `target` times faster",
+            lambda s, t: 1 / (1 - s + s / t),
+        ),
+        (
+            "a negative factor: the rest alone takes longer than that, so the answer is math.inf",
+            lambda s, t: s / (1 / t - (1 - s)),
+        ),
+        ("upside down: the new time of the part over its old one", lambda s, t: 1 / _factor_needed(s, t)),
+        ("the part may take 1 / target minus the rest, 1 - share", lambda s, t: s * t),
+        ("the roles are swapped: share is the part that gets faster", lambda s, t: _factor_needed(1 - s, t)),
     ),
-    praise="; what the factor cannot reach, 1 / (1 - share), is the most there is to gain",
+    praise=": and beyond 1 / (1 - share) nothing helps",
 )
 
 
-def _gradients(g: torch.Generator) -> list[tuple]:
-    cases = []
-    for ranks, n, d in [(2, 3, 2), (4, 2, 3), (3, 5, 1)]:
-        gradients = torch.randn(ranks, ranks * n, d, generator=g).double()
-        cases += [(gradients, rank) for rank in range(ranks)]
-    return cases
+class _Stream:
+    """Blocks [K, N, M] one at a time, once.
 
+    most: blocks alive at once; again: whether somebody asked a second time.
+    """
 
-def _mine(total: Tensor, gradients: Tensor, rank: int) -> Tensor:
-    n = total.shape[0] // len(gradients)
-    return total[rank * n : (rank + 1) * n]
+    def __init__(self, blocks: Tensor):
+        self.blocks, self.given, self.most, self.done, self.again = blocks, [], 0, False, False
 
+    def __iter__(self):
+        self.again = self.again or self.done
+        return self
 
-GATHER_BACKWARD = Exercise(
-    sample=_gradients,
-    reference=lambda g, rank: _mine(g.sum(dim=0), g, rank),
-    mistakes=(
-        (
-            "the famous bug: only this rank's own loss is asked, but the rows stand in the losses of all ranks",
-            lambda g, rank: _mine(g[rank], g, rank),
-        ),
-        (
-            "the mean over the ranks: DistributedDataParallel takes it already, so W is divided out twice",
-            lambda g, rank: _mine(g.mean(dim=0), g, rank),
-        ),
-        ("the gradient of all gathered rows: hand back this rank's own ones", lambda g, rank: g.sum(dim=0)),
-        (
-            "the rows of rank 0: rank r owns the rows from r N to (r + 1) N",
-            lambda g, rank: _mine(g.sum(dim=0), g, 0),
-        ),
-        (
-            "ranks are taken to alternate row by row: they hold consecutive rows",
-            lambda g, rank: g.sum(dim=0)[rank :: len(g)],
-        ),
-        (
-            "multiplied by the world size: the sum over the ranks is all there is",
-            lambda g, rank: len(g) * _mine(g.sum(dim=0), g, rank),
-        ),
-        (
-            "the other ranks' losses only: this rank's own counts too",
-            lambda g, rank: _mine(g.sum(dim=0) - g[rank], g, rank),
-        ),
-    ),
-    praise="; with the mean over the ranks that follows, this is the gradient of one process",
-)
+    def __next__(self) -> Tensor:
+        if len(self.given) == len(self.blocks):
+            self.again, self.done = self.again or self.done, True
+            raise StopIteration
+        block = self.blocks[len(self.given)].clone()
+        self.given.append(weakref.ref(block))
+        self.most = max(self.most, sum(ref() is not None for ref in self.given))
+        return block
 
 
 def _blocks(g: torch.Generator) -> list[tuple]:
     small = torch.randn(4, 5, 3, generator=g).double()
     rising = small * 3 + torch.arange(4).double()[:, None, None] * 40
-    huge = small + 2000.0
-    low = small - 2000.0
-    return [(small,), (rising,), (rising.flip(0),), (huge,), (low,)]
+    return [(small,), (rising,), (rising.flip(0),), (small + 2000.0,), (small - 2000.0,)]
 
 
 def _streamed(blocks: Tensor, rescale: bool = True, total_last: bool = True) -> Tensor:
@@ -141,29 +155,149 @@ STREAMING = Exercise(
             lambda b: torch.logsumexp(b.permute(0, 2, 1).flatten(0, 1), dim=1),
         ),
     ),
-    praise="with one block in memory at a time",
+    praise=": one block in memory at a time",
 )
 
 
-OVERHEAD = Exercise(
-    sample=lambda g: [(5.0, 0.1, 3.0, 90.0), (20.0, 0.5, 1.0, 45.0), (1.0, 0.02, 10.0, 240.0)],
-    reference=overhead,
+class _Held(torch.autograd.Function):
+    """tanh(x w), of which a ledger knows how many rows are kept for a backward pass."""
+
+    @staticmethod
+    def forward(ctx, x, w, ledger, held):
+        y = torch.tanh(x @ w)
+        ctx.save_for_backward(x, w, y)
+        ctx.token = ledger.hold(len(x)) if held else None
+        return y
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, w, y = ctx.saved_tensors
+        if ctx.token is not None:
+            ctx.token.release()
+        inner = gradient * (1 - y.square())
+        return inner @ w.T, x.T @ inner, None, None
+
+
+class _Token:
+    def __init__(self, ledger, rows: int):
+        self.release = weakref.finalize(self, ledger.let_go, rows)
+
+
+class _Ledger:
+    """most: the largest number of rows that were in a graph at once."""
+
+    def __init__(self):
+        self.rows, self.most = 0, 0
+
+    def hold(self, rows: int) -> _Token:
+        self.rows += rows
+        self.most = max(self.most, self.rows)
+        return _Token(self, rows)
+
+    def let_go(self, rows: int) -> None:
+        self.rows -= rows
+
+    def embed(self, x: Tensor, w: Tensor) -> Tensor:
+        return _Held.apply(x, w, self, torch.is_grad_enabled() and (w.requires_grad or x.requires_grad))
+
+
+def _loss(z1: Tensor, z2: Tensor) -> Tensor:
+    return nt_xent(z1, z2, 0.2)
+
+
+def _gradient(w: Tensor, *pairs: tuple[Tensor, Tensor]) -> Tensor:
+    """Of the mean of the losses of pairs of views."""
+    live = w.clone().requires_grad_()
+    value = sum(_loss(torch.tanh(a @ live), torch.tanh(b @ live)) for a, b in pairs) / len(pairs)
+    return torch.autograd.grad(value, live)[0]
+
+
+def _pieces(x1: Tensor, x2: Tensor, pieces: int) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(x1.chunk(pieces), x2.chunk(pieces), strict=True))
+
+
+def _one_side(w: Tensor, x1: Tensor, x2: Tensor) -> Tensor:
+    live = w.clone().requires_grad_()
+    return torch.autograd.grad(_loss(torch.tanh(x1 @ live), torch.tanh(x2 @ w)), live)[0]
+
+
+def _views(g: torch.Generator) -> list[tuple]:
+    cases = []
+    for n, d, pieces in [(12, 4, 3), (16, 3, 4), (8, 5, 2)]:
+        w, x1, noise = (torch.randn(*s, generator=g).double() for s in ((8, d), (n, 8), (n, 8)))
+        cases.append((0.3 * w, x1, x1 + 0.5 * noise, pieces))
+    return cases
+
+
+CACHED = Exercise(
+    sample=_views,
+    reference=lambda w, x1, x2, pieces: _gradient(w, (x1, x2)),
     mistakes=(
         (
-            "a whole interval is lost each time: on average the connection drops half way through one",
-            lambda t, c, r, m: c / t + (t + r) / m,
+            "this is accumulation: the mean of the losses of the pieces, whose views never meet",
+            lambda w, x1, x2, pieces: _gradient(w, *_pieces(x1, x2, pieces)),
         ),
-        ("writing the checkpoints costs time too", lambda t, c, r, m: (t / 2 + r) / m),
-        ("coming back costs time too", lambda t, c, r, m: c / t + t / 2 / m),
         (
-            "this is the time lost per accident: divide it by the time between accidents",
-            lambda t, c, r, m: c / t + t / 2 + r,
+            "accumulation, and the sum instead of the mean: the views of two pieces never meet",
+            lambda w, x1, x2, pieces: pieces * _gradient(w, *_pieces(x1, x2, pieces)),
         ),
-        ("one write per accident: there is one per interval", lambda t, c, r, m: (c + t / 2 + r) / m),
         (
-            "the writes are counted per unit of time without their length",
-            lambda t, c, r, m: 1 / t + (t / 2 + r) / m,
+            "only the first views send a gradient back: the second ones do as well",
+            lambda w, x1, x2, p: _one_side(w, x1, x2),
         ),
-        ("upside down: losses come once per `between`", lambda t, c, r, m: c / t + (t / 2 + r) * m),
+        (
+            "only the second views send a gradient back: the first ones do as well",
+            lambda w, x1, x2, p: _one_side(w, x2, x1),
+        ),
+        (
+            "divided by the number of pieces: what the pieces send back adds up",
+            lambda w, x1, x2, pieces: _gradient(w, (x1, x2)) / pieces,
+        ),
+        (
+            "only the last piece is in it: add up",
+            lambda w, x1, x2, pieces: _gradient(w, _pieces(x1, x2, pieces)[-1]),
+        ),
+    ),
+    praise=": the gradient of the whole batch, a piece in memory at a time",
+)
+
+
+def _largest_batch(
+    budget: float, parameters: int, per_picture: float, matrices: int, bytes_each=16.0, views=2
+) -> int:
+    left, square = budget - bytes_each * parameters, 4 * matrices * views**2
+    if left < 0:
+        return 0
+    return int((math.sqrt(per_picture**2 + 4 * square * left) - per_picture) / (2 * square))
+
+
+LARGEST_BATCH = Exercise(
+    sample=lambda g: [
+        (16e9, 11_504_704, 8.2e6, 4),
+        (1e9, 1_000_000, 20_000.0, 3),
+        (4e9, 25_000_000, 1e6, 5),
+        (1e8, 10_000_000, 1e5, 4),
+    ],
+    reference=_largest_batch,
+    mistakes=(
+        (
+            "the weights alone are not enough: gradients and two moments make four numbers per parameter",
+            lambda b, p, a, m: _largest_batch(b, p, a, m, bytes_each=4.0),
+        ),
+        (
+            "AdamW keeps two moments beside weights and gradients: four numbers per parameter",
+            lambda b, p, a, m: _largest_batch(b, p, a, m, bytes_each=8.0),
+        ),
+        (
+            "AdamW keeps two moments, not one: four numbers of four bytes per parameter",
+            lambda b, p, a, m: _largest_batch(b, p, a, m, bytes_each=12.0),
+        ),
+        ("the parameters take memory too", lambda b, p, a, m: _largest_batch(b, p, a, m, bytes_each=0.0)),
+        ("the matrices of the loss are missing", lambda b, p, a, m: max(0, int((b - 16 * p) / a))),
+        (
+            "the loss compares views, not pictures: its matrices are 2N x 2N",
+            lambda b, p, a, m: _largest_batch(b, p, a, m, views=1),
+        ),
+        ("a batch that is one too large: round down", lambda b, p, a, m: _largest_batch(b, p, a, m) + 1),
     ),
 )
