@@ -228,7 +228,7 @@ def upright_stripes(n: int, seed: int) -> torch.Tensor:
 
 
 # %%
-STEPS = {"upright objects": 150, "seen from above": 40, "textures": 40}
+STEPS = {"upright objects": 120, "seen from above": 40, "textures": 40}
 rotnets = {
     w: learn(Rotation(fresh()), unlabeled[w].images, steps)
     for w, steps in STEPS.items()
@@ -269,13 +269,13 @@ plots.show(
 print(", ".join(f"{w} {value:.1%}" for w, value in reached.items()))
 assert abs(reached["seen from above"] - 0.25) < 0.05
 assert abs(reached["textures"] - 0.25) < 0.05
-assert reached["upright objects"] > 0.32
+assert reached["upright objects"] > 0.28
 assert 0.4 < reached["upright stripes"] < 0.56
 
 # %% [markdown]
 # **The answer to the puzzle.** On the second and the third row the network guesses, and no larger network will do
 # better. The ceiling was a prediction without a free parameter, and the networks obey it. On upright objects it is
-# above chance after 150 short steps, and far from its ceiling. (Is a ceiling of 100 % generous? A fish upside
+# above chance after 120 short steps, and far from its ceiling. (Is a ceiling of 100 % generous? A fish upside
 # down is nearly a fish, so it is a little lower.) Too few steps? The record below trains for 300.
 #
 # Nothing crashes where there is nothing to learn, and the loss may even fall, by learning single training pictures by
@@ -495,7 +495,8 @@ def probe(features, world: str = "upright objects") -> float:
 
 
 # %%
-jigsaw = learn(Jigsaw(fresh(), orders=24), unlabeled["upright objects"].images)
+puzzles = unlabeled["upright objects"].images
+jigsaw = learn(Jigsaw(fresh(), orders=24), puzzles, steps=70)
 untrained = settle(fresh(), unlabeled["upright objects"].images[:1024])
 read = {
     "whole": lambda encoder: partial(evaluation.extract_features, encoder),
