@@ -472,7 +472,7 @@ SERVERS = {
     "every third pixel": (encoder, resized("nearest")),
     "not resized at all": (encoder, large),
     "ImageNet's mean and deviation": (
-        Prepared(lambda v: (v - IMAGENET[0]) / IMAGENET[1]), good
+        Prepared(lambda v: (v - IMAGENET[0].to(v)) / IMAGENET[1].to(v)), good
     ),
     "divided by 255 and no more": (Prepared(lambda v: v), good),
     "not divided by 255": (Prepared(lambda v: 255 * v), good),
