@@ -1,6 +1,6 @@
 """The sweeps of chapter 16: VICReg without each part, with narrow outputs, and its relatives, old and new.
 
-    uv run python benchmarks/correlation.py                  # everything that is missing, about an hour on one core
+    uv run python benchmarks/correlation.py                  # everything that is missing, an hour and more on one core
     uv run python benchmarks/correlation.py --seconds 200    # stop before a run that may not end within 200 s
 
 Every arm sees the same number of pictures (STEPS batches of 256); methods with more than two views of a picture see
@@ -18,6 +18,7 @@ from _world import UNLABELED, WORLD, probe, splits
 from ssl_lessons.diagnostics import diagnose, rank_me
 from ssl_lessons.evaluation import extract_features, knn_accuracy, pixels
 from ssl_lessons.losses.correlation import hsic
+from ssl_lessons.models import settle
 from ssl_lessons.training import pretrain
 from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import normalize
@@ -58,14 +59,6 @@ def build(arm: str, seed: int):
 
 
 @torch.no_grad()
-def settle(method, images) -> None:
-    """Passes in training mode: BatchNorm's running statistics, 0 and 1 in a fresh network, catch up."""
-    method.train()
-    for batch in images[:8192].split(256):
-        method.embed(normalize(batch))
-
-
-@torch.no_grad()
 def shape_of(method, images) -> dict:
     """How embeddings z and features h of different images spread, correlate and depend."""
     method.eval()
@@ -93,7 +86,7 @@ def run(arm: str, seed: int) -> dict:
     else:
         method, recipe = build(arm, seed)
         if arm == "untrained":
-            settle(method, sets[0].images)
+            settle(method, sets[0].images[:2048])
         else:
             row |= train(method, recipe, sets[0].images, seed)
         h, h_test = (extract_features(method.encoder, s.images) for s in (labelled, test))

@@ -664,8 +664,9 @@ assert {0.2, 0.5} == set(sorted(apart, key=apart.get)[-2:])
 # %% [markdown]
 # Features are about equally good from 0.05 to 0.2, a little worse at 0.02 and 0.5, and far worse at 1, where all
 # negatives are pushed nearly alike. The coldest cloud is bunched: everything is near everything. So its gap is nearest
-# to 0, yet negative like all: the ten nearest of 2,000 strangers stand closer than the partner. Classes stand out most at
-# 0.2 and 0.5. Not shown is where longer runs end: a cold loss pushes few negatives at a time.
+# to 0, yet negative like all: the ten nearest of 2,000 strangers stand closer than the partner. The difference of the
+# class cosines is largest at 0.2 and 0.5, but bunching shrinks that difference, too: [26b](26b_temperature.ipynb)
+# takes it out. Not shown is where longer runs end: a cold loss pushes few negatives at a time.
 #
 # ## What goes wrong: a loss that is nearly right
 #
@@ -856,7 +857,7 @@ book.claim("C-19b", drawn=compared(COLD, WARM, "gap"))
 
 # %% [markdown]
 # Read the two hypotheses about clusters side by side. At 0.02 the embeddings *are* bunched, but classes do not get tighter
-# on the way there. Wang and Liu, after long runs, find the opposite of bunching; ours are short. And the bunched cloud
+# on the way there, and the difference of cosines could not show it ([26b](26b_temperature.ipynb)). Wang and Liu, after long runs, find the opposite of bunching; ours are short. And the bunched cloud
 # explains most of the last verdict: where everything is close, so are partner and strangers.
 #
 # ## Where it comes from, where it went

@@ -33,7 +33,7 @@ from ssl_lessons import book
 device = book.setup("26b")
 
 # %% [markdown]
-# ## The puzzle: 0.98 against 0.72
+# ## The puzzle: one number that rises
 #
 # The task of the applied researcher reads: sweep the temperature $\tau$ of SimCLR and test whether a lower one tightens
 # clusters until they collapse. Train twice, everything equal, at $\tau = 0.1$ and at a tenth of it. Then take embeddings
@@ -64,9 +64,7 @@ def train_at(tau: float, steps: int = STEPS):
 
 
 networks = {tau: train_at(tau) for tau in (COLD, MILD)}
-untrained = recipe.build(0)
-settle(untrained, unlabeled.images[:1024])
-untrained.cpu().eval()
+untrained = settle(recipe.build(0), unlabeled.images[:1024]).cpu().eval()
 
 
 # %%
@@ -134,20 +132,20 @@ plots.table(
 )  # fmt: skip
 assert c_out[0] > 0.9 and abs(c_in[0] - c_out[0]) < 0.05
 assert game[COLD] < 6.24 - 0.15 and game[MILD] < 6.24 - 0.3
-assert votes[MILD] > votes[COLD] + 0.05 and votes[MILD] < pixel_vote + 0.03
+assert votes[MILD] > votes[COLD] + 0.05 and votes[MILD] < pixel_vote + 0.02
 assert abs(c_in[1] - c_out[1]) < 0.05
 
 # %% [markdown]
 # (1) Near the same number: strangers are as close as relatives. The *whole cloud* has drawn together. (2) No: the loss is
 # well below chance, so partners are still told from strangers. (3) The milder one, though after so few steps
-# neither does better than raw pixels, and its $z$ shows no classes yet either. So a high cosine within classes says
+# neither is clearly better than raw pixels, and its $z$ shows no classes yet either. So a high cosine within classes says
 # nothing about classes. Why does the cloud shrink, and what
 # would be a fair measure?
 #
 # ## The idea: a bunched cloud is a warmer softmax
 #
-# Let $u_1, \dots, u_N$ be unit embeddings with mean $\bar u$, and $S = 1 - \lVert\bar u\rVert^2$ their **spread**: 1 on a
-# well-used sphere, 0 in a point ([chapter 20](20_collapse.ipynb)). Suppose that the cloud is a narrow cone around a
+# Let $u_1, \dots, u_N$ be unit embeddings with mean $\bar u$, and $S = 1 - \lVert\bar u\rVert^2$ their **spread**: 1 if their
+# mean is 0, 0 in a point ([chapter 20](20_collapse.ipynb)). Suppose that the cloud is a narrow cone around a
 # unit direction $m$: with unit vectors $v_i$ orthogonal to $m$ whose mean is 0,
 #
 # $$u_i = \sqrt{1 - S}\;m + \sqrt{S}\;v_i, \qquad\text{so}\qquad u_i^\top u_j = (1 - S) + S\,v_i^\top v_j .$$
@@ -310,7 +308,7 @@ left.plot(TAUS, TAUS, ":", color=plots.GRAY, label="no bunching: t = tau")
 left.set(
     xscale="log", yscale="log", xlabel="temperature", ylabel="effective temperature"
 )
-left.set_title("Below 0.1 the network chooses for itself")
+left.set_title("Up to 0.1 the network chooses for itself")
 left.legend()
 for key, style in (("within", "o-"), ("difference", "s--"), ("ratio", "^:")):
     values = [mean(recorded(t, key)) for t in TAUS]
@@ -331,7 +329,7 @@ plots.show(
 
 # %%
 low = [t for tau in TAUS[:3] for t in recorded(tau, "t")]  # 0.02, 0.05, 0.1
-assert max(low) < 1.3 * min(low) and 0.09 < mean(low) < 0.14
+assert max(low) < 1.3 * min(low) and min(own.values()) > 2 * mean(low)
 assert all(t < 1.1 * tau for tau in TAUS[3:] for t in recorded(tau, "t"))
 fair = [mean(recorded(tau, "ratio")) for tau in TAUS[:5]]  # 0.02 to 0.5
 assert max(fair) - min(fair) < 0.05 and min(recorded(TAUS[5], "ratio")) > 0.9
@@ -342,22 +340,63 @@ assert min(recorded(0.02, "knn")) > max(r["knn"] for r in pixels) + 0.1
 assert min(recorded(0.02, "uniformity")) > max(recorded(0.2, "uniformity")) + 1
 
 # %% [markdown]
-# At 0.02, 0.05 and 0.1, a factor of five apart, the softmax really works at 0.11 to 0.12: the spread follows the
-# temperature. From 0.2 on the sphere is full and $t = \tau$: a network that would like to be surer cannot be.
+# At 0.02, 0.05 and 0.1, a factor of five apart, the softmax really works at nearly one and the same temperature,
+# the column *effective t*: the spread follows the temperature. From 0.2 on the mean is all but 0, $S$ cannot grow, and $t$
+# is nearly $\tau$: a network that would like to be surer cannot be. (An $S$ of 1 does not say that the sphere is evenly
+# used: see the uniformity at 1.)
 #
 # So, three answers to "is it tight?". The **cosine within classes** says: yes, very. The **difference** says: no, the
-# reverse. The **ratio**, which bunching cannot move, says that nothing happens from 0.02 to 0.5, and that classes are lost at 1.
-# The first two describe the cone.
+# reverse. The **ratio**, which bunching cannot move, says: from 0.02 to 0.5 nothing that three seeds
+# could tell, and at 1 $z$ has lost the classes. The first describes the cone; the second is cone times classes, since
+# bunching multiplies it by $S$.
 #
 # And **collapse**? Bunched by a factor, with all that it knows kept in the rest, is not collapsed: kNN at 0.02 is far
 # above the untrained network and pixels. If $S = \tau/t$, the cloud becomes a point only as $\tau$ goes to 0. What the
 # table does not show is *why* the probe is a few points lower at 0.02.
 #
 # Now the uniformity, which is *worst* at the low end here. [Wang and Liu (2021)](https://arxiv.org/abs/2012.09740)
-# report the opposite: the lower the temperature, the more uniform. They train for 200 epochs. The formula offers a
-# reconciliation: at the end of 100 small steps the two networks above wanted $t$ near 0.4, after 500 larger ones 0.11. The
-# surer a network becomes of its partners, the colder the softmax that fits, and $S = \tau / t$ grows until the sphere is full. Then
-# bunching is over, and what they saw can begin. That is a prediction; no run here is long enough to test it.
+# report: the lower the temperature, the more uniform. From 0.5 down to 0.2, where the mean is at the centre, our column
+# agrees; below, where the cloud is bunched, it turns round. They train for 200 epochs. The formula offers a
+# reconciliation: after 100 small steps the two networks above wanted a $t$ a few times as high as those of the record after 500 larger
+# ones. The
+# surer a network becomes of its partners, the colder the softmax that fits, and $S = \tau / t$ grows until it is 1. Then
+# bunching is over, and what they saw can begin. That predicts what three times as many steps must do. An older record has
+# such runs: the first drawn world, and two seeds only, so it can speak and not decide.
+
+# %%
+short_runs, _ = book.recorded("temperature")
+long_runs, long_origin = book.recorded("extensions")
+long_runs = [r for r in long_runs if r["part"] == "temperature" and r["steps"] == 1200]
+LONG = sorted({r["temperature"] for r in long_runs})
+
+
+def worked_at(rows, tau: float) -> list[float]:
+    """Effective temperatures; ten classes of equal size give the mean cosine."""
+    rows = [r for r in rows if r["temperature"] == tau]
+    return [tau / (1 - 0.1 * r["within"] - 0.9 * r["between"]) for r in rows]
+
+
+# %% tags=["hide-input"]
+plots.table(
+    [
+        {"tau": f"{tau:g}", "short": mean(worked_at(short_runs, tau)),
+         "long": mean(worked_at(long_runs, tau)), "n": len(worked_at(long_runs, tau))}
+        for tau in LONG
+    ],
+    "Effective temperature after 400 and 1,200 steps, first drawn world",
+    {"tau": "temperature", "short": "400 steps", "long": "1,200 steps",
+     "n": "seeds (long)"},
+    {"short": ".3f", "long": ".3f"},
+)  # fmt: skip
+print(long_origin)
+cold = [t for t in LONG if t < 0.1]
+assert all(
+    max(worked_at(long_runs, t)) < min(worked_at(short_runs, t)) - 0.02 for t in cold
+)
+
+# %% [markdown]
+# At the cold end the longer runs work at a lower effective temperature in both seeds, as predicted. What the table does not
+# show is a run so long that nothing is bunched.
 #
 # ## Which temperature is best?
 #
@@ -371,12 +410,13 @@ for a, b in PAIRS:
     found[a, b] = evidence.compare(probes[0], probes[1], floor=probes[2])
     print(f"probe at {a:g} minus at {b:g} = {found[a, b]}")
 assert found[0.2, 0.02].low > 0.02 and found[0.2, 1.0].low > 0.1
-assert max(abs(found[pair].estimate) for pair in PAIRS[:3]) < 0.02
+assert max(abs(found[pair].estimate) for pair in PAIRS[:2]) < 0.02
 
 # %% [markdown]
-# Three seeds tell the two ends from the middle. Between 0.05 and 0.2 they name no best temperature: the estimates are below
-# two points, the intervals reach above, and the lines say how many seeds would decide. Does the best one *move* with longer training? This record has one length, so it cannot tell; an
-# answer needs at least three seeds at two lengths.
+# Three seeds tell the two ends from the middle, and 0.5 from it by a hair (of six comparisons one may be luck). Between 0.05
+# and 0.2 they name no best temperature: the estimates are below two points, and the lines say how many seeds would decide.
+# Does the best one *move* with longer training? This record has one length, so it cannot tell; an answer needs at least
+# three seeds at two lengths.
 #
 # ## What goes wrong: a number that follows the cloud
 #
@@ -512,8 +552,8 @@ ch26b.check_tightness(my_tightness)
 # %% [markdown]
 # ## Claims, tested
 #
-# The two halves of the hypothesis, the first by two measures, and what Wang and Liu say of uniformity. The claims about
-# the probe, and the others about this record, stand in [chapter 13](13_from_nce_to_nt_xent.ipynb).
+# The two halves of the hypothesis, the first by two measures, and what Wang and Liu say of uniformity, within their range
+# of temperatures. C-17a and C-17b stand in [chapter 13](13_from_nce_to_nt_xent.ipynb) too, beside those about the probe.
 
 
 # %%
@@ -527,24 +567,24 @@ T02, T05, T10, T20, T50, _ = TAUS
 book.claim("C-17a", drawn=compared(T05, T20, "difference"))
 book.claim("C-17f", drawn=compared(T05, T20, "ratio"))
 book.claim("C-17b", drawn=compared(T02, T10, "spread_z"))
-book.claim("C-17e", drawn=compared(T05, T20, "uniformity"))
+book.claim("C-17e", drawn=compared(T10, T50, "uniformity"))
 
 # %% [markdown]
-# Read the third beside the first two. The embeddings do bunch, which is what that claim says. But tightness, by either
-# measure that knows two classes, does not come with it, and the features survive. The last verdict is about short runs, the paper's
-# sentence about long ones.
+# Read the third beside the second. The embeddings do bunch, but tightness does not come with it, and the features survive.
+# The first verdict is no second witness: its difference is multiplied by $S$, so it had to fall with the temperature. The
+# last is about short runs, the paper's sentence about long ones.
 #
 # ## Where it comes from, where it went
 #
 # A softmax with a temperature on unit embeddings is in [Wu et al. (2018)](https://arxiv.org/abs/1805.01978), and uniformity in
 # [Wang and Isola (2020)](https://arxiv.org/abs/2005.10242). [Wang and Liu (2021)](https://arxiv.org/abs/2012.09740)
 # call the mean cosine within classes *tolerance* and warn that too much uniformity destroys it.
-# [CLIP](https://arxiv.org/abs/2103.00020) learns the temperature instead of choosing it: then nothing has to be
+# [CLIP](https://arxiv.org/abs/2103.00020) learns the temperature instead of choosing it: then nothing *need* be
 # bunched to make the softmax fit.
 #
 # ## Two questions
 #
-# **1.** At temperature 0.01 the mean cosine within classes is 0.98. Are the clusters tight?
+# **1.** At temperature 0.01 the mean cosine within classes is close to 1. Are the clusters tight?
 # <details><summary>Answer</summary>One number cannot say. If the mean cosine between classes is as high, the whole cloud
 # has drawn together. Compare squared distances within and between classes: no bunching changes their ratio.</details>
 #

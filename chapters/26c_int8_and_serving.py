@@ -290,9 +290,7 @@ left_ax.axhline(100 * mean(floor), color=plots.GRAY, linestyle=":", label="untra
 for ax in (left_ax, right_ax):
     ax.invert_xaxis()
     ax.set(xlabel="bits per weight (activations: 8)", xticks=BITS)
-left_ax.set(
-    title="Accuracy hardly moves until it breaks", ylabel="probe (%)", ylim=(0, None)
-)
+left_ax.set(title="Accuracy holds, then breaks", ylabel="probe (%)", ylim=(0, None))
 right_ax.set(
     title="Answers change long before", ylabel="answers changed (%)", ylim=(0, None)
 )
@@ -310,14 +308,14 @@ drop = {b: mean(accuracy_of["float32"]) - mean(accuracy_of[True, b]) for b in BI
 for b in BITS:
     print(f"{b} bits: {100 * drop[b]:+.1f} points lost, {changed[True, b]:.1%} changed")
 assert abs(drop[8]) < 0.015 and abs(drop[6]) < 0.03
-assert drop[3] > 0.04 and drop[2] > 0.15
+assert drop[3] > max(0.04, drop[4]) and mean(accuracy_of[True, 2]) < mean(floor) + 0.03
 assert mean(accuracy_of[False, 4]) < mean(accuracy_of[True, 4]) - 0.01
 assert 0 < changed[True, 8] < 0.1 and changed[True, 4] > 2 * max(abs(drop[4]), 0.01)
 assert changed[True, 2] > changed[True, 4] > changed[True, 8]
 
 # %% [markdown]
-# The answer to the puzzle: eight bits cost nothing that a thousand pictures could show, six next to nothing; at three it
-# breaks, and two leave little above chance. With one scale per
+# The answer to the puzzle: eight bits cost nothing that a thousand pictures could show, six next to nothing; at four the loss
+# begins, at three it breaks, and with two nothing of the training is left. How many answers change at eight is printed above. With one scale per
 # layer the loss starts earlier. Rounding errors are small, many, and of either sign: in a
 # sum most of them cancel, and a probe asks only which of ten sums is largest.
 #
@@ -377,16 +375,16 @@ plots.table(
 print(served_origin)
 by = {(row["model"][:8], row["precision"]): row for row in files}
 assert 3 < by["convnet", "float32"]["kb"] / by["convnet", "int8"]["kb"] < 4
-assert 0.6 < by["convnet", "int8"]["one"] / by["convnet", "float32"]["one"] < 1
+assert 0.6 < by["convnet", "int8"]["one"] / by["convnet", "float32"]["one"] < 1.1
 assert by["resnet18", "float32"]["one"] > 3 * by["resnet18", "int8"]["one"]
 assert 0.003 < by["convnet", "int8"]["changed"] < 0.02
 
 # %% [markdown]
-# **Why 92 % here and far less above?** Three things differ: the record was made on the first, easier drawn world (larger
+# **Why so much more than above?** Several things differ, among them: the record was made on the first, easier drawn world (larger
 # and better centred objects), with 300 steps of batch 256, and its probe had 2,000 labels instead of 1,000. So compare
-# within a table, not across. What the two share: int8 costs nothing that shows, and some answers change.
+# within a table, not across. What the two share: int8 costs at most a few tenths of a point, and some answers change.
 #
-# The file is between three and four times smaller, not four, since it also holds the graph and the scales. The small
+# The small network's file is between three and four times smaller, not four, since it also holds the graph and the scales. The small
 # network gains little time, the ResNet-18 (random weights; its rows are about time and size only) a factor above three: the network must be
 # large enough for arithmetic to be what takes the time, and the processor needs instructions for sums of 8-bit products.
 #
@@ -431,12 +429,13 @@ assert not any(r["failed"] for r in calls)
 
 # %% [markdown]
 # For the small network more than nine tenths of a call are HTTP, a PNG to decode, and handing over between processes:
-# there eight bits cannot help. The task also asks for a median under 20 ms on an NVIDIA T4. That cannot be tested
-# here, nor by anybody as it stands: this int8 runs on CPUs only, and so the book makes no claim of it.
+# there eight bits cannot help, and the differences between such rows, of either sign, are those of one noisy run. The task also asks for a median under 20 ms on an NVIDIA T4. That cannot be tested
+# here, for want of a T4, nor as the task words it: torch's own int8 runs on CPUs only. (onnxruntime can quantise for a T4 through
+# TensorRT; that is another file.) So the book makes no claim of it.
 #
 # ## What goes wrong: the server that sees other pictures
 #
-# The most frequent bug of served models makes no noise. Training prepares pictures in one program, the server in another,
+# A frequent bug of served models makes no noise. Training prepares pictures in one program, the server in another,
 # and they differ in a detail: how a picture is made smaller, what is subtracted, which colour comes first. No exception,
 # plausible probabilities. Below, pictures of 96 pixels arrive; encoder and probe stay the same.
 
@@ -467,9 +466,9 @@ IMAGENET = [
 ]  # fmt: skip
 good = resized("bilinear", antialias=True)
 SERVERS = {
-    "as in training": (encoder, good),
-    "resized without antialiasing": (encoder, resized("bilinear")),
-    "every third pixel": (encoder, resized("nearest")),
+    "as in training": (encoder, good),  # the reference, with antialiasing
+    "every third pixel, middle (no antialiasing)": (encoder, resized("bilinear")),
+    "every third pixel, corner (nearest)": (encoder, resized("nearest")),
     "not resized at all": (encoder, large),
     "ImageNet's mean and deviation": (
         Prepared(lambda v: (v - IMAGENET[0].to(v)) / IMAGENET[1].to(v)), good
@@ -481,7 +480,8 @@ SERVERS = {
 
 # %% [markdown]
 # Count as for the bits: the share of answers that changed, and the gain of accuracy. Both are means over the *same* 1,000
-# pictures, so the gain per picture is $+1$, $0$ or $-1$, and its 90 % interval is $1.64$ standard errors to either side.
+# pictures, so the gain per picture is $+1$, $0$ or $-1$, and its 90 % interval is $1.64$ standard errors to either side. (That
+# covers the pictures; it is one encoder.)
 
 
 # %%
@@ -511,7 +511,7 @@ plots.table(
      "gain": "points, 90 % interval"},
     {"changed": ".1%"},
 )  # fmt: skip
-quiet = skew["resized without antialiasing"]
+quiet = skew["every third pixel, middle (no antialiasing)"]
 assert skew["as in training"]["changed"] == 0 and quiet["changed"] > 0.05
 assert quiet["changed"] > abs(quiet["gain"]) + 0.03
 assert min(row["gain"] + row["half"] for row in skew.values()) < -0.1
@@ -521,9 +521,10 @@ assert quiet["changed"] > 2 * skew["8 bits, for comparison"]["changed"]
 
 # %% [markdown]
 # The loud rows you would find within a day. The dangerous ones cost a few points or none that an interval can show, and still
-# change a good share of the answers: no monitor of errors or latency sees them, and accuracy hardly does. Look at the last
-# server: with red and blue swapped the accuracy is the same within the interval, so there is no gain or loss to explain, and
-# yet a third of the answers are others. A detail of resizing changes more answers than eight bits do.
+# change a good share of the answers: no monitor of errors or latency sees them, and accuracy hardly does. Look at *blue first*:
+# its interval cannot tell a loss from none, and yet a good share of the answers are others. A detail of resizing changes more
+# answers than eight bits do. (At a factor of three, bilinear without antialiasing *is* every third pixel, the middle one;
+# *nearest* takes the corner. Most of the difference between the two rows is a shift by one pixel.)
 #
 # Two habits help. Put the normalisation *inside* the exported model, as the bundle does. And keep a test that sends one
 # picture through the training reader and through the server and compares every pixel, as `tests/test_deployment.py` does.
@@ -639,6 +640,7 @@ book.claim("C-139b", drawn=Runs(in_int8, in_float, floor))
 #
 # def what_changed(labels, before, after):
 #     # The doctor: the first. Nobody can explain to a patient why three answers in ten changed.
+#     # The album: the second, which loses nothing on average.
 #     gain = (after == labels).double().mean() - (before == labels).double().mean()
 #     return (before != after).double().mean().item(), gain.item()
 # ```
