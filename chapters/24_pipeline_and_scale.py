@@ -19,7 +19,7 @@
 # - draw up the memory budget of a GPU, and say why gradient accumulation brings no negatives;
 # - estimate what an hour of a GPU buys, and how far off you may be.
 #
-# **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (NT-Xent). **Time**: 35 minutes to read, about half a minute
+# **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (NT-Xent). **Time**: 36 minutes to read, about half a minute
 # to run on two CPU cores. Nothing is downloaded. The companion
 # [24b](24b_machines_and_learning_rates.ipynb) adds machines and asks for the learning rate.
 
@@ -97,6 +97,7 @@ def transforms(policy):
 def seconds_one_by_one(images: torch.Tensor) -> float:
     """Seconds for two views of each of the pictures."""
     make, decoded = transforms(recipe.policy), [to_pil_image(x) for x in images]
+    [make(picture) for picture in decoded[:3]]  # warm up
     start = time.perf_counter()
     for _ in range(2):
         torch.stack([make(picture) for picture in decoded])
@@ -217,7 +218,7 @@ plots.table(
          "waits": max(0.0, 1 - (turns[s, READY].median() / t.median()).item())}
         for (s, way), t in turns.items()
     ],
-    "Seconds per step: the median of the turns, and what is left when views are ready",
+    "A step: the median of the turns, and how much of it is waiting for pictures",
     {"network": "network", "way": "pictures", "ms": "ms per step", "range": "range",
      "waits": "of it waiting for pictures"},
     {"ms": ".0f", "waits": ".0%"},
@@ -228,7 +229,7 @@ assert middle["small", MAPPED] > 0.6 * middle["small", READY]
 assert middle["small", READY] > 0.4 and middle["resnet18", READY] < 0.3
 
 # %% [markdown]
-# The small network waits for its pictures most of the time, the ResNet-18 hardly: Amdahl in one table. Not shown is a
+# With JPEG files the small network waits for its pictures most of the time, the ResNet-18 hardly: Amdahl in one table. Not shown is a
 # GPU. It finishes a step so early that almost any loader on two cores is too slow for it.
 #
 # ## Pictures: bytes on the device, two matrix products each
@@ -335,15 +336,11 @@ print(speed_origin, "Pictures of the first drawn world.")
 jpeg = {r["pixels"]: r for r in stored if r["contestant"] == "JPEG files"}
 array = {r["pixels"]: r for r in stored if r["contestant"] == "one mapped array"}
 assert all(array[p]["lowest"] > 20 * jpeg[p]["highest"] for p in jpeg)
-assert jpeg[32]["highest"] > jpeg[96]["lowest"] > jpeg[32]["lowest"]
 
 # %% [markdown]
-# Read orders of magnitude only: small JPEGs seem to be slower than large ones, but the ranges overlap, which is noise of a
-# shared machine. A mapped array is read at least twenty times as fast. What that does for *training* stood in the table
-# before: little, where the step is heavy. [FFCV](https://arxiv.org/abs/2306.12517) is built on such an array, and
+# Read orders of magnitude only: the ranges are wide, the noise of a shared machine. A mapped array is read at least twenty times as fast. For *training* that does little where the step is heavy. [FFCV](https://arxiv.org/abs/2306.12517) is built on such an array, and
 # [Bordes et al. (2023)](https://arxiv.org/abs/2303.01986) built pipelines for SSL on it;
-# [DALI](https://github.com/NVIDIA/DALI) takes the other way and decodes on the GPU. Photographs of 500 pixels take some
-# milliseconds each to decode, far more than these drawings.
+# [DALI](https://github.com/NVIDIA/DALI) decodes on the GPU.
 #
 # ## Half precision: where does it hurt?
 #
@@ -437,10 +434,10 @@ assert everything > 0.2 and softmax_only > 0.2 and cosines_only < 0.06
 assert silent > 0.6 and max(e[-2] for e in errors.values()) < 0.02
 
 # %% [markdown]
-# The two curves with a `bfloat16` softmax lie together, and at 0.05 they are off by tens of per cent; with a `float32` softmax
-# the blurred cosines cost a few. (The cure fails at no temperature shown, and the answer to the question
-# was no.) Why? Near the end of training the partner's share $p$ of the softmax is close to 1, and its gradient is
-# $p - 1$. The numbers of `bfloat16` next to 1 lie 0.004 apart: $p$ rounds to exactly 1. Nearly all partners then get a
+# The two curves with a `bfloat16` softmax lie together at low temperatures, and at 0.05 they are off by tens of per cent; with a `float32` softmax
+# the blurred cosines cost a few. (So the answer is no.) Why? Near the end of training the partner's share $p$ of the softmax is close to 1, and its gradient is
+# $p - 1$. The numbers of `bfloat16` just *below* 1 lie 0.004 apart (half the
+# step above it): $p$ rounds to exactly 1. Nearly all partners then get a
 # gradient of exactly zero. The push on the negatives is still right, and the pull is gone.
 #
 # The practical rule is short: **the loss in float32, always**. But look what happens when you believe that you did that.
@@ -456,7 +453,9 @@ assert z.dtype == fine and product.dtype == coarse and ours.dtype == fine
 
 # %% [markdown]
 # `torch.autocast` goes by the *operation*: it casts the operands of every matrix product, whatever you hand it. So
-# `z.float()` is not enough. Leave autocast for the loss: the package wraps its losses in
+# `z.float()` does not keep the cosines sharp. That costs you the mild half only, as long as the softmax stays in `float32`:
+# autocast sees to that for `F.cross_entropy`, but on a CPU not for `log_softmax`, and `z.bfloat16()` before it undoes it
+# anywhere. Leave autocast for the loss, then you need not know the list: the package wraps its losses in
 # `torch.autocast(device, enabled=False)`.
 #
 # **Small gradients.** `float16` has a second trouble: the gradients of the activations, which travel backward in half
@@ -539,13 +538,6 @@ both = {
     for s in NETWORKS
 }
 compiled = {
-    (n, d): rate[n, f"{d}, channels_last, compiled"] / rate[n, f"{d}, channels_last"]
-    for n in NETWORKS
-    for d in ("float32", "bfloat16")
-}
-assert all(0.85 < v < 1 if n == "resnet18" else 1 < v < 1.1
-           for (n, _), v in compiled.items())  # fmt: skip
-compiled = {
     (s, d): rate[s, f"{d}, channels_last, compiled"] / rate[s, f"{d}, channels_last"]
     for s in NETWORKS
     for d in ("float32", "bfloat16")
@@ -561,9 +553,9 @@ assert all(
 )
 
 # %% [markdown]
-# On this processor, which multiplies `bfloat16` in hardware, format and layout together make a step 1.5 to 1.8 times as
-# fast; the layout alone is good for 6 to 18 %. Compiling makes the small network a few per cent faster, the large one slower. On a
-# GPU, measure again.
+# On this processor, which multiplies `bfloat16` in hardware, format and layout together make a step
+# clearly faster (the factors are printed), the layout alone a little, and compiling makes no difference that one timing per
+# row could show. On a GPU, measure again.
 #
 # ## Memory: what has to be there at once
 #
@@ -915,7 +907,8 @@ assert 1500 < needed < 2500
 # %% [markdown]
 # The web page with the build that [chapter 25](25_capstone_stl10_simclr.ipynb) rebuilds promises "100 epochs in about three
 # hours" on a T4, at 96 pixels. The network can do that, says the estimate. The pictures are another matter: it takes
-# nearly two thousand views a second, and the record above shows what a loader on two cores makes.
+# nearly two thousand views a second. In the table of views torchvision makes about half of that on one machine like ours, from
+# pictures already decoded; batched views are enough.
 #
 # ## What goes wrong: the cheap steps that were not free
 #
@@ -964,14 +957,13 @@ plots.table(
      "seeds": "each seed (%)"},
     {"seconds": ".1f", "probe": ".1%"},
 )  # fmt: skip
-print(speed_origin, "First drawn world, where an untrained network is worth less.")
+print(speed_origin, "First drawn world, whose pictures are easier.")
 near, far = (average(ahead[name]) for name in RAMPS)
-assert 0 < near < 0.02 and far < 0.005 and min(ahead[RAMPS[0]]) > 0
+assert -0.01 < near < 0.03 and far < 0.01
 
 # %% [markdown]
 # At equal steps the gentle ramp loses almost nothing and saves time. Against the run that stops with it, it is
-# ahead by less than two points; the steep one, which starts at half the width, is not ahead. (A crop of 16 pixels of
-# this world is hard to recognise for you, too.) What is not shown: the 160 to 224 pixels of the paper.
+# ahead by a point or two; the steep one, which starts at half the width, is not ahead. What is not shown: the 160 to 224 pixels of the paper.
 #
 # ## Play: what do hours buy?
 #
@@ -1021,7 +1013,7 @@ ch24.check_factor_needed(factor_needed)
 # ### 2 · A softmax that never sees the whole row (••, 15 minutes)
 # The $(2N)^2$ logits of a large batch need not be in memory at once. `blocks` is an **iterator** over float64 tensors
 # `[N, M]`, each a block of columns, and yields each block **once**. Return the log-sum-exp of every row over all columns,
-# `[N]`, for logits as large as 2,000. The same trick, applied to attention, is
+# `[N]`, for logits as large as 2,000; hold no more than a few blocks at a time. The same trick, applied to attention, is
 # [FlashAttention](https://arxiv.org/abs/2205.14135).
 #
 # <details><summary>Hint 1</summary>Keep two numbers per row: the largest logit so far, and the sum of exp(logit -
@@ -1080,22 +1072,24 @@ ch24.check_largest_batch(largest_batch)
 # ## Claims, tested
 #
 # Speed is compared turn by turn: each turn is a pair, and the number is the share of a step's seconds that is saved. The
-# first claim says that loading *can* be the bottleneck, so one honest setup decides: the small network. The second comes
-# from a ResNet, so the ResNet decides. The ramp that is judged is the gentle one, which is nearest to 160 to 224 pixels.
+# first claim says that loading *can* be the bottleneck, so one honest setup decides: the small network. The second
+# is about the step of a ResNet behind eight GPUs; whether it can hold hangs on how long a step waits, so both setups are
+# printed and neither is called a test. The ramp that is judged is the gentle one, which is nearest to 160 to 224 pixels.
 
 # %%
 share, nothing = saved_share["small", READY], [0.0] * len(saved_share["small", READY])
 book.claim("C-135", drawn=Runs(share, nothing))
-share = saved_share["resnet18", MAPPED]
-nothing = [0.0] * len(share)
-book.claim("C-136", drawn=Runs(share, nothing))
+book.claim("C-136")
+for setup, name in NETWORKS.items():
+    mapped, ready = (f"{middle[setup, way]:.0%}" for way in (MAPPED, READY))
+    print(f"   {name}: the mapped array saves {mapped} of a step, ready views {ready}")
 gentle = RAMPS[0]
 ramp, shorter = ramps[gentle]["probe"], ramps[SHORTER.format(gentle)]["probe"]
 book.claim("C-137", drawn=Runs(ramp, shorter, floor))
 
 # %% [markdown]
-# Keep the scale in mind: a CPU, where a network is slow and a loader therefore fast enough. For the small network the same
-# two loaders stand in the first table, and there the mapped array saves most of the waiting.
+# Keep the scale in mind: a CPU, where a ResNet is so slow that no loader could save it much. In front of the small network
+# the mapped array saves about what the claim says of training; choosing the network would be choosing the verdict.
 #
 # ## Where it comes from, where it went
 #

@@ -19,7 +19,7 @@
 # - judge a learning-rate rule by a record in which it could have failed.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb); this is an optional companion of
-# [chapter 24](24_pipeline_and_scale.ipynb). **Time**: 30 minutes to read, about half a minute to run on two CPU cores.
+# [chapter 24](24_pipeline_and_scale.ipynb). **Time**: 31 minutes to read, about half a minute to run on two CPU cores.
 # Nothing is downloaded.
 
 # %%
@@ -160,7 +160,7 @@ assert c["cosine"] < 0.999 and d["cosine"] < 0.99
 # %% [markdown]
 # Only A is right. B is the treacherous one: its direction is *exactly* right and its length is $1/W$. With SGD you have a
 # learning rate $W$ times too small (and will "find" that more machines want a larger rate); Adam divides the scale out,
-# and nobody notices. C keeps the terms in which own rows search and drops those in which they are somebody's negative. D
+# and nobody notices. C keeps the terms in which own rows search and drops those in which they are a negative of another rank's views. D
 # is another loss. None of them crashes.
 #
 # ## Why: the backward pass of a gather
@@ -237,12 +237,13 @@ assert ranks == "2" and float(gather_error) < 1e-12
 # BatchNorm standardises each channel by the mean and variance *of the pictures it sees together*, by default those of one
 # rank. So a picture and its positive, on the same rank, carry the same statistics, like the accent of one village. A
 # network can learn to hear the accent instead of looking at the picture. [He et al. (2020)](https://arxiv.org/abs/1911.05722),
-# section 3.3, saw the pretext task solved that way.
+# section 3.3, saw the pretext task solved with bad features, and suspected this.
 #
 # Can it be provoked? Take all content away. A "picture" is 24 coin tosses, and the two "views" of a pair are tossed
 # *independently*: there is nothing to find. Sixteen ranks hold two such pairs each, so BatchNorm sees four views. With a
 # share $p$ of ones among them, it maps a 1 to $\sqrt{(1-p)/p}$ and a 0 to $-\sqrt{p/(1-p)}$. Turn that around: from its
 # own number $v$ alone, a view can read the share of *all four*, $p = 1/(1+v^2)$ if $v > 0$, $v^2/(1+v^2)$ if $v < 0$.
+# (At $v = 0$ all four agree, and it cannot tell on what.)
 #
 # > **Predict.** A small network sees only BatchNorm's output, never the ranks. Chance is $\log 63 = 4.14$. Does training
 # > push its NT-Xent below chance on pairs that share nothing?
@@ -381,8 +382,9 @@ by_arm = {r["arm"]: r for r in leak_rows}
 device_loss, dealt_loss = (measured(a, "loss") for a in DEVICES[1:])
 device_probe, dealt_probe = (measured(a, "probe") for a in DEVICES[1:])
 assert by_arm["joined"]["loss"] < min(device_loss)
-assert all(p < q - 0.03 for p, q in zip(device_loss, dealt_loss, strict=True))
-assert all(p < q - 0.01 for p, q in zip(device_probe, dealt_probe, strict=True))
+assert all(p < q for p, q in zip(device_loss, dealt_loss, strict=True))
+assert mean(dealt_loss) - mean(device_loss) > 0.1
+assert all(p < q for p, q in zip(device_probe, dealt_probe, strict=True))
 assert by_arm["joined"]["probe"] > by_arm["shuffled"]["probe"]
 assert by_arm["per device"]["probe"] > mean(floor) + 0.05
 assert {r["steps"] for r in record} == {0, 300}
@@ -390,8 +392,8 @@ assert {r["steps"] for r in record} == {0, 300}
 # %% [markdown]
 # Joined statistics are best by both numbers, so a lower loss than theirs, which would give a leak away, is not what you
 # see. But joined statistics are also the least noisy. The fair comparison is with the shuffled ones, which come from few
-# pictures as well. There the loss per device is *lower* on all three seeds, and the probe *worse*. That is the signature of
-# a leak; it is no proof, since a shuffled BatchNorm sees 8 views at a time and one per device sees 16.
+# pictures as well. There the loss per device is *lower* on all three seeds, by more than a tenth of a nat on average, and the probe *worse*. That is the signature of
+# a leak; it is no proof, since a shuffled BatchNorm sees 8 views at a time, one per device 16, and fewer views are noisier.
 #
 # ## A batch $k$ times as large: which learning rate?
 #
@@ -489,8 +491,8 @@ assert extremes > 5
 # layer by $c\,\lVert w\rVert/\lVert g\rVert$ with a small **trust coefficient** $c$, so that every layer is overwritten by the
 # same share, $\eta c$. (Biases and BatchNorm weights are left out: they take plain steps of the large rate. With weight
 # decay, $g$ includes it.) **The coefficient matters as much as the rate**: the paper's is 0.001, which is also the default of
-# `optimizers.LARS`; the record below was made with 0.02, for runs a hundred times as short. A rate of 0.8 here is one of 16
-# there.
+# `optimizers.LARS`; the record below was made with 0.02, for runs a hundred times as short. For the layers, a rate of 0.8 here is one
+# of 16 there.
 #
 # ### The record: rules that could have failed
 #
@@ -586,7 +588,7 @@ plots.table(
 print(batch_origin, "First drawn world; its pictures are easier. A dash: not run.")
 at = {(r["optimizer"], r["batch"]): r for r in table}
 big, tiny = at["SGD", 1024], at["SGD", 64]
-assert big["linear"] > big["root"] > big["unchanged"] and len(SEEDS) == 3
+assert min(big["linear"], big["root"]) > big["unchanged"] + 0.03
 assert abs(tiny["linear"] - tiny["root"]) < 0.03
 assert tiny["linear"] < tiny["unchanged"] > tiny["root"] - 0.01
 assert tiny["at best"] - min(mean(scores("sgd", 64, r)) for r in rates("sgd", 64)) < 0.1
@@ -596,7 +598,8 @@ assert at["LARS", 64]["linear"] > at["LARS", 64]["root"]
 assert at["SGD", 256]["at best"] - big["linear"] > 0.05
 
 # %% [markdown]
-# Read the rows of SGD. Upwards to batch 1,024, the linear rule is the best of the three. Downwards to 64, all three are
+# Read the rows of SGD. Upwards to batch 1,024, the linear and the root rule are about level, and an unchanged rate is well
+# behind. (LARS's best rate does not move at all from 256 to 1,024.) Downwards to 64, all three are
 # nearly the same, leaving the rate alone included: on a plateau every rule is good. And the rule carries
 # a *rate*, not the accuracy: at 1,024 even the best rate stays several points below 256, for want of steps.
 #
@@ -613,7 +616,7 @@ print(f"carried to 1,024 by the linear rule: {100 * lost_after:.1f}")
 assert 0.01 < lost_before < 0.04 < lost_after
 
 # %% [markdown]
-# **Which batch the rules agree at decides which wins.** SimCLR ties them at its largest batch, and then the linear rule makes
+# **Which batch the rules agree at decides which wins.** SimCLR ties them at its usual batch of 4,096, and then the linear rule makes
 # the rates of small batches small. Tie LARS at 1,024, and look at 64:
 
 # %%
@@ -624,12 +627,14 @@ tied = {
 }
 for (tie, rule), found in tied.items():
     print(f"LARS, batch 64, tied at {tie}, {rule}: {100 * mean(found):.1f} %", end="; ")
-assert mean(tied[1024, "root"]) > mean(tied[1024, "linear"]) + 0.05
-assert mean(tied[256, "linear"]) > mean(tied[256, "root"])
+ahead = [r - s for r, s in zip(tied[1024, "root"], tied[1024, "linear"], strict=True)]
+assert min(ahead) > 0
+held = {r: mean(scores("lars", 256, r, "probe_held_out")) for r in rates("lars", 256)}
+assert sorted(held.values())[-1] - sorted(held.values())[-3] < 0.01
 
 # %% [markdown]
-# Tied at the largest batch, the root rule is far ahead; tied at 256, it is behind. Both are the same curve, entered from
-# two sides. A rule saves you from searching an order of magnitude, and not from searching.
+# Tied at 1,024, the root rule is ahead on every seed; by how much depends on which of two nearly equal rates is called best
+# there. Tied at 256, three rates are within a point on held-out pictures, and which of them is chosen decides. A rule saves you from searching an order of magnitude, and not from searching.
 #
 # ### Batch size and patience
 #
@@ -672,15 +677,18 @@ plots.show(
     + ". ".join(f"{n.upper()} batch {b}: {', '.join(f'{v:.0f}' for v in m)}"
                 for (n, b), m in crossed.items()),
 )  # fmt: skip
-assert abs(crossed["lars", 64][-1] - crossed["lars", 256][-1]) < 3
+equal_steps = [crossed["lars", batch][i] for i, batch in enumerate(BATCHES)]
+print("LARS, 128 steps of 64, 256, 1,024:", [f"{v:.0f} %" for v in equal_steps])
+assert sorted(equal_steps) == equal_steps
+assert crossed["lars", 256][-1] - crossed["lars", 64][-1] < 3
 assert all(crossed[n, 256][-1] - crossed[n, 1024][-1] > 5 for n in NAMES)
 assert crossed["lars", 1024][-1] - crossed["sgd", 1024][-1] > 5
 
 # %% [markdown]
-# With as many pictures seen, a large batch has fewer steps, and in runs as short as these that decides: batch 1,024 makes
-# 128 steps in its longest run, where the paper's large batches make ten thousand and more. With LARS, batch 256 catches up
-# with 64 once it has enough steps; 1,024 does not at these lengths. So the figure cannot show large batches *winning*. What
-# it shows is the price: steps.
+# From 32,768 pictures on, the larger batch is behind or level; at 8,192 the order differs, and rates were not tuned there. At
+# equal *steps* it is the other way round: 128 steps of LARS give more the larger the batch (printed). What a large batch
+# costs is pictures. The figure cannot show large batches *winning*: its longest run has 128 steps at 1,024, the paper's have
+# many thousands.
 #
 # ## What goes wrong: a machine goes away
 #
@@ -814,8 +822,8 @@ ch24b.check_checkpoint_interval(checkpoint_interval)
 # ## Claims, tested
 #
 # Best rates are chosen on held-out pictures, for the last claim also on the other seeds, so that the best of seven has no
-# luck of its own. The quality of features per device is compared with the shuffled ones, which are as noisy; joined
-# ones are further ahead. The records of the learning rates are of the first drawn world.
+# luck of its own. The quality of features per device is compared with the shuffled ones, which are noisier still;
+# the loss with the joined ones, of which the source speaks. The records of the learning rates are of the first drawn world.
 
 
 # %%
@@ -853,13 +861,13 @@ plots.table(
 assert mean(lars) > mean(sgd) + 0.02
 
 # %% [markdown]
-# In 32 steps LARS is ahead of SGD. What these verdicts are not: the claims speak of batches of 4,096 and more, of networks of fifty layers and of runs of
-# thousands of steps. Here a large batch is one that leaves 32 steps. That the linear rule "loses accuracy" here is therefore a
-# statement about few steps, and the rows beside it show that no other rule does better.
+# In 32 steps LARS is ahead of SGD. What these verdicts are not: C-59 and C-61 speak of batches of
+# thousands, of networks of fifty layers and of runs of thousands of steps. Here a large batch is one that leaves 32 steps. That
+# the linear rule "loses accuracy" is a statement about few steps: at 1,024 even the *best* rate is well below 256.
 #
 # ## Where it comes from, where it went
 #
-# [Krizhevsky (2014)](https://arxiv.org/abs/1404.5997) argued for the square root, Goyal et al. (2017) made the linear rule and
+# [Krizhevsky (2014)](https://arxiv.org/abs/1404.5997) derived the square root and reported that the linear rule worked better, Goyal et al. (2017) made the linear rule and
 # the warm-up standard, You et al. (2017) went on with LARS, and SimCLR took it over in 2020, because its negatives come from
 # the batch. [MoCo](https://arxiv.org/abs/1911.05722) avoided the large batch with a queue, and met the BatchNorm leak on the
 # way. Models that no longer fit on one device are sharded with their optimiser

@@ -31,7 +31,7 @@ def check_streaming_logsumexp(fn) -> Check:
         return fn(streams[-1])
 
     check = STREAMING.check(streamed if callable(fn) and fn is not NOT_ATTEMPTED else fn)
-    if any(s.most > 2 for s in streams):
+    if any(s.most > 3 for s in streams):
         return Check(
             False, f"{max(s.most for s in streams)} blocks are in memory at once: use a block, and let it go"
         )
