@@ -1079,7 +1079,7 @@ ch24.check_largest_batch(largest_batch)
 # %%
 share, nothing = saved_share["small", READY], [0.0] * len(saved_share["small", READY])
 book.claim("C-135", drawn=Runs(share, nothing))
-book.claim("C-136")
+book.claim("C-136", drawn=None)
 for setup, name in NETWORKS.items():
     mapped, ready = (f"{middle[setup, way]:.0%}" for way in (MAPPED, READY))
     print(f"   {name}: the mapped array saves {mapped} of a step, ready views {ready}")
