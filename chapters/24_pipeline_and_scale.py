@@ -1089,7 +1089,7 @@ book.claim("C-137", drawn=Runs(ramp, shorter, floor))
 
 # %% [markdown]
 # Keep the scale in mind: a CPU, where a ResNet is so slow that no loader could save it much. In front of the small network
-# the mapped array saves about what the claim says of training; choosing the network would be choosing the verdict.
+# the mapped array saves nearly what the claim says of training; choosing the network would be choosing the verdict.
 #
 # ## Where it comes from, where it went
 #
