@@ -4,9 +4,11 @@
     uv run python benchmarks/clustering.py --arms msn pmsn --seeds 0 1   # some of it
 
 Every run: 8,192 images, batches of 128, STEPS steps of its method's quick recipe; then the protocol's probe on 100
-labels from a *balanced* world.  Three crowds: "even", all kinds equally frequent; "tail", the commonest kind a hundred
-times as frequent as the rarest; "pairs", the pictures of the even crowd in batches that hold two kinds only, 64 of
-each.  A row that is recorded is not run again.
+labels from a *balanced* world.  Three crowds: "even", all kinds equally frequent; "tail", the commonest kind a
+hundred times as frequent as the rarest; "pairs", the pictures of the even crowd in batches that hold two kinds
+only, 64 of each.  In a fourth, "taught", DeepCluster learns for TAUGHT steps of its recipe's batch from labels that
+a teacher made once ("by edges", ...), or from its own ("by itself", renewed now and then); `made` and `purity` are
+the purity of those labels and of the clusters of the features.  A row that is recorded is not run again.
 """
 
 import argparse
@@ -20,9 +22,10 @@ from torch.nn import functional as F
 
 from ssl_lessons import data, evaluation
 from ssl_lessons.losses import info_nce
-from ssl_lessons.losses.clustering import nat, nat_assignment
+from ssl_lessons.losses.clustering import kmeans, nat, nat_assignment
 from ssl_lessons.methods import SimCLR, Supervised
 from ssl_lessons.methods.base import Method
+from ssl_lessons.methods.deepcluster import whiten
 from ssl_lessons.methods.online_deepcluster import OnlineDeepCluster
 from ssl_lessons.models import projection_head
 from ssl_lessons.models.settle import settle
@@ -133,12 +136,25 @@ OWN = {  # built here, with the training of a method's quick recipe
     "nat": ("pcl", lambda e, n, counts: NAT(e, n)),
     "interclr": ("simclr", lambda e, n, counts: InterCLR(e, n_images=n)),
 }
-FLOOR = ("pixels", "untrained")
+
+
+def thumbnail(images):
+    """uint8 [N, 3, H, W] -> 16 x 16 pixels, [N, 768]."""
+    return F.adaptive_avg_pool2d(images.float() / 255, 16).flatten(1)
+
+
+FIXED = {"pixels": evaluation.pixels, "thumbnail": thumbnail, "edges": evaluation.edges}
+FLOOR = (*FIXED, "untrained")
 CORE = [
     *[(arm, "even") for arm in (*FLOOR, "simclr", "swav", "msn")],
     ("simclr", "pairs"), ("swav", "pairs"), ("deepcluster", "even"), ("msn", "tail"), ("pmsn", "tail"),
     ("simclr without false negatives", "even"), ("pmsn", "even"), ("msn", "pairs"),
 ]  # fmt: skip
+CLUSTERS, TAUGHT = 64, 100
+REFRESH = {"by itself": 25, "by itself, four lessons": TAUGHT}  # steps between two clusterings
+LONGER = ("by itself, four lessons", "by an untrained network, four times")  # 4 TAUGHT steps
+TEACHERS = ("nobody", "chance", "an untrained network", "thumbnail", "edges")
+CORE += [(arm, "taught") for arm in (*(f"by {name}" for name in TEACHERS), *REFRESH, LONGER[1])]
 MORE = [  # after the core of all seeds
     ("simclr", "tail"), ("swav", "tail"), ("supervised, even", "even"), ("supervised, even", "tail"),
     *[(arm, "even") for arm in ("sela", "pcl", "nat", "interclr")],
@@ -162,6 +178,41 @@ def train(arm: str, crowd: str, world, seed: int, steps: int):
     return fit(method, recipe, images, steps, seed, kinds if method.needs_labels else None).eval()
 
 
+def cluster(features):
+    """k-means on 64 whitened directions, [N, D] -> [N]."""
+    return kmeans(whiten(features, CLUSTERS), CLUSTERS)[0]
+
+
+def lesson(arm: str, method, images, seed: int):
+    """The labels [N] that a teacher makes; None: the method makes its own."""
+    if arm in REFRESH:
+        return None
+    if arm.removeprefix("by ") in FIXED:
+        return cluster(FIXED[arm.removeprefix("by ")](images))
+    network = nn.Sequential(method.encoder, method.projector)
+    own = cluster(evaluation.extract_features(settle(network, images[:2048]), images))
+    if arm == "by chance":
+        return own[torch.randperm(len(own), generator=torch.Generator().manual_seed(seed))]
+    return own
+
+
+def taught(arm: str, world, seed: int, steps: int):
+    """A student and the purity of its labels; "by nobody": settled statistics, no step."""
+    recipe = get_recipe("quick", "deepcluster").with_(options={"refresh_every": REFRESH.get(arm, 0)})
+    method = recipe.build(seed, n_images=len(world.images))
+    if arm == "by nobody":
+        return settle(method, world.images[:2048]), {}
+    labels, row = lesson(arm, method, world.images, seed), {}
+    if labels is not None:
+        method.pseudo_labels.copy_(labels)
+        method.sizes.copy_(torch.bincount(labels, minlength=CLUSTERS))
+        row["made"] = evaluation.purity(labels, world.factors["kind"].values)
+    pretrain(
+        method, world.images, method.views(recipe.policy), steps=steps, seed=seed, progress=False, **recipe.training()
+    )  # fmt: skip
+    return method, row
+
+
 @torch.no_grad()
 def tightness(z, labels) -> float:
     """Mean cosine of z [N, D] of different pictures of one kind, minus that of pictures of different kinds."""
@@ -176,10 +227,15 @@ def run(arm: str, crowd: str, seed: int, steps: int) -> dict:
     unlabeled = data.shapes("unlabeled", 32, UNLABELED, seed, imbalance=100 if crowd == "tail" else 1)
     train_set, test_set = (data.shapes(split, 32, n, seed) for split, n in (("train", LABELLED), ("test", TEST)))
     row = {"world": WORLD, "arm": arm, "crowd": crowd, "seed": seed, "steps": 0 if arm in FLOOR else steps}
-    if arm == "pixels":
-        h, h_test = (s.images.flatten(1).float() / 255 for s in (train_set, test_set))
+    if arm in FIXED:
+        h, h_test = (FIXED[arm](s.images) for s in (train_set, test_set))
     else:
-        if arm == "untrained":
+        if crowd == "taught":
+            row["steps"] = 0 if arm == "by nobody" else TAUGHT * (4 if arm in LONGER else 1)
+            method, found = taught(arm, unlabeled, seed, row["steps"])
+            features = evaluation.extract_features(method.encoder, unlabeled.images)
+            row |= found | {"purity": evaluation.purity(cluster(features), unlabeled.factors["kind"].values)}
+        elif arm == "untrained":
             method = settle(get_recipe("quick").build(seed), unlabeled.images[:2048])
         else:
             method = train(arm, crowd, unlabeled, seed, steps)

@@ -48,13 +48,16 @@ ARMS = {
     "frozen": ("vicreg", VICREG | {"train_projector": False}),
     "hidden 2048": ("vicreg", VICREG | {"hidden_dim": 2048}),
 }
+# At the quick recipe's 4e-3 FroSSL sleeps: the best of 1e-3, 4e-3 and this after 100 steps, by a probe and by kNN on
+# held-out train images of seed 0.
+RATES = {"frossl": 1.2e-2}
 
 
 def build(arm: str, seed: int):
     """The method of an arm around the quick recipe's encoder, and the recipe it trains with."""
     name, options = ARMS[arm]
     recipe = get_recipe("quick", name)
-    recipe = recipe.with_(options=recipe.options | options)
+    recipe = recipe.with_(options=recipe.options | options, lr=RATES.get(arm, recipe.lr))
     return recipe.build(seed, n_images=UNLABELED), recipe
 
 

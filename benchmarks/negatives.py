@@ -25,9 +25,12 @@ from torch import nn
 
 from ssl_lessons import data, evaluation, views
 from ssl_lessons.losses import contrastive
+from ssl_lessons.methods.instdisc import InstDisc
 from ssl_lessons.methods.mochi import MoCHi
 from ssl_lessons.methods.moco import MoCoV2
+from ssl_lessons.methods.nnclr import NNCLR
 from ssl_lessons.methods.simclr import SimCLR
+from ssl_lessons.methods.simclr_v2 import SimCLRv2
 from ssl_lessons.models import build_encoder
 from ssl_lessons.models.settle import settle
 from ssl_lessons.training import pretrain
@@ -147,8 +150,13 @@ def arms():
     for momentum in (0.99, 0.0, 0.9, 0.999):
         build = partial(Ageing, **moco | {"momentum": momentum})
         yield "momentum", f"{momentum:g}", {"momentum": momentum}, build, MOCO.training(), None
-    build = partial(Ageing, **moco | {"momentum": 0.0})  # as long as MoCo v2's minute in families.json
-    yield "long", "0", {"momentum": 0.0}, build, MOCO.training(), LONG
+    for momentum in (0.99, 0.0):
+        build = partial(Ageing, **moco | {"momentum": momentum})
+        yield "long", f"{momentum:g}", {"momentum": momentum}, build, MOCO.training(), LONG
+    build = partial(InstDisc, n_images=UNLABELED)
+    yield "long", "memory bank", {}, build, get_recipe("quick", "instdisc").training(), LONG
+    for name, kind in (("nnclr", NNCLR), ("simclr_v2", SimCLRv2)):
+        yield "relatives", name, {}, kind, get_recipe("quick", name).training(), None
     for batch, loss, factor, rule, steps in batch_arms():
         build = partial(Contrast, loss=partial(getattr(contrastive, loss), temperature=0.1))
         arm = f"{loss}, {batch}, {rule}" + (f", {steps} steps" if steps else "")
@@ -224,7 +232,7 @@ def run(group, arm, settings, build, training, steps, seed, sets) -> dict:
         method.film(sets[1].images[:128])
     seen = data.shapes("train", n=UNLABELED, seed=seed) if settings.get("labelled") else sets[0]
     history = pretrain(
-        method, seen.images, (QUICK.policy, QUICK.policy), steps=steps, seed=seed, progress=False,
+        method, seen.images, method.views(QUICK.policy), steps=steps, seed=seed, progress=False,
         labels=seen.labels if method.needs_labels else None, **training,
     )  # fmt: skip
     row = {"world": WORLD, "group": group, "arm": arm, "seed": seed, "steps": steps}

@@ -17,6 +17,7 @@ from ssl_lessons.data.stored import StoredPictures
 from ssl_lessons.errors import InputError
 from ssl_lessons.evaluation import (
     PROBE_CS,
+    edges,
     extract_features,
     factor_probe,
     fit_probe,
@@ -25,6 +26,7 @@ from ssl_lessons.evaluation import (
     linear_probe,
     pixels,
     precision_at_k,
+    purity,
 )  # fmt: skip
 from ssl_lessons.models import build_encoder
 from ssl_lessons.views import normalize
@@ -154,6 +156,38 @@ def test_pixels():
     rows = pixels(images)
     assert rows.shape == (4, 75) and rows.dtype == torch.float32
     assert rows[2, 25 + 7].item() == pytest.approx(images[2, 1, 1, 2].item() / 255)
+
+
+def test_edges_are_the_mean_slope_of_the_brightness():
+    images = torch.zeros(2, 3, 9, 9, dtype=torch.uint8)
+    images[0] = 51 * torch.arange(9).div(4, rounding_mode="floor").view(1, 1, 9)  # steps of 0.2 at columns 4 and 8
+    images[1, 2] = torch.arange(9).view(9, 1) * 30  # blue alone, a ramp downwards: 30 / 3 / 255 everywhere
+    found = edges(images, side=2)  # cells of 4 x 4 slopes
+    assert found[0].tolist() == pytest.approx([0.05, 0.05, 0.05, 0.05])
+    assert found[1].tolist() == pytest.approx([10 / 255] * 4)
+    assert edges(uint8_images(3, 32)).shape == (3, 256)
+    with pytest.raises(InputError, match="side must be 1 to 8"):
+        edges(images, side=9)
+
+
+def test_purity_counts_the_commonest_label_of_every_cluster():
+    clusters, labels = torch.tensor([0, 0, 0, 5, 5, 2]), torch.tensor([1, 1, 3, 0, 3, 3])
+    assert purity(clusters, labels) == pytest.approx((2 + 1 + 1) / 6)
+    assert purity(torch.arange(6), labels) == 1 and purity(torch.zeros(6, dtype=torch.long), labels) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("clusters", "labels", "words"),
+    [
+        ([0, 1], [0, 1, 2], "one length"),
+        ([], [], "one length"),
+        ([0, 1], [0, -1], "leave out pictures without a label"),
+        ([0.5, 1.0], [0, 1], "whole numbers"),
+    ],
+)
+def test_purity_refuses(clusters, labels, words):
+    with pytest.raises(InputError, match=words):
+        purity(torch.tensor(clusters), torch.tensor(labels))
 
 
 def test_pictures_that_are_read_from_disk_have_the_same_features(encoder, tmp_path):

@@ -4,11 +4,12 @@ from functools import partial
 
 import pytest
 import torch
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, normalize
 
-from ssl_lessons import plots, widgets
+from ssl_lessons import data, plots, widgets
 from ssl_lessons.book.widgets import staleness as sw
 from ssl_lessons.errors import InputError
+from ssl_lessons.training import pretrain, recipes
 
 
 @pytest.fixture
@@ -77,3 +78,41 @@ def test_bad_input_is_refused_with_a_sentence(film):
     for age in (-4, 60):
         with pytest.raises(InputError, match="age must be between 0 and 48"):
             sw.compare(film, 0.0, age, "middle")
+
+
+def test_age_clue_against_a_loop(film):
+    for momentum, age in ((0.0, 24), (0.9, 24), (0.0, 0)):
+        fresh, old = (sw.compare(film, momentum, a).others for a in (0, age))
+        wins = [(f > o).item() + 0.5 * (f == o).item() for f in fresh for o in old]
+        assert sw.age_clue(film, momentum, age) == pytest.approx(sum(wins) / len(wins), abs=1e-6)
+    assert sw.age_clue(film, 0.0, 0) == pytest.approx(0.5)
+
+
+def test_camera_films_what_the_followers_say_and_leaves_the_training_alone():
+    recipe = recipes.get_recipe("quick", "moco_v2")
+    images, policy = data.shapes("train", n=64).images, recipe.policy
+    settings = recipe.training() | {"batch_size": 16}
+    trained = []
+    for filmed in (False, True):
+        method = recipe.build(seed=0)
+        if filmed:
+            camera = sw.Camera(method, images[:8], policy, (0.0, method.momentum), every=2)
+        pretrain(method, images, method.views(policy), steps=4, progress=False, **settings)
+        trained.append(method)
+    assert all(torch.equal(a, b) for a, b in zip(*(m.parameters() for m in trained), strict=True))
+    film = camera.film()
+    assert film.queries.shape == (3, 8, 128) and set(film.keys) == {0.0, method.momentum}
+    slow = sw._in_training(method.teacher, camera.views[1])
+    fast = sw._in_training(camera.net, camera.views[1])
+    assert torch.allclose(film.keys[method.momentum][-1], slow, atol=1e-4)
+    assert torch.allclose(film.keys[0.0][-1], fast, atol=1e-5) and not torch.allclose(fast, slow, atol=1e-3)
+    assert torch.allclose(film.queries[-1], normalize(film.queries[-1], dim=1))
+
+
+def test_every_few_steps_writes_at_the_start_and_after_every_second_step():
+    method = recipes.get_recipe("quick").build(seed=0)
+    seen = []
+    sw.every_few_steps(method, 2, lambda m: seen.append(m))
+    for _ in range(5):
+        method.after_step(0.5)
+    assert seen == [method] * 3

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 from torch.nn.functional import normalize as l2_normalize
 
 from ssl_lessons.data.image_set import Factor, label_subset
@@ -51,6 +52,35 @@ def extract_features(
 def pixels(images: Tensor) -> Tensor:
     """The baseline that knows nothing: raw pixels in [0, 1], [N, 3 H W], of a tensor or data.StoredPictures."""
     return images[:].flatten(1).float() / 255
+
+
+def edges(images: Tensor, side: int = 16) -> Tensor:
+    """The baseline that looks at outlines: how fast the brightness changes, averaged on a grid, [N, side^2].
+
+    images uint8 [N, C, H, W], a tensor or data.StoredPictures; side: cells per row and column, at most H - 1 and W - 1.
+    Raises InputError for a grid finer than the picture.
+    """
+    x = images[:].float().mean(dim=1, keepdim=True) / 255
+    if not 1 <= side < min(x.shape[-2:]):
+        raise InputError(f"side must be 1 to {min(x.shape[-2:]) - 1} for such pictures, not {side}")
+    across = x[:, :, :-1, 1:] - x[:, :, :-1, :-1]
+    down = x[:, :, 1:, :-1] - x[:, :, :-1, :-1]
+    return adaptive_avg_pool2d((across**2 + down**2).sqrt(), side).flatten(1)
+
+
+def purity(clusters: Tensor, labels: Tensor) -> float:
+    """Share of the examples whose label is the commonest one of their cluster (Manning et al. 2008, section 16.3).
+
+    clusters, labels [N] of whole numbers from 0.  It grows with the number of clusters: compare at equal number.
+    Raises InputError for lengths that differ, no examples, negative or fractional numbers.
+    """
+    if clusters.shape != labels.shape or clusters.ndim != 1 or not len(labels):
+        raise InputError(f"purity needs two vectors of one length, not {[*clusters.shape]} and {[*labels.shape]}")
+    if any(v.is_floating_point() or v.min() < 0 for v in (clusters, labels)):
+        raise InputError("purity needs clusters and labels in whole numbers from 0; leave out pictures without a label")
+    width = int(labels.max()) + 1
+    counts = torch.bincount(clusters.long() * width + labels.long(), minlength=width * (int(clusters.max()) + 1))
+    return counts.view(-1, width).max(dim=1).values.sum().item() / len(labels)
 
 
 def knn_accuracy(

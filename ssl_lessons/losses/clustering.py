@@ -264,7 +264,7 @@ def msn(
         p = softmax(anchor scores / temperature),   p+ = softmax(target scores / target_temperature)   (no gradient)
 
     anchor_scores: M tensors [N, K], target_scores [N, K], cosine similarities with the K prototypes.  A target
-    temperature below the anchors' sharpens the target: without it, uniform predictions would satisfy the loss.  The
+    temperature below the anchors' sharpens the target, which drives it away from the uniform prediction.  The
     mean-entropy term keeps all prototypes in use: without it, one prototype for all would do.
 
     prior [K], positive, of sum 1: the second term becomes  + entropy_weight KL(mean of all p_im || prior)  (PMSN,

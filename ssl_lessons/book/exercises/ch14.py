@@ -1,4 +1,4 @@
-"""Chapter 14: the queue, the half-life of a moving average, hard-negative weights, an oracle's mask."""
+"""Chapters 14 and 14b: a queue and its momentum, old keys of one's own picture; hard, debiased, false negatives."""
 
 from __future__ import annotations
 
@@ -25,24 +25,44 @@ def check_momentum_for(fn) -> Check:
     return MOMENTUM_FOR.check(fn)
 
 
-def check_hard_weights(fn) -> Check:
-    """fn(similarities [N, K], temperature, beta) -> weights [N, K] of mean 1 in every row.
+def check_momentum_range(fn) -> Check:
+    """fn(queue, batch, steps) -> (lowest, highest) momentum with queue / batch <= 1 / (1 - m) <= steps."""
+    return MOMENTUM_RANGE.check(fn)
 
-    Robinson et al. 2021, eq. 4: a negative's weight is proportional to exp(beta * similarity / temperature).
+
+def check_meets_itself(fn) -> Check:
+    """fn(images, queue, batch) -> the share of queries whose own picture has an older key in the queue.
+
+    Every pass goes through all images in a new random order; batch divides queue and images, queue <= images.  After
+    the first pass.
     """
-    return HARD_WEIGHTS.check(fn)
+    return MEETS_ITSELF.check(fn)
+
+
+def check_debiased_mean(fn) -> Check:
+    """fn(all_mean, same_mean, share) -> the mean of exp(s / tau) over true negatives alone.
+
+    all_mean: the mean over all negatives, of which the share `share` is false; same_mean: the mean over the anchor's
+    own class.  Chuang et al. 2020, eq. 5.
+    """
+    return DEBIASED_MEAN.check(fn)
+
+
+def check_pull_threshold(fn) -> Check:
+    """fn(similarities [N, K], temperature, beta) -> the cosine [N] below which a row's negatives are pulled by HCL."""
+    return PULL_THRESHOLD.check(fn)
 
 
 def check_false_negative_mask(fn) -> Check:
     """fn(labels [N]) -> bool [2N, 2N], True where a view must be left out of another's denominator.
 
     Rows are anchors, columns candidates, views ordered as torch.cat([z1, z2]).  Left out are the anchor itself and all
-    views of its class, except its partner.
+    views of its class, except its partner.  A label of -1 says nothing: such views are left out for nobody else.
     """
     return FALSE_NEGATIVE_MASK.check(fn)
 
 
-# ---- 1: the queue --------------------------------------------------------------------------------------------
+# ---- the queue --------------------------------------------------------------------------------------------
 
 
 def _queues(g: torch.Generator) -> list[tuple]:
@@ -106,7 +126,7 @@ ENQUEUE = Exercise(
     ),
 )
 
-# ---- 2: the half-life ----------------------------------------------------------------------------------------
+# ---- the half-life ----------------------------------------------------------------------------------------
 
 MOMENTUM_FOR = Exercise(
     sample=lambda g: [(1.0,), (7.0,), (69.0,), (693.0,)],
@@ -127,54 +147,140 @@ MOMENTUM_FOR = Exercise(
     ),
 )
 
-# ---- 3: hard-negative weights ----------------------------------------------------------------------------------
+# ---- the three clocks ------------------------------------------------------------------------------------------
 
-
-def _similarities(g: torch.Generator) -> list[tuple]:
-    cases = [(3, 5, 0.5, 1.0), (4, 7, 0.2, 0.5), (2, 6, 0.5, 0.0), (3, 4, 0.1, 2.0)]
-    return [(2 * torch.rand(n, k, generator=g).double() - 1, t, beta) for n, k, t, beta in cases]
-
-
-HARD_WEIGHTS = Exercise(
-    sample=_similarities,
-    reference=lambda s, t, beta: s.shape[1] * (beta * s / t).softmax(dim=1),
+MOMENTUM_RANGE = Exercise(
+    sample=lambda g: [(2048, 256, 300), (65536, 256, 1_000_000), (512, 64, 1280), (4096, 32, 500)],
+    reference=lambda k, n, t: (1 - n / k, 1 - 1 / t),
     mistakes=(
+        ("the order is (lowest, highest)", lambda k, n, t: (1 - 1 / t, 1 - n / k)),
+        ("a key waits queue / batch steps, not queue", lambda k, n, t: (1 - 1 / k, 1 - 1 / t)),
+        ("a key waits queue / batch steps, not batch", lambda k, n, t: (1 - 1 / n, 1 - 1 / t)),
+        ("these are the lags 1 / (1 - m): solve for m", lambda k, n, t: (k / n, t)),
+        ("these are 1 - m: solve for m", lambda k, n, t: (n / k, 1 / t)),
         (
-            "the rows sum to 1: multiply by K, so that their mean is 1",
-            lambda s, t, beta: (beta * s / t).softmax(1),
-        ),
-        (
-            "the temperature is missing: beta * similarity / temperature",
-            lambda s, t, beta: s.shape[1] * (beta * s).softmax(1),
-        ),
-        (
-            "beta is missing: with beta = 0 all weights must be 1",
-            lambda s, t, beta: s.shape[1] * (s / t).softmax(1),
-        ),
-        (
-            "the sign is wrong: the similar negatives get the large weights",
-            lambda s, t, beta: s.shape[1] * (-beta * s / t).softmax(1),
-        ),
-        (
-            "the weights are not divided by their mean: a row's mean must be 1",
-            lambda s, t, beta: (beta * s / t).exp(),
-        ),
-        (
-            "softmax over the wrong axis: the negatives of one anchor are a row (dim=1)",
-            lambda s, t, beta: len(s) * (beta * s / t).softmax(0),
-        ),
-        (
-            "divided by the mean over the whole matrix: every anchor (row) has its own",
-            lambda s, t, beta: s.numel() * (beta * s / t).flatten().softmax(0).view_as(s),
+            "these are momenta whose half-life fits: the inequality has 1 / (1 - m) in its middle",
+            lambda k, n, t: (0.5 ** (n / k), 0.5 ** (1 / t)),
         ),
     ),
 )
 
-# ---- 4: the oracle's mask ------------------------------------------------------------------------------------
+# ---- old keys of one's own picture -----------------------------------------------------------------------------
 
 
-def _mask(labels: Tensor, same=True, itself=True, partner=False, views=2) -> Tensor:
+def _meets(images: int, queue: int, batch: int) -> float:
+    """Places p now, q a pass before, uniform over P = images / batch: it is met if p + P - q <= queue / batch."""
+    wait, per_pass = queue / batch, images / batch
+    return wait * (wait + 1) / 2 / per_pass**2
+
+
+MEETS_ITSELF = Exercise(
+    sample=lambda g: [(8192, 2048, 256), (8192, 4096, 256), (1024, 1024, 64), (4096, 128, 128)],
+    reference=_meets,
+    mistakes=(
+        (
+            "queue / images would be right if the pictures were drawn anew at every step: within a pass none comes "
+            "twice",
+            lambda n, k, b: k / n,
+        ),
+        (
+            "half of queue / images forgets that a picture must come late, then early",
+            lambda n, k, b: k / n / 2,
+        ),
+        (
+            "the square of queue / images counts all pairs of places: only half of them are near enough",
+            lambda n, k, b: (k / n) ** 2,
+        ),
+        (
+            "places are whole numbers: W (W + 1) / 2 pairs of them, not W^2 / 2",
+            lambda n, k, b: (k / n) ** 2 / 2,
+        ),
+        (
+            "a key of age queue / batch is the oldest that is still there: W (W + 1) / 2 pairs, not W (W - 1) / 2",
+            lambda n, k, b: (k / b) * (k / b - 1) / 2 / (n / b) ** 2,
+        ),
+        ("this is the share of queries that do not meet themselves", lambda n, k, b: 1 - _meets(n, k, b)),
+        ("divide the number of pairs of places by P squared", lambda n, k, b: (k / b) * (k / b + 1) / 2),
+    ),
+)
+
+# ---- the mean over true negatives ------------------------------------------------------------------------------
+
+DEBIASED_MEAN = Exercise(
+    sample=lambda g: [(2.0, 6.0, 0.1), (1.5, 1.0, 0.25), (3.0, 3.0, 0.4), (0.8, 2.5, 0.0), (1.0, 12.0, 0.1)],
+    reference=lambda m, same, t: (m - t * same) / (1 - t),
+    mistakes=(
+        ("what is left must be divided by the share of true negatives", lambda m, same, t: m - t * same),
+        (
+            "divided by the share of false negatives: divide by 1 - share",
+            lambda m, same, t: (m - t * same) / (t or 1),
+        ),
+        ("the false ones count with their share: share * same_mean", lambda m, same, t: (m - same) / (1 - t)),
+        (
+            "this is the mixture itself: solve it for the true negatives",
+            lambda m, same, t: t * same + (1 - t) * m,
+        ),
+        ("the two shares are swapped", lambda m, same, t: (m - (1 - t) * same) / (t or 1)),
+        ("the sign is wrong: the false ones are taken out", lambda m, same, t: (m + t * same) / (1 - t)),
+    ),
+)
+
+# ---- whom HCL pulls ------------------------------------------------------------------------------------------
+
+
+def _similarities(g: torch.Generator) -> list[tuple]:
+    cases = [(3, 5, 0.5, 1.0), (4, 7, 0.2, 0.5), (3, 4, 0.1, 2.0)]
+    return [(2 * torch.rand(n, k, generator=g).double() - 1, t, beta) for n, k, t, beta in cases]
+
+
+def _log_z(s: Tensor, c: float, dim: int = 1) -> Tensor:
+    return (c * s).logsumexp(dim=dim)
+
+
+PULL_THRESHOLD = Exercise(
+    sample=_similarities,
+    reference=lambda s, t, b: t * (math.log(b / (1 + b)) + _log_z(s / t, 1 + b) - _log_z(s / t, b)),
+    mistakes=(
+        (
+            "the two softmaxes are equal there, but their factors 1 + beta and beta are not: they move the point",
+            lambda s, t, b: t * (_log_z(s / t, 1 + b) - _log_z(s / t, b)),
+        ),
+        (
+            "the factors are upside down: (1 + beta) r on one side, beta r on the other",
+            lambda s, t, b: t * (math.log((1 + b) / b) + _log_z(s / t, 1 + b) - _log_z(s / t, b)),
+        ),
+        (
+            "the normalisers are swapped: the one of 1 + beta divides the first share",
+            lambda s, t, b: t * (math.log(b / (1 + b)) - _log_z(s / t, 1 + b) + _log_z(s / t, b)),
+        ),
+        (
+            "that is s / temperature: multiply by the temperature",
+            lambda s, t, b: math.log(b / (1 + b)) + _log_z(s / t, 1 + b) - _log_z(s / t, b),
+        ),
+        (
+            "the temperature is missing in the softmaxes",
+            lambda s, t, b: t * (math.log(b / (1 + b)) + _log_z(s, 1 + b) - _log_z(s, b)),
+        ),
+        (
+            "that is exp(s / temperature): take its logarithm, times the temperature",
+            lambda s, t, b: b / (1 + b) * (_log_z(s / t, 1 + b) - _log_z(s / t, b)).exp(),
+        ),
+        (
+            "one threshold for all anchors: each row has its own softmax",
+            lambda s, t, b: (
+                t * (math.log(b / (1 + b)) + _log_z(s / t, 1 + b, (0, 1)) - _log_z(s / t, b, (0, 1)))
+            ).expand(len(s)),
+        ),
+    ),
+)
+
+# ---- the oracle's mask ------------------------------------------------------------------------------------
+
+
+def _mask(labels: Tensor, same=True, itself=True, partner=False, views=2, known=True) -> Tensor:
     n, y = len(labels), labels.repeat(views)
+    if known:  # an unknown label is nobody else's
+        y = torch.where(y < 0, -1 - torch.arange(len(y)), y)
     mask = (y[:, None] == y) if same else torch.zeros(len(y), len(y), dtype=torch.bool)
     eye = torch.eye(len(y), dtype=torch.bool)
     mask = torch.where(eye, torch.tensor(itself), mask)
@@ -187,10 +293,18 @@ FALSE_NEGATIVE_MASK = Exercise(
     sample=lambda g: [
         (torch.tensor([0, 1, 0, 2]),),
         (torch.tensor([3, 3, 1, 3, 1]),),
-        (torch.tensor([0, 1]),),
+        (torch.tensor([0, -1, 0, -1, 2]),),
     ],
     reference=_mask,
     mistakes=(
+        (
+            "two views without a label (-1) are taken for one class: nobody knows that they are",
+            lambda y: _mask(y, known=False),
+        ),
+        (
+            "views without a label are left out altogether: they are negatives like others",
+            lambda y: _mask(y) | (y.repeat(2) < 0)[None],
+        ),
         ("the partner is left out: it is the positive and must stay", lambda y: _mask(y, partner=True)),
         ("the anchor itself is not left out", lambda y: _mask(y, itself=False)),
         (

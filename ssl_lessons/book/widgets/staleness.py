@@ -1,15 +1,19 @@
 """How long does a key keep?  Keys of slow and fast key encoders, compared with today's queries."""
 
+import copy
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from ssl_lessons import views
 from ssl_lessons.book import plots
 from ssl_lessons.book.widgets.core import Choice, Slider
 from ssl_lessons.errors import InputError
+from ssl_lessons.methods.base import Method, momentum_copy, momentum_update
 
 MOMENTS = {"early": 0.3, "middle": 0.6, "late": 1.0}  # share of the training
 
@@ -38,6 +42,71 @@ class Comparison(NamedTuple):
     others: Tensor
     wins: float
     steady: float
+
+
+def every_few_steps(method: Method, every: int, write: Callable[[Method], None]) -> None:
+    """Have write(method) called now and after every `every`-th step of a training of `method` to come."""
+    after_step, count = method.after_step, 0
+
+    def hooked(progress: float) -> None:
+        nonlocal count
+        after_step(progress)
+        count += 1
+        if count % every == 0:
+            write(method)
+
+    method.after_step = hooked
+    write(method)
+
+
+class Camera:
+    """Follows the encoder of a training with key encoders of several momenta, and films them all.
+
+    method: with an encoder and a projector, not trained yet; its training is not changed.  images: uint8
+    [n, 3, H, W], shown in two fixed views.  momenta: one follower each, beginning as a copy.  every: steps between two
+    pictures, taken in training mode: with the statistics of the batch, as the loss sees the embeddings.
+    """
+
+    def __init__(self, method: Method, images: Tensor, policy, momenta: Sequence[float], every: int = 4):
+        self.views = views.make_views(images, (policy, policy), torch.Generator().manual_seed(0))
+        self.net = nn.Sequential(method.encoder, method.projector)
+        self.followers = {m: momentum_copy(self.net) for m in momenta}
+        self.queries, self.keys = [], {m: [] for m in momenta}
+        self.every, self.count = every, 0
+        every_few_steps(method, 1, self._look)
+
+    def _look(self, method: Method) -> None:
+        for m, follower in self.followers.items():
+            follower.to(next(self.net.parameters()).device)
+            momentum_update(self.net, follower, m)
+        if self.count % self.every == 0:
+            self.queries.append(_in_training(self.net, self.views[0]))
+            for m, follower in self.followers.items():
+                self.keys[m].append(_in_training(follower, self.views[1]))
+        self.count += 1
+
+    def film(self) -> Film:
+        """What was filmed so far."""
+        return Film(self.every, torch.stack(self.queries), {m: torch.stack(k) for m, k in self.keys.items()})
+
+
+def _in_training(net: nn.Module, x: Tensor) -> Tensor:
+    """Unit-length embeddings of views x with the statistics of the batch; the network stays as it is."""
+    with torch.no_grad():
+        return normalize(copy.deepcopy(net).train()(x.to(next(net.parameters()).device)), dim=1).cpu()
+
+
+def age_clue(film: Film, momentum: float, age: int, moment: str = "middle") -> float:
+    """How often a fresh key of one other image is closer to a query than an `age` steps old key of another image.
+
+    0.5: closeness does not give age away.  1: it always does, and a query can tell its (fresh) positive from the (old)
+    negatives of a queue without looking at the image.  All pairs of other images and queries count: it is the area
+    under the ROC curve of "fresh or old?".  Arguments and errors as `compare`.
+    """
+    fresh, old = (compare(film, momentum, a, moment).others for a in (0, age))
+    old = old.sort().values
+    below = torch.searchsorted(old, fresh, side="left") + torch.searchsorted(old, fresh, side="right")
+    return float(below.double().mean()) / (2 * len(old))
 
 
 def compare(film: Film, momentum: float, age: int, moment: str = "middle") -> Comparison:
