@@ -718,7 +718,7 @@ for _ in range(PRIOR_STEPS):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-prior.requires_grad_(False).eval()
+_ = prior.requires_grad_(False).eval()
 
 # %%
 # NBVAL_CHECK_OUTPUT

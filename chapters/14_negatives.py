@@ -18,7 +18,7 @@
 # - measure how fast an old embedding goes stale, and whether its age gives it away.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE, NT-Xent, the temperature).
-# **Time**: 35 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 37 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -110,7 +110,12 @@ aged = {8 * i: compare(diary[NOW], diary[NOW - i]) for i in range(NOW)}
 plots.table(
     [{"age (steps)": age} | row for age, row in aged.items()],
     f"Step 48 against older answers ({N} pictures; one pass: {EPOCH} steps)",
-    {"same": "cosine, same picture", "others": "cosine, others"},
+    {
+        "age (steps)": "age (steps)",
+        "same": "cosine, same picture",
+        "others": "cosine, others",
+        "finds itself": "finds itself",
+    },
     {"same": ".2f", "others": ".2f", "finds itself": ".0%"},
 )
 pass_ago = (diary[NOW] * diary[NOW - EPOCH // 8]).sum(dim=1)
@@ -189,7 +194,13 @@ plots.table(
         for way, (k, age, kept) in ways.items()
     ],
     f"The negatives of one query: batch of {N}, {IMAGES:,} pictures, ages in steps",
-    {"k": "how many", "mean": "mean age", "max": "oldest", "kept": "numbers kept"},
+    {
+        "from": "negatives from",
+        "k": "how many",
+        "mean": "mean age",
+        "max": "oldest",
+        "kept": "numbers kept",
+    },
     {"mean": ".1f", "max": ".0f", "k": ",", "kept": ","},
 )
 assert ways["a memory bank"][1].max() > 4 * ways["a queue"][1].max()
@@ -259,12 +270,12 @@ assert torch.allclose(ours, instance.instdisc(z, bank, index, temperature=0.2))
 # A picture's row is renewed once per pass, so its label jumps once per pass. Two things soften the jump. The paper adds
 # a **proximal term** $\lambda\lVert v_i - b_i\rVert^2$ ([Parikh and Boyd,
 # 2014](https://web.stanford.edu/~boyd/papers/prox_algs.html)), and its authors' code mixes: the new row is half the old
-# one, half the new embedding, brought to unit length. (So does this book's code, `bank_momentum=0.5`.) Now watch a trap. Ten
+# one, half the new embedding, brought to unit length. (So does this book's code, `bank_momentum=0.5`.) Now watch a trap. Eight
 # passes over 1,024 pictures, with and without the proximal term:
 
 
 # %%
-def train_bank(proximal: float, images: int = 1024, passes: int = 10) -> dict:
+def train_bank(proximal: float, images: int = 1024, passes: int = 8) -> dict:
     recipe = recipes.get_recipe("quick", method="instdisc")
     recipe = recipe.with_(options=recipe.options | {"proximal": proximal})
     method, rows, moves = recipe.build(0, n_images=images), [], []
@@ -292,10 +303,11 @@ banks = {proximal: train_bank(proximal) for proximal in (0.0, 5.0)}
 # %% tags=["hide-input"]
 plots.table(
     [{"lambda": f"{p:g}"} | row for p, row in banks.items()],
-    f"Ten passes with a bank of 1,024 rows (chance: a loss of {math.log(1024):.2f})",
+    f"Eight passes with a bank of 1,024 rows (chance: a loss of {math.log(1024):.2f})",
     {
+        "lambda": "lambda",
         "first": "squared jump of a row, pass 1",
-        "last": "pass 10",
+        "last": "pass 8",
         "loss": "loss at the end",
         "others": "cosine of different pictures",
     },
@@ -335,7 +347,7 @@ assert min(learned_bank["probe"]) > mean(floor) + 0.05
 # %% [markdown]
 # The jumps all but vanish, and it would be easy to write that the bank has settled. It has not: the loss is at chance and
 # different pictures have nearly the same embedding. **Nothing jumps where everything stands on one spot**, with the
-# proximal term and without. (Two more reasons: the first rows were random, and the rate ends near zero.) Forty steps are
+# proximal term and without. (Two more reasons: the first rows were random, and the rate ends near zero.) Thirty-two steps are
 # little; the 1,280 steps of the record do teach something. Never read stability alone; put the spread beside it.
 #
 # ## Step 3: a queue, and an encoder that changes slowly
@@ -450,13 +462,13 @@ print("12 steps: the same losses as the package, which writes into a ring instea
 # ## The run: MoCo v2
 #
 # 240 steps, $K$ = 2,048. While it trains, a camera runs: four key encoders follow the query encoder with four momenta
-# (only the one with 0.99 is used for training), and every eight steps all of them embed the same 128 pictures, in two
+# (only the one with 0.99 is used for training), and every eight steps all of them embed the same 96 pictures, in two
 # fixed views.
 
 # %%
 FILMED = (0.0, 0.9, 0.99, 0.999)
 moco = moco_recipe.build(seed=0)
-camera = staleness.Camera(moco, train.images[:128], moco_recipe.policy, FILMED, every=8)
+camera = staleness.Camera(moco, train.images[:96], moco_recipe.policy, FILMED, every=8)
 history = pretrain(
     moco,
     unlabeled.images,
@@ -496,7 +508,12 @@ table = [{"run": "chance", "probe": chance, "spread": "", "knn": chance}] + [
 plots.table(
     table,
     f"{STEPS} steps of {N}, {len(floor)} seeds: momentum and its rivals",
-    {"probe": "probe, 100 labels", "spread": "over seeds", "knn": "kNN, 2,000 labels"},
+    {
+        "run": "run",
+        "probe": "probe, 100 labels",
+        "spread": "over seeds",
+        "knn": "kNN, 2,000 labels",
+    },
     {"probe": ".1%", "knn": ".1%"},
 )
 print(origin)
@@ -517,7 +534,7 @@ assert all(mean(recorded("momentum", m)) > mean(floor) + 0.03 for m in MOMENTA)
 ranked = {m: mean(recorded("momentum", m)) for m in MOMENTA}
 assert min(ranked["0.999"], ranked["0.99"]) > max(ranked["0.9"], ranked["0"]) + 0.005
 assert abs(ranked["0.999"] - ranked["0.99"]) < 0.03
-assert ranked["0.9"] < ranked["0"] + 0.03 and abs(0.999**STEPS - 0.79) < 0.005
+assert ranked["0.9"] < ranked["0"] + 0.01 and abs(0.999**STEPS - 0.79) < 0.005
 assert all(
     mean(recorded("momentum", m, "knn")) < mean(recorded("floor", "pixels", "knn"))
     for m in MOMENTA
@@ -535,7 +552,7 @@ assert max(long["0"]) < min(long["0.99"]) - 0.1
 #
 # Among the momenta, 0.999 and 0.99 are close together and lead 0.9 and 0. **The box did not foresee that.** It called 0.999
 # too slow for this run, since at the end the first weights still make up 79 % of its key encoder: nearly a fixed
-# random target, and no worse for it. And 0.9, which fits, is hardly ahead of 0. So take the box as a warning, not as a
+# random target, and no worse for it. And 0.9, which fits, is no better than 0. So take the box as a warning, not as a
 # choice.
 #
 # Is $m = 0$ hopeless? After 240 steps you could not tell. Given 1,280 steps you can: momentum 0.99 goes on learning, and
@@ -597,7 +614,7 @@ plots.table(
         for m in FILMED
     ],
     f"A fresh key is closer than one of {WAIT} steps ago (50 %: no clue)",
-    {"early": "early (step 72)", "late": "late (step 240)"},
+    {"momentum": "momentum", "early": "early (step 72)", "late": "late (step 240)"},
     {"early": ".0%", "late": ".0%"},
 )
 
@@ -636,7 +653,7 @@ assert all(abs(early[m][WAIT].wins - early[m][0].wins) < 0.06 for m in (0.0, 0.9
 
 
 # %%
-def own_key_in_queue(queue: int, passes: int = 12) -> float:
+def own_key_in_queue(queue: int, passes: int = 8) -> float:
     """Share of queries whose picture has an older key in the queue, after pass 1."""
     wait, found = queue // N, []
     for step in range(EPOCH, passes * EPOCH):

@@ -18,7 +18,7 @@
 # - test "contrastive learning needs large batches" fairly: equal pictures, equal steps, tuned rates.
 #
 # **You need** [chapter 14](14_negatives.ipynb), and the softmax shares of [chapter 13](13_from_nce_to_nt_xent.ipynb).
-# **Time**: 22 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 23 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -63,7 +63,8 @@ chance = 1 / len(train.classes)
 
 simclr = recipe.build(seed=0)
 policies = simclr.views(recipe.policy)
-pretrain(simclr, unlabeled.images, policies, steps=STEPS, seed=0, **recipe.training())
+settings = {"steps": STEPS, "seed": 0, "progress": False} | recipe.training()
+_ = pretrain(simclr, unlabeled.images, policies, **settings)
 
 
 # %%
@@ -173,7 +174,8 @@ def show(arms: dict[str, tuple[str, str]], title: str) -> None:
         knn = mean(recorded(*where, "knn"))
         rows.append({"run": name, "probe": mean(p), "spread": spread, "knn": knn})
         rows[-1]["seeds"] = len(p)
-    heads = {"probe": "probe, 100 labels", "spread": "over seeds", "knn": "kNN"}
+    heads = {"run": "run", "probe": "probe, 100 labels", "spread": "over seeds"}
+    heads |= {"knn": "kNN", "seeds": "seeds"}
     plots.table(rows, title, heads, {"probe": ".1%", "knn": ".1%"})
     print(origin)
 
@@ -337,7 +339,7 @@ hardness = {name: values.mean().item() for name, values in hardness.items()}
 plots.table(
     [{"candidate": name, "cosine": value} for name, value in hardness.items()],
     "How hard are MoCHi's negatives?",
-    {"cosine": "mean cosine with the query"},
+    {"candidate": "candidate", "cosine": "mean cosine with the query"},
     {"cosine": ".2f"},
 )
 values = list(hardness.values())
@@ -351,13 +353,20 @@ OTHERS = {
     "simple loss: all pushed alike": ("hard", "simple loss"),
 }
 show(OTHERS, "Made-up negatives, and negatives left out, at equal steps")
+without = mean(recorded("hard", "easiest 95 %")) - mean(recorded("plain", "NT-Xent"))
+saved = mean(recorded("oracle", "oracle")) - mean(recorded("oracle", "all negatives"))
+print(
+    f"without the hardest twentieth {without:+.1%}; the oracle of step 1 {saved:+.1%}"
+)
+assert without > saved > 0.005 and without > 0.02
 
 # %% [markdown]
 # The 64 hardest negatives are closer to the query than its own positive, on average; MoCHi makes them harder still. MoCHi is compared with MoCo at equal steps, with the same queue and momentum. The
 # last three rows leave something out of SimCLR's crowd: the easier half; the hardest twentieth; and, in the *simple loss*
 # (minus the positive cosine plus the mean of the negative ones, [Wang and Liu, 2021](https://arxiv.org/abs/2012.09740)), every
 # difference between negatives. Its weight on the negatives is 1, not tuned. The claims C-35b, C-36b, C-37 and C-37b say what each costs
-# or brings. Leaving out the hardest twentieth, which is most often false, does no harm here.
+# or brings. One row stands out: leaving out the *hardest twentieth*, which is most often false, helps, and by more than
+# the oracle of step 1 gained.
 #
 # ## Step 4: does the batch have to be large?
 #
@@ -449,7 +458,7 @@ assert min(small) > max(large) + 0.05 and mean(equal_steps) < min(plain) - 0.1
 # %% [markdown]
 # At 61,440 pairs, each with the best of its three rates, batch 32 wins clearly: it takes sixteen times as many steps. (The
 # best rate is the largest tried at either batch, so a wider sweep might move both.) With a quarter of the pairs and the
-# linear rule the large batch is ahead. At equal *steps*, 240, batch 256 wins by far, since it has seen eight times as many
+# linear rule the large batch is ahead (how many seeds say so, the table tells). At equal *steps*, 240, batch 256 wins by far, since it has seen eight times as many
 # pictures. All of that is true, and "needs large batches" is none of it. On an idle GPU small steps cost time, so the price
 # is paid elsewhere.
 #
@@ -500,10 +509,10 @@ print(
     f"240 steps: NNCLR {mean(neighbours):.1%}, SimCLR v2 "
     f"{mean(recorded('relatives', 'simclr_v2')):.1%}, SimCLR {mean(plain):.1%}"
 )
-assert nearest_same > 2.5 * chance and mean(neighbours) < mean(plain) + 0.01
+assert nearest_same > 2.5 * chance and mean(neighbours) < mean(plain) - 0.05
 
 # %% [markdown]
-# Often enough to be useful, far from always; at equal steps (the second line) NNCLR does not lead SimCLR here.
+# Often enough to be useful, far from always; at equal steps (the second line) NNCLR is far behind SimCLR here.
 #
 # | method | what it changes | what for |
 # |---|---|---|

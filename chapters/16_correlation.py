@@ -20,7 +20,7 @@
 # - prove in one line that "push the dimensions apart" and "push the images apart" are nearly the same penalty.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), eigenvectors, and the singular value decomposition.
-# **Time**: 35 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 36 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:

@@ -16,7 +16,7 @@
 # find a flipped sign in a second.
 #
 # **You need** [chapter 16](16_correlation.ipynb), of which this is an optional companion.
-# **Time**: 25 minutes to read, half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 26 minutes to read, half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:

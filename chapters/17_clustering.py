@@ -165,7 +165,7 @@ student.refresh_every = 0  # the teacher never changes his mind
 student.pseudo_labels.copy_(teachers["untrained network"])
 student.sizes.copy_(torch.bincount(teachers["untrained network"], minlength=CLUSTERS))
 settings = {"steps": STUDY, "progress": False} | quick.training()
-pretrain(student, unlabeled.images, student.views(quick.policy), **settings)
+_ = pretrain(student, unlabeled.images, student.views(quick.policy), **settings)
 
 
 # %%
@@ -458,7 +458,7 @@ history = pretrain(
     monitor=Monitor(train[:1000], train[1000:1500], every=40),
     **recipe.training(),
 )
-swav.cpu().eval()
+_ = swav.cpu().eval()
 
 # %% tags=["hide-input"]
 fig = plots.training_panel(

@@ -423,6 +423,15 @@ def test_saved_notebook_is_complete_small_and_clean(source):
 
 
 @chapter
+def test_no_cell_ends_in_a_value_that_nobody_reads(source):
+    """A checker's answer, yes; the history of a training or the layers of a network, no: assign them to _."""
+    for output in outputs(source.with_suffix(".ipynb").read_text(encoding="utf-8")):
+        if output["output_type"] == "execute_result":
+            text = "".join(output["data"]["text/plain"])
+            assert text.startswith(("○", "✓", "✗")), text[:80]
+
+
+@chapter
 def test_every_picture_has_alt_text(source):
     pictures = 0
     for output in outputs(source.with_suffix(".ipynb").read_text(encoding="utf-8")):
