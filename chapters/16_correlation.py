@@ -509,7 +509,7 @@ plots.table(
 # $$R_{ij} = \frac1N \sum_n \hat z_{1,ni}\, \hat z_{2,nj}, \qquad L_\text{BT} = \sum_i (1 - R_{ii})^2 + \beta \sum_i \sum_{j\ne i} R_{ij}^2 .$$
 #
 # The diagonal pulls; the rest says that dimension $j$ of one view must not be predictable from dimension $i$ of the
-# other. The name honours Horace Barlow's idea that the brain recodes to reduce redundancy.
+# other.
 #
 # **W-MSE** ([Ermolov et al., 2021](https://arxiv.org/abs/2007.06346)) keeps the constraint exactly. It whitens each
 # view by $F^{-1}$, where $FF^\top = C$ (Cholesky), puts the rows on the unit sphere and takes the squared distance.
@@ -735,7 +735,7 @@ assert abs(predicted - measured) < 0.06 and measured < 0.42 < no_copies
 # About 0.3, and the sketch knew it from two other numbers, with nothing fitted. It also says who holds the cloud
 # down: pull and hinge alone would settle at nearly twice that; each dimension pays for its covariances with all
 # $D - 1$ others. Hence a piece of advice: *when you change the number of outputs, rescale the weights*. With 16
-# outputs a dimension feels a thirty-fourth of this pressure. Watch for that below.
+# outputs a dimension feels a thirty-fourth of this pressure.
 #
 # ## What goes wrong: take a part away
 #
@@ -777,8 +777,8 @@ plots.show(
 
 # %% [markdown]
 # Without the variance term every direction shrinks: on the way to a point. Without the covariance term one direction takes all the
-# variance: a line, although the mean deviation of a dimension is 1. (The untrained network's spectrum falls least of
-# all. That is no merit: its dimensions are random mixtures of everything.) Now for longer, with the seeds on record, and
+# variance: a line, although the mean deviation of a dimension is 1. (The untrained network's spectrum falls
+# least; that is no merit, its dimensions are random mixtures.) Now for longer, with the seeds on record, and
 # with other parts missing: the famous factor ½ (see below), Barlow Twins' $\beta$, and most of the outputs.
 
 # %% tags=["hide-input"]
