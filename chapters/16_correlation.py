@@ -777,8 +777,7 @@ plots.show(
 
 # %% [markdown]
 # Without the variance term every direction shrinks: on the way to a point. Without the covariance term one direction takes all the
-# variance: a line, although the mean deviation of a dimension is 1. (The untrained network's spectrum falls
-# least; that is no merit, its dimensions are random mixtures.) Now for longer, with the seeds on record, and
+# variance: a line, although the mean deviation of a dimension is 1. Now for longer, with the seeds on record, and
 # with other parts missing: the famous factor ½ (see below), Barlow Twins' $\beta$, and most of the outputs.
 
 # %% tags=["hide-input"]

@@ -277,7 +277,8 @@ plots.table(
     "Does a student that teaches itself get further?",
     {
         "name": "labels", "purity": "purity of the features' clusters",
-        "knn": "vote (kNN)", "probe": "probe, 100 labels", "spread": "over seeds", "n": "seeds",
+        "knn": "vote (kNN)", "probe": "probe, 100 labels", "spread": "over seeds",
+        "n": "seeds",
     },
     {key: ".1%" for key in ("purity", "knn", "probe")},
 )  # fmt: skip
