@@ -124,7 +124,7 @@ def render(decided: float, share: float, critic: str) -> Figure:
     gap = torch.ones(SIDE, 2, dtype=torch.float64)
     rows = [torch.cat([p for x in row for p in (x, gap)][:-1], dim=1) for row in (true, painted)]
     sheet = torch.cat([rows[0], torch.ones(2, rows[0].shape[1], dtype=torch.float64), rows[1]])
-    left.imshow(sheet, cmap="gray", vmin=-0.5, vmax=1.5)
+    left.imshow(sheet.numpy(), cmap="gray", vmin=-0.5, vmax=1.5)
     left.set(xticks=[], yticks=[SIDE // 2, SIDE + 2 + SIDE // 2])
     left.set_yticklabels(["true", "painted"])
     left.set_title(f"Decided by {decided:.2f}")
