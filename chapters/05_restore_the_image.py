@@ -599,6 +599,7 @@ print(origin)
 probe, knn = ({arm: mean(runs(arm, key)) for arm in ARMS} for key in ("probe", "knn"))
 COPIED, HOLE, SCATTERED = "restore nothing", "restore hole", "restore scattered"
 in_sight = [knn[f"restore {d}"] for d in ("nothing", "noise", "shrunken", "gray")]
+assert abs(probe["pixels"] - 0.15) < 0.01  # what the prediction was told
 assert min(in_sight[:2]) > knn["simclr"] + 0.05
 assert probe["simclr"] > probe[COPIED] + 0.03
 assert knn[HOLE] < knn["pixels"] and probe[HOLE] > probe["pixels"] + 0.02

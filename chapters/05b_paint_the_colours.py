@@ -474,6 +474,12 @@ gained = [
     - mean(runs("colorization", w, "loss"))
     for w in WORLDS
 ]
+
+# %%
+struck = {(a, w): mean(runs(a, w, "pretext")) for a in ARMS[4:6] for w in WORLDS}
+assert (
+    struck[ARMS[4], ANY] < struck[ARMS[5], ANY] and 0.07 < struck[ARMS[4], OWN] < 0.085
+)
 assert max(hits) < 0.12 and 0 < min(gained) and max(gained) < 0.1
 
 # %% [markdown]
