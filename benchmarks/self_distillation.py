@@ -1,48 +1,63 @@
-"""The records of chapter 15: BYOL with one part changed at a time, DINO's four arms, and three relatives.
+"""Teachers without labels: the runs of chapters 15 and 15b.  BYOL with one part changed at a time, SimSiam with one
+loss or two, DINO's four arms, SimDINO, neighbours as targets, two students with labels, and a few long runs.
 
-uv run python benchmarks/self_distillation.py            every arm that is not recorded yet
-uv run python benchmarks/self_distillation.py --only no_predictor --seeds 0
+    uv run python benchmarks/self_distillation.py                     # what is missing: seeds 0, 1, 2, the long runs
+    uv run python benchmarks/self_distillation.py --groups byol dino  # two groups
+    uv run python benchmarks/self_distillation.py --seconds 600       # for ten minutes; go on by repeating it
 
-Rows go to data/results/self_distillation.json; an arm that is there already is skipped (delete it to repeat it).
+An arm sees 250 batches of 128 pictures; the long ones (group "long", seed 0 only) see 3,000.  All arms of a seed start
+from the same encoder, that of the row "untrained" (with its BatchNorm statistics settled).  Teachers are settled before
+they are measured: their statistics are those of their students, and wrong for weights that lag behind.  A run that is
+in the record is not repeated.  (Rows without `world` are of the first edition, and of another protocol.)
 """
 
 import argparse
 import copy
-import json
+import inspect
+import math
 import time
-from functools import lru_cache, partial
+from functools import partial
 
 import torch
-import torch.nn.functional as F
-from _record import RESULTS, merge
-from _world import probe
-from _world import splits as draw_splits
+from _labelled_teachers import distillation, mean_teacher
+from _record import merge, recorded
+from _world import WORLD, probe, splits
+from collapse_ablations import answers, embeddings, trace
 from torch import nn
+from torch.nn.utils.parametrize import register_parametrization
 
-from ssl_lessons import diagnostics, evaluation
-from ssl_lessons.data import label_subset, world
-from ssl_lessons.losses.distillation import byol, isd
+from ssl_lessons import evaluation
+from ssl_lessons.diagnostics import rank_me
+from ssl_lessons.losses.distillation import byol, isd, negative_cosine
 from ssl_lessons.methods.byol import BYOL
 from ssl_lessons.methods.dino import DINO
 from ssl_lessons.methods.msf import MSF
+from ssl_lessons.methods.simdino import SimDINO
+from ssl_lessons.methods.simsiam import SimSiam
 from ssl_lessons.models import build_encoder
-from ssl_lessons.training import Monitor, pretrain
+from ssl_lessons.models.settle import settle
+from ssl_lessons.training import Diverged, Monitor, pretrain
 from ssl_lessons.training.recipes import get_recipe
-from ssl_lessons.views import augment, make_views, normalize
+from ssl_lessons.views import normalize
 
+STEPS, EVERY = 250, 25
+LONG, LONG_EVERY = 3_000, 250
+KEY = ("world", "group", "arm", "seed")
+POLICY = get_recipe("quick").policy
 SGD = {"batch_size": 128, "optimizer": "sgd", "lr": 0.12, "weight_decay": 5e-4, "warmup": 0.1}
-STEPS = 250
-HEALTHY = {"momentum": 0.97, "predictor_lr": 4.0}
-CONSTANT = {"rising": False}
+ADAM = SGD | {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-4}
+STUDENT_TEMPERATURE = 0.1  # of DINO: as the teacher's it is no sharpening
 
 
-class OneSided(BYOL):
+# ---- methods that only this comparison needs ------------------------------------------------------------------
+
+
+class OneSided(SimSiam):
     """Only the first view predicts the second."""
 
     def forward(self, views, labels=None):
-        with torch.no_grad():
-            target = self.teacher(views[1])
-        return 2 * byol(self.predictor(self.embed(views[0])), target)
+        z1, z2 = (self.embed(v) for v in views)
+        return negative_cosine(self.predictor(z1), z2.detach())
 
 
 class LinearPredictor(BYOL):
@@ -58,345 +73,305 @@ class LinearPredictor(BYOL):
         self.predictor.weight.register_hook(lambda gradient: scale * gradient)
 
 
-class ISD(MSF):
-    """MSF's frame with the loss of ISD: the queue holds the anchors."""
+class Target(MSF):
+    """MSF's frame (one direction, constant momentum, a queue) with BYOL's loss or ISD's."""
+
+    def __init__(self, encoder, loss, **options):
+        super().__init__(encoder, **options)
+        self.loss = loss
 
     def distance(self, prediction, target):
+        if self.loss == "byol":
+            return byol(prediction, target)
         return isd(prediction, target, self.queue.rows, 0.1)
 
 
+class Standardised(nn.Module):
+    """Weight standardisation (Qiao et al. 2019): every output filter has mean 0 and variance 1 / inputs."""
+
+    def forward(self, w):
+        flat = w.flatten(1)
+        flat = (flat - flat.mean(1, keepdim=True)) / (flat.std(1, keepdim=True) * flat.shape[1] ** 0.5 + 1e-5)
+        return flat.view_as(w)
+
+
+def without_batch_norm(module: nn.Module, groups: int = 0) -> nn.Module:
+    """Every BatchNorm out; group norm of standardised weights instead, where `groups` is not 0."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+            new = nn.GroupNorm(groups, child.num_features) if groups else nn.Identity()
+            setattr(module, name, new)
+        else:
+            without_batch_norm(child, groups)
+            if groups and isinstance(child, nn.Conv2d):
+                register_parametrization(child, "weight", Standardised())
+    return module
+
+
+class NoBatchNorm(BYOL):
+    """BYOL with no batch statistics anywhere: no normalisation at all, or group norm and standardised weights."""
+
+    def __init__(self, encoder, groups=0, **options):
+        super().__init__(encoder, **options)
+        self.encoder, self.projector, self.predictor, self.teacher = (
+            without_batch_norm(m, groups)
+            for m in (self.encoder, self.projector, self.predictor, self.teacher)
+        )
+
+
+# ---- the arms -------------------------------------------------------------------------------------------------
+
+CONSTANT = {"rising": False}
+COPY = CONSTANT | {"momentum": 0.0}  # the target is the student itself
 BYOL_ARMS = {
-    "byol": (BYOL, HEALTHY),
-    "no_predictor": (BYOL, HEALTHY | {"predictor": False}),
-    "no_predictor_no_ema": (BYOL, CONSTANT | {"momentum": 0.0, "predictor": False}),
-    "no_stop_gradient": (BYOL, HEALTHY | {"stop_gradient": False}),
-    "no_ema": (BYOL, CONSTANT | {"momentum": 0.0, "predictor_lr": 1.0}),
-    "no_ema_fast_predictor": (BYOL, CONSTANT | {"momentum": 0.0, "predictor_lr": 10.0}),
-    "slow_predictor": (BYOL, HEALTHY | {"predictor_lr": 1.0}),
-    "linear_predictor": (LinearPredictor, HEALTHY),
-    "linear_from_identity": (LinearPredictor, HEALTHY | {"identity": True}),
-    "no_batch_norm": (BYOL, HEALTHY | {"batch_norm": False}),
-    "one_sided": (OneSided, HEALTHY),
-    "momentum_0.9": (BYOL, HEALTHY | CONSTANT | {"momentum": 0.9}),
-    "momentum_0.99": (BYOL, HEALTHY | CONSTANT | {"momentum": 0.99}),
-    "momentum_0.999": (BYOL, HEALTHY | CONSTANT | {"momentum": 0.999}),
-    "isd": (ISD, {"momentum": 0.97, "predictor_lr": 4.0}),
+    "byol": (BYOL, {}),
+    "no predictor": (BYOL, {"predictor": False}),
+    "no stop-gradient": (BYOL, {"stop_gradient": False}),
+    "fixed target": (BYOL, CONSTANT | {"momentum": 1.0}),
+    "momentum 0": (BYOL, COPY),
+    "momentum 0.99": (BYOL, CONSTANT | {"momentum": 0.99}),
+    "momentum 0.999": (BYOL, CONSTANT | {"momentum": 0.999}),
+    "momentum 0, rate 1": (BYOL, COPY | {"predictor_lr": 1.0}),
+    "momentum 0, rate 10": (BYOL, COPY | {"predictor_lr": 10.0}),
+    "linear": (LinearPredictor, {}),
+    "linear, identity": (LinearPredictor, {"identity": True}),
+    "simsiam": (SimSiam, {}),
+    "simsiam, one-sided": (OneSided, {}),
+    "no norm": (NoBatchNorm, {}),
+    "group norm": (NoBatchNorm, {"groups": 8}),
 }
-DINO_HEALTHY = {"momentum": 0.97}
 DINO_ARMS = {
-    "both": DINO_HEALTHY,
-    "no_centering": DINO_HEALTHY | {"centering": False},
-    "no_sharpening": DINO_HEALTHY | {"teacher_temperature": 0.1},
-    "neither": DINO_HEALTHY | {"centering": False, "teacher_temperature": 0.1},
+    "dino": (DINO, {}),
+    "no centring": (DINO, {"centering": False}),
+    "no sharpening": (DINO, {"teacher_temperature": STUDENT_TEMPERATURE}),
+    "neither": (DINO, {"centering": False, "teacher_temperature": STUDENT_TEMPERATURE}),
+    "simdino": (SimDINO, {}),
+    "simdino, no rate": (SimDINO, {"invariance_weight": 1e4}),  # AdamW does not mind the scale
 }
-
-
-splits = lru_cache(maxsize=1)(partial(draw_splits, world=1))
+NEIGHBOUR_ARMS = {
+    "itself": (Target, {"loss": "byol"}),
+    "5 neighbours": (MSF, {"k": 5}),
+    "similarities": (Target, {"loss": "isd"}),
+}
+LONG_ARMS = {
+    "byol": (BYOL, {}, SGD),
+    "byol 0.99": (BYOL, {"momentum": 0.99}, SGD),
+    "dino": (DINO, {}, ADAM),
+    "dino, small crops": (DINO, {"n_small": 4}, ADAM),
+    "simdino": (SimDINO, {}, ADAM),
+    "linear": (LinearPredictor, {}, SGD),
+}
+FLOORS = ("untrained", "pixels", "edges", "untrained, no norm", "untrained, group norm")
 
 
 def encoder():
     return build_encoder("convnet", width=16, dim=256)
 
 
-def monitor_of(train, kind=Monitor) -> Monitor:
-    return kind(train[:600], train[600:1200], every=25, sample=512)
+# ---- measures -------------------------------------------------------------------------------------------------
 
 
-def trace_of(history, *keys):
-    return {"step": [r["step"] for r in history if "knn" in r]} | {
-        k: [round(r[k], 5) for r in history if "knn" in r and k in r] for k in keys
-    }
-
-
-def quality(enc, train, test) -> dict:
-    h, h_test = (evaluation.extract_features(enc, s.images) for s in (train, test))
+def quality(features, train, test) -> dict:
+    """Probe and kNN of features(images)."""
+    h, h_test = features(train.images), features(test.images)
     return {
         "probe": probe(h, h_test, train, test),
         "knn": evaluation.knn_accuracy(h, train.labels, h_test, test.labels),
-        "rank_h": float(diagnostics.rank_me(h)),
     }
 
 
-def byol_arm(name: str, seed: int) -> dict:
-    cls, options = BYOL_ARMS[name]
-    unlabeled, train, test = splits(seed)
-    torch.manual_seed(seed)
-    method = cls(encoder(), **options)
-    policy = get_recipe("quick").policy
-    start = time.perf_counter()
-    history = pretrain(
-        method, unlabeled.images, (policy, policy), steps=STEPS, seed=seed, monitor=monitor_of(train),
-        progress=False, **SGD,
-    )  # fmt: skip
-    row = {"seconds": time.perf_counter() - start} | quality(method.encoder, train, test)
-    method.eval()
-    row["teacher_probe"] = quality(method.teacher[0], train, test)["probe"]
-    with torch.no_grad():
-        z = method.embed(normalize(test.images))
-    row |= {k: history[-1].get(k) for k in ("verdict", "spread_z", "rank_z", "teacher_distance")} | {
-        "std_z": diagnostics.feature_std(z), "loss": sum(r["loss"] for r in history[-20:]) / 20,
-        "trace": trace_of(history, "loss", "spread_z", "rank_z", "knn", "teacher_distance"),
-    }  # fmt: skip
-    if cls is LinearPredictor:
-        row |= predictor_spectrum(method, z)
-    return row
+def of_encoder(network, train, test) -> dict:
+    h = evaluation.extract_features(network, test.images)
+    return quality(partial(evaluation.extract_features, network), train, test) | {"rank_h": float(rank_me(h))}
 
 
-def predictor_spectrum(method, z) -> dict:
-    """The predictor's strength along the eigenvectors of the embeddings' correlation matrix, largest first."""
-    f = z.double().T @ z.double() / len(z)
-    values, vectors = torch.linalg.eigh(f)
-    w = method.predictor.weight.detach().double()
-    along = (vectors.T @ w @ vectors).diagonal().flip(0)
-    return {
-        "f_eigenvalues": [round(v, 6) for v in values.flip(0)[:64].tolist()],
-        "predictor_along": [round(v, 5) for v in along[:64].tolist()],
-        "asymmetry": float((w - w.T).norm() / w.norm()),
-        "off_diagonal": float(1 - (vectors.T @ w @ vectors).diagonal().norm() / w.norm()),
-    }
-
-
-class DinoTrace(Monitor):
-    """Also the entropy of the teacher's answers, and KL(teacher || student) across two views: their sum is the loss."""
+class Watch(Monitor):
+    """Also DINO's answers: the entropy of the teacher's on one view, and KL(teacher || student's on another); their sum
+    is the loss."""
 
     def __call__(self, method, history=(), batch_size=None):
-        policy = get_recipe("quick").policy
-        a, b = make_views(self.query.images[:512], (policy, policy), torch.Generator().manual_seed(0))
-        method.eval()
-        with torch.no_grad():
-            p = method.assign(a)
-            log_q = (method.projector(method.encoder(b)) / method.student_temperature).log_softmax(dim=1)
+        row = super().__call__(method, history, batch_size)
+        if hasattr(method, "center"):
+            found, most = answers(method, POLICY, self.query.images, seed=0), math.log(len(method.center))
+            row |= {"entropy": found["mean_entropy"] * most, "kl": found["kl"]}
+            row["entropy_of_mean"] = found["entropy_of_mean"] * most
+            method.train()
+        return row
+
+
+class Pair(Watch):
+    """Also the teacher beside the student, both settled on the same pictures."""
+
+    def __call__(self, method, history=(), batch_size=None):
+        row = super().__call__(method, history, batch_size)
+        for who, network in zip(("student", "teacher"), method.momentum_pairs()[0], strict=True):
+            network = settle(copy.deepcopy(network), self.bank.images).eval()
+            h, h_test = (evaluation.extract_features(network, s.images) for s in (self.bank, self.query))
+            row[f"knn_{who}"] = evaluation.knn_accuracy(h, self.bank.labels, h_test, self.query.labels)
+        return row
+
+
+class Probes(Watch):
+    """Also a probe on 100 labels, held-out train images against train images: is more time of any use?"""
+
+    def __call__(self, method, history=(), batch_size=None):
+        row = super().__call__(method, history, batch_size)
+        sets = (self.bank, self.query)
+        h, h_test = (evaluation.extract_features(method.encoder, s.images) for s in sets)
         method.train()
-        entropy = float(torch.special.entr(p).sum(dim=1).mean())
-        kl = float(-(p * log_q).sum(dim=1).mean()) - entropy
-        return super().__call__(method, history, batch_size) | {"entropy": entropy, "kl": kl}
+        return row | {"held_out": probe(h, h_test, *sets)}
 
 
-def dino_arm(name: str, seed: int) -> dict:
-    unlabeled, train, test = splits(seed)
-    torch.manual_seed(seed)
-    method = DINO(encoder(), **DINO_ARMS[name])
-    policy = get_recipe("quick").policy
+WATCHED = (
+    "loss spread_z rank_z knn teacher_distance knn_student knn_teacher "
+    "entropy kl entropy_of_mean usage held_out"
+).split()
+
+
+def learn(method, seed: int, sets, training, steps=STEPS, kind=Monitor) -> dict:
+    """Train, and measure encoder, embeddings and, where there is one, the teacher."""
+    unlabeled, train, test = sets
+    every, half = (EVERY, 600) if steps == STEPS else (LONG_EVERY, 1000)
     start = time.perf_counter()
     history = pretrain(
-        method, unlabeled.images, method.views(policy), steps=STEPS, seed=seed,
-        monitor=monitor_of(train, DinoTrace), progress=False, **SGD | DINO_TRAINING,
+        method, unlabeled.images, method.views(POLICY), steps=steps, seed=seed, progress=False,
+        monitor=kind(train[:half], train[half : 2 * half], every=every, sample=512), **training,
     )  # fmt: skip
-    return {
-        "seconds": time.perf_counter() - start, "prototypes": len(method.center), "verdict": history[-1]["verdict"],
-        "trace": trace_of(history, "loss", "spread_z", "knn", "entropy", "kl", "usage", "information"),
-    } | quality(method.encoder, train, test)  # fmt: skip
-
-
-DINO_TRAINING = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-4}
-
-
-# ---- relatives with labels ----------------------------------------------------------------------------------
-
-
-def fit(model, loss_of, steps, lr=2e-3, after=lambda step: None):
-    opt = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(opt, steps)
-    model.train()
-    for step in range(steps):
-        loss = loss_of(step)
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        schedule.step()
-        after(step)
-    return model.eval()
-
-
-def classifier(width: int, dim: int) -> nn.Sequential:
-    return nn.Sequential(build_encoder("convnet", width=width, dim=dim), nn.Linear(dim, 10))
-
-
-@torch.no_grad()
-def accuracy(model, images, labels) -> float:
-    out = torch.cat([model(normalize(b)) for b in images.split(500)])
-    return float((out.argmax(dim=1) == labels).float().mean())
-
-
-def batches(n, size, seed):
-    generator = torch.Generator().manual_seed(seed)
-    while True:
-        yield from torch.randperm(n, generator=generator).split(size)
-
-
-def knowledge_distillation(seed: int) -> dict:
-    """A small student learns the labels of 2,000 images, or the answers of a big teacher, at two temperatures."""
-    _, train, test = splits(seed)
-    policy = get_recipe("quick").policy.replace(grayscale_p=0.0).scaled(0.3)
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-
-    def learn(model, target_of, steps):
-        order = batches(len(train), 128, seed)
-
-        def loss_of(step):
-            index = next(order)
-            x = augment(train.images[index], policy, generator)
-            return target_of(model(x), x, train.labels[index])
-
-        return fit(model, loss_of, steps)
-
-    teacher = learn(classifier(24, 256), lambda out, x, y: F.cross_entropy(out, y), 400)
-    row = {"teacher": accuracy(teacher, test.images, test.labels)}
-    small = classifier(4, 32)
-
-    def soft(t):
-        def target(out, x, y):
-            with torch.no_grad():
-                p = (teacher(x) / t).softmax(dim=1)
-            return t**2 * F.cross_entropy(out / t, p)
-
-        return target
-
-    for name, target in (
-        ("labels", lambda out, x, y: F.cross_entropy(out, y)),
-        ("T=1", soft(1.0)),
-        ("T=4", soft(4.0)),
-    ):
-        student = learn(copy.deepcopy(small), target, 300)
-        row[name] = accuracy(student, test.images, test.labels)
-    again = learn(classifier(24, 256), soft(1.0), 400)  # born again: same size
-    return row | {"born_again": accuracy(again, test.images, test.labels)}
-
-
-def mean_teacher(seed: int) -> dict:
-    """40 labels and 2,000 images without: cross-entropy alone, or with consistency to a moving-average teacher."""
-    unlabeled, train, test = splits(seed)
-    few = label_subset(train.labels, 4, seed=seed)
-    x_few, y_few = train.images[few], train.labels[few]
-    pool = unlabeled.images[:4000]
-    policy = get_recipe("quick").policy.replace(grayscale_p=0.0).scaled(0.3)
-    row = {}
-    for name, weight in (("labels_only", 0.0), ("mean_teacher", 10.0)):
-        torch.manual_seed(seed)
-        generator = torch.Generator().manual_seed(seed)
-        student = classifier(16, 256)
-        teacher = copy.deepcopy(student).requires_grad_(False)
-        order = batches(len(pool), 128, seed)
-
-        def loss_of(step, student=student, teacher=teacher, weight=weight, order=order, generator=generator):
-            loss = F.cross_entropy(student(augment(x_few, policy, generator)), y_few)
-            if weight:
-                index = next(order)
-                a, b = make_views(pool[index], (policy, policy), generator)
-                with torch.no_grad():
-                    p = teacher(b).softmax(dim=1)
-                ramp = min(1.0, step / 100)
-                loss = loss + ramp * weight * (student(a).softmax(dim=1) - p).square().sum(dim=1).mean()
-            return loss
-
-        def after(step, student=student, teacher=teacher):
-            m = min(1 - 1 / (step + 1), 0.98)
-            with torch.no_grad():
-                for s, t in zip(student.parameters(), teacher.parameters(), strict=True):
-                    t.lerp_(s, 1 - m)
-                for s, t in zip(student.buffers(), teacher.buffers(), strict=True):
-                    t.copy_(s)
-
-        fit(student, loss_of, 300, after=after)
-        row[name] = accuracy(student, test.images, test.labels)
-        row[f"{name}_ema"] = accuracy(teacher.eval(), test.images, test.labels)
+    method.eval()
+    row = {"steps": steps, "seconds": time.perf_counter() - start, "verdict": history[-1]["verdict"]}
+    row |= {"loss": sum(r["loss"] for r in history[-20:]) / 20}
+    row |= of_encoder(method.encoder, train, test) | embeddings(method, test.images)
+    seen = [r for r in history if "knn" in r]
+    row["trace"] = trace(history, *(k for k in WATCHED if all(k in r for r in seen)))
+    if hasattr(method, "teacher"):
+        settle(method.teacher, unlabeled.images[:2048]).eval()
+        found = of_encoder(method.teacher[0], train, test)
+        row |= {"teacher_probe": found["probe"], "teacher_knn": found["knn"]}
+        row["teacher_distance"] = history[-1]["teacher_distance"]
     return row
 
 
-# ---- attention of a small ViT -------------------------------------------------------------------------------
-
-
-def object_masks(images, size: int = 32) -> torch.Tensor:
-    """bool [N, size, size]: the pixels that change when the object is left out of the drawing."""
-    factors = {name: f.values for name, f in images.factors.items()}
-    with_it, without = world.render(factors, size), world.render(factors, size, objects=False)
-    return (with_it.int() - without.int()).abs().amax(dim=1) > 12
+def byol_arm(name: str, seed: int, sets) -> dict:
+    torch.manual_seed(seed)
+    kind, options = BYOL_ARMS[name]
+    method = kind(encoder(), **options)
+    row = learn(method, seed, sets, SGD)
+    return row | (predictor_spectrum(method, sets[2]) if kind is LinearPredictor else {})
 
 
 @torch.no_grad()
-def attention_received(vit, images, chunk: int = 250) -> torch.Tensor:
-    """How much each patch is looked at in the last block, averaged over heads and queries: [N, T], rows sum to 1."""
-    rows = []
-    for batch in images.split(chunk):
-        tokens = vit.tokens(normalize(batch))
-        for block in vit.blocks[:-1]:
-            tokens = block(tokens)
-        x = vit.blocks[-1].norm1(tokens)
-        _, weights = vit.blocks[-1].self_attn(x, x, x, need_weights=True, average_attn_weights=True)
-        rows.append(weights.mean(dim=1))
-    return torch.cat(rows)
+def predictor_spectrum(method, test) -> dict:
+    """How strong the predictor is along the eigenvectors of its input's covariance (centred), largest first."""
+    z = torch.cat([method.embed(normalize(x)) for x in test.images.split(500)]).double()
+    values, vectors = torch.linalg.eigh(torch.cov(z.T))
+    w = method.predictor.weight.double()
+    along = (vectors.T @ w @ vectors).diagonal().flip(0)
+    return {
+        "eigenvalues": " ".join(f"{v:.4g}" for v in values.flip(0)[:64].tolist()),
+        "along": " ".join(f"{v:.4g}" for v in along[:64].tolist()),
+        "asymmetry": float((w - w.T).norm() / w.norm()),
+        "off_diagonal": float(1 - along.square().sum() / w.square().sum()),
+    }
 
 
-def overlap(score, on_object) -> float:
-    """Mean intersection over union of the object's patches with the as many patches of highest score."""
-    rank = score.argsort(dim=1, descending=True).argsort(dim=1)
-    chosen = rank < on_object.sum(dim=1, keepdim=True)
-    both, either = (chosen & on_object).sum(dim=1), (chosen | on_object).sum(dim=1)
-    return float((both[either > 0] / either[either > 0]).mean())
-
-
-def attention(seed: int) -> dict:
-    """Does a small ViT trained by DINO look at the object?  Against chance, the image's centre and no training."""
-    unlabeled, _, test = splits(seed)
-    images = test[:1000]
+def dino_arm(name: str, seed: int, sets) -> dict:
     torch.manual_seed(seed)
-    method = DINO(build_encoder("vit", patch=4, depth=3), momentum=0.97)
-    masks = F.avg_pool2d(object_masks(images).float()[:, None], 4).flatten(1) > 0.5
-    generator = torch.Generator().manual_seed(seed)
-    side = method.encoder.side
-    grid = torch.arange(side) - (side - 1) / 2
-    center = -(grid[:, None] ** 2 + grid[None] ** 2).flatten().expand(len(masks), -1)
-    row = {
-        "object_share": float(masks.float().mean()),
-        "random": overlap(torch.rand(masks.shape, generator=generator), masks),
-        "image_center": overlap(center + 0.01 * torch.rand(masks.shape, generator=generator), masks),
-        "untrained": overlap(attention_received(method.encoder, images.images), masks),
-    }
-    policy = get_recipe("quick").policy
-    pretrain(
-        method,
-        unlabeled.images,
-        (policy, policy),
-        steps=200,
-        batch_size=64,
-        lr=1e-3,
-        seed=seed,
-        progress=False,
-    )
-    row["dino"] = overlap(attention_received(method.encoder, images.images), masks)
-    shown = images.images[:6]
-    return row | {
-        "maps": [[round(v, 4) for v in m] for m in attention_received(method.encoder, shown).tolist()],
-        "masks": masks[:6].int().tolist(),
-    }
+    kind, options = DINO_ARMS[name]
+    method = kind(encoder(), **options)
+    row = learn(method, seed, sets, ADAM, kind=Pair if name == "dino" else Watch)
+    return row | of_heads(method, sets)
 
 
-RELATED = {
-    "knowledge_distillation": knowledge_distillation, "mean_teacher": mean_teacher, "attention": attention,
-}  # fmt: skip
+@torch.no_grad()
+def of_heads(method, sets) -> dict:
+    """kNN on what stands above the features: the bottleneck, and the teacher's answers; DINO's entropies at the end."""
+    _, train, test = sets
+    heads = {"knn_z": method.embed} | ({"knn_answers": method.assign} if hasattr(method, "center") else {})
+    row = {}
+    for key, head in heads.items():
+        z, z_test = (
+            torch.cat([head(normalize(x)) for x in s.images.split(500)]).float() for s in (train, test)
+        )
+        row[key] = evaluation.knn_accuracy(z, train.labels, z_test, test.labels)
+    if hasattr(method, "center"):
+        row |= {"prototypes": len(method.center)} | answers(method, POLICY, test.images, seed=0)
+    return row
 
 
-def main(only: list[str] | None, seeds: list[int], seconds: float) -> None:
-    start = time.perf_counter()
-    jobs = [("byol", n, byol_arm) for n in BYOL_ARMS] + [("dino", n, dino_arm) for n in DINO_ARMS]
-    jobs += [("related", n, lambda name, seed: RELATED[name](seed)) for n in RELATED]
-    path = RESULTS / "self_distillation.json"
-    for seed in seeds:
+def neighbour_arm(name: str, seed: int, sets) -> dict:
+    torch.manual_seed(seed)
+    kind, options = NEIGHBOUR_ARMS[name]
+    return learn(kind(encoder(), **options), seed, sets, SGD)
+
+
+def long_arm(name: str, seed: int, sets) -> dict:
+    torch.manual_seed(seed)
+    kind, options, training = LONG_ARMS[name]
+    method = kind(encoder(), **options)
+    row = learn(method, seed, sets, training, steps=LONG, kind=Probes)
+    if kind is LinearPredictor:
+        return row | predictor_spectrum(method, sets[2])
+    return row | (of_heads(method, sets) if kind in (DINO, SimDINO) else {})
+
+
+def floor(name: str, seed: int, sets) -> dict:
+    """The encoder of this seed before training, its statistics settled, or no network."""
+    unlabeled, train, test = sets
+    if name in ("pixels", "edges"):
+        return {"steps": 0} | quality(getattr(evaluation, name), train, test)
+    torch.manual_seed(seed)
+    network = encoder()
+    if name != "untrained":
+        without_batch_norm(network, 8 if name.endswith("group norm") else 0)
+    return {"steps": 0} | of_encoder(settle(network, unlabeled.images[:2048]).eval(), train, test)
+
+
+# ---- all ------------------------------------------------------------------------------------------------------
+
+
+LABELLED = {"distillation": distillation, "mean teacher": mean_teacher}
+
+
+def labelled_arm(name: str, seed: int, sets) -> dict:
+    return LABELLED[name](seed, sets)
+
+
+SHORT = (
+    [("floor", n, floor) for n in FLOORS]
+    + [("byol", n, byol_arm) for n in BYOL_ARMS]
+    + [("dino", n, dino_arm) for n in DINO_ARMS]
+    + [("neighbours", n, neighbour_arm) for n in NEIGHBOUR_ARMS]
+    + [("labelled", n, labelled_arm) for n in LABELLED]
+)
+LONG_RUNS = [("long", n, long_arm) for n in LONG_ARMS]
+
+
+def main(groups: list[str], arms: list[str], seeds: list[int], seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    done = {tuple(row.get(k) for k in KEY) for row in recorded("self_distillation")}
+    for seed, jobs in [(s, SHORT) for s in seeds] + [(0, LONG_RUNS)]:
+        jobs = [j for j in jobs if (not groups or j[0] in groups) and (not arms or j[1] in arms)]
+        jobs = [j for j in jobs if (WORLD, *j[:2], seed) not in done]
+        sets = splits(seed) if jobs else None
         for group, name, job in jobs:
-            if (only and name not in only) or time.perf_counter() - start > seconds:
+            if time.perf_counter() > end:
+                return
+            row = {"world": WORLD, "group": group, "arm": name, "seed": seed}
+            try:
+                row |= job(name, seed, sets)
+            except Diverged as error:
+                print(f"{group}, {name}, seed {seed}: left out, {error}", flush=True)
                 continue
-            rows = json.loads(path.read_text())["rows"] if path.exists() else []
-            if any((r["group"], r["arm"], r["seed"]) == (group, name, seed) for r in rows):
-                continue
-            row = {"group": group, "arm": name, "seed": seed, "steps": STEPS} | job(name, seed)
-            merge("self_distillation", [row], ("group", "arm", "seed"))
-            print({k: v for k, v in row.items() if not isinstance(v, list | dict)}, flush=True)
+            merge("self_distillation", [row], KEY)
+            print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*")
-    parser.add_argument("--seeds", nargs="*", type=int, default=[0])
-    parser.add_argument("--seconds", type=float, default=1e9, help="start no arm after this time")
+    parser = argparse.ArgumentParser(
+        description=inspect.cleandoc(__doc__), formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--groups", nargs="+", default=[])
+    parser.add_argument("--arms", nargs="+", default=[])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seconds", type=float, default=math.inf, help="start no further run after that")
     main(**vars(parser.parse_args()))

@@ -1,6 +1,7 @@
 """The parts of chapter 26's benchmarks that could be wrong without anyone noticing."""
 
 import importlib
+import itertools
 from dataclasses import fields
 from pathlib import Path
 
@@ -37,38 +38,65 @@ def test_tenths_cover_the_run(benches):
     assert len(odd) == 10 and set(odd) == {1.0}
 
 
-def test_watched_turns_every_view_by_quarters(benches):
-    seen = []
+def test_half_of_all_policies_keeps_the_effects_apart(benches):
+    """Every part is in half of the policies, any two are both in a quarter of them, any three in an eighth."""
+    bench = benches[0]
+    parts, chosen = (*bench.OFF, *bench.ON), list(bench.DESIGN.values())
+    assert len(set(chosen)) == 32 and all(len(p) % 2 == 0 for p in chosen)
+    for size, share in ((1, 16), (2, 8), (3, 4)):
+        for some in itertools.combinations(parts, size):
+            assert sum(set(some) <= set(p) for p in chosen) == share
 
-    class Spy(nn.Module):
-        dim = 8
+
+def test_policies_do_what_their_names_say(benches):
+    bench = benches[0]
+    assert len(bench.POLICIES) == len(set(bench.POLICIES.values())) == 36
+    assert bench.POLICIES["photographs"] == bench.QUICK.policy
+    for name, policy in bench.POLICIES.items():
+        parts = bench.PARTS_OF[name]
+        found = {
+            "crop": policy.crop_p > 0, "colour": policy.jitter_p > 0, "gray": policy.grayscale_p > 0,
+            "flip": policy.flip_p > 0, "turns": policy.rotation > 0, "blur": policy.blur_p > 0,
+        }  # fmt: skip
+        assert {part for part, on in found.items() if on} == set(parts), name
+
+
+def test_keys_of_the_batch_are_the_only_negatives(benches):
+    method = benches[0].BatchKeys(build_encoder("convnet", width=4, dim=16), queue_size=8)
+    q, k = torch.randn(2, 5, 128).unbind()
+    loss = method.contrast(q, k)
+    method.queue.push(torch.randn(8, 128))
+    assert torch.equal(loss, method.contrast(q, k))
+    unit = [v / v.norm(dim=1, keepdim=True) for v in (q, k)]
+    by_hand = [-(unit[0][i] @ unit[1].T / 0.1).log_softmax(dim=0)[i] for i in range(5)]
+    assert loss == pytest.approx(float(torch.stack(by_hand).mean()), rel=1e-5)
+
+
+def test_a_smaller_batch_forgets_as_much_per_picture(benches):
+    left = []
+    for name in ("moco 128", "moco 16", "keys 16"):
+        method, training = benches[0].contestant(name, 4e-3, 0)
+        left.append(method.momentum ** (256 / training["batch_size"]))
+    assert left == pytest.approx([0.99] * 3)
+
+
+def test_which_quarter_needs_a_picture_with_an_up(benches):
+    class Corners(nn.Module):
+        """The brightness of the four quarters of a picture."""
 
         def forward(self, x):
-            seen.append(x)
-            return x.flatten(1)[:, :8]
+            return nn.functional.adaptive_avg_pool2d(x.mean(dim=1, keepdim=True), 2).flatten(1)
 
-    watched = benches[0].Watched(Spy(), quarters=True)
-    pair = [torch.randn(6, 3, 8, 8) for _ in range(2)]
-    torch.manual_seed(0)
-    watched(pair)
-    turned = seen[0]
-    originals = torch.cat(pair)
-    matches = [
-        [bool(torch.equal(turned[i], originals[i].rot90(k, (1, 2)))) for k in range(4)]
-        for i in range(len(turned))
-    ]
-    assert all(sum(row) == 1 for row in matches) and len({row.index(True) for row in matches}) > 1
+    def pictures(n, upright):
+        images = torch.randint(
+            0, 100, (n, 3, 8, 8), generator=torch.Generator().manual_seed(n), dtype=torch.uint8
+        )
+        if upright:
+            images[:, :, :4, :4] += 100
+        return data.ImageSet(images, torch.zeros(n, dtype=torch.long), ("a",), "toy", "train")
 
-
-def test_policies_differ_from_the_standard_one(benches):
-    policies = benches[0].POLICIES
-    changed = {
-        name: [f.name for f in fields(p) if getattr(p, f.name) != getattr(policies["standard"], f.name)]
-        for name, p in policies.items()
-    }
-    assert [n for n, c in changed.items() if not c] == ["standard", benches[0].QUARTERS] and len(
-        policies
-    ) == 13
+    seen = [benches[0].which_quarter(Corners(), pictures(200, up), pictures(100, up)) for up in (True, False)]
+    assert seen[0] > 0.99 and abs(seen[1] - 0.25) < 0.08
 
 
 def test_multi_crop_is_the_mean_over_five_pairs(benches):

@@ -1,178 +1,322 @@
-"""Chapter 15: BYOL's loss, the teacher's half-life, DINO's teacher, the resting points of a linear BYOL."""
+"""Chapters 15 and 15b: a test for the missing stop-gradient, the decay that a direction can bear, the time that a
+lagging teacher buys, DirectPred; one number for DINO's two collapses, and the highest coding rate.
+"""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from torch.nn.functional import mse_loss, normalize
+from torch import Tensor
+from torch.nn.functional import cosine_similarity, mse_loss, normalize
 
-from ssl_lessons.losses.distillation import byol
-
-from .core import Check, Exercise
-
-
-def check_byol_loss(fn) -> Check:
-    """fn(prediction [N, D], target [N, D]) -> scalar: mean squared distance of the unit-length rows."""
-    return BYOL_LOSS.check(fn)
+from .core import Check, Exercise, Stop, call
 
 
-def check_momentum_for_half_life(fn) -> Check:
-    """fn(steps) -> momentum: after that many updates a weight of the student counts half in the teacher."""
-    return HALF_LIFE.check(fn)
+def check_leaks(fn) -> Check:
+    """fn(loss) -> bool: whether a gradient of loss(prediction [N, D], target [N, D]) flows into the target."""
+    for name, loss, leaks in _LOSSES:
+        try:
+            said = call(fn, (loss,))
+        except Stop as stop:
+            if stop.check.passed is None:
+                return stop.check
+            return Check(False, f"with {name}: {stop.check.message}")
+        said = said.item() if isinstance(said, Tensor) and said.numel() == 1 else said
+        if not (isinstance(said, bool | int | float) and said in (0, 1)):
+            return Check(False, "return True or False")
+        if bool(said) != leaks:
+            verdict = "leaks, and you pass it" if leaks else "is sound, and you refuse it"
+            return Check(False, f"{name} {verdict}: ask for the gradient by the target at rows that differ")
+    return Check(True, f"correct: {len(_LOSSES)} losses, and no step of training")
 
 
-def check_teacher_probabilities(fn) -> Check:
-    """fn(logits [N, K], center [K], temperature) -> [N, K]: DINO's centred and sharpened teacher."""
-    return TEACHER.check(fn)
+def check_bearable_decay(fn) -> Check:
+    """fn(p, noise) -> the weight decay below which a direction that starts on the parabola at p lives (tau = 1)."""
+    return BEARABLE_DECAY.check(fn)
 
 
-def check_resting_point(fn) -> Check:
-    """fn(decay, noise) -> p+: where a living direction of the linear BYOL comes to rest (tau = 1); 0 if none lives."""
-    return RESTING_POINT.check(fn)
+def check_steps_to_half(fn) -> Check:
+    """fn(momentum, noise, rate) -> steps in which the variance halves: stop-gradient, no predictor, slow mode."""
+    return STEPS_TO_HALF.check(fn)
 
 
-def _rows(g: torch.Generator) -> list[tuple]:
-    return [
-        (torch.randn(n, d, generator=g).double() + 0.2, torch.randn(n, d, generator=g).double() + 0.2)
-        for n, d in [(5, 4), (8, 3), (3, 12)]
-    ]
+def check_direct_predictor(fn) -> Check:
+    """fn(F [D, D], epsilon) -> [D, D]: eigenvectors of F, roots of its eigenvalues plus epsilon times the largest."""
+    return DIRECT_PREDICTOR.check(fn)
 
 
-BYOL_LOSS = Exercise(
-    sample=_rows,
-    reference=byol,
-    mistakes=(
-        (
-            "the rows are not normalized: divide prediction and target by their lengths first",
-            lambda p, z: (p - z).square().sum(dim=1).mean(),
-        ),
-        (
-            "only the prediction is normalized: the target needs unit length too",
-            lambda p, z: (normalize(p, dim=1) - z).square().sum(dim=1).mean(),
-        ),
-        (
-            "only the target is normalized: the prediction needs unit length too",
-            lambda p, z: (p - normalize(z, dim=1)).square().sum(dim=1).mean(),
-        ),
-        (
-            "normalized over the batch axis: each row (dim=1) must get length 1, not each column",
-            lambda p, z: (normalize(p, dim=0) - normalize(z, dim=0)).square().sum(dim=1).mean(),
-        ),
-        (
-            "the mean runs over all N D entries: sum over the dimensions, mean over the rows",
-            lambda p, z: mse_loss(normalize(p, dim=1), normalize(z, dim=1)),
-        ),
-        ("the sum over the rows: take the mean", lambda p, z: len(p) * byol(p, z)),
-        (
-            "this is minus the cosine: SimSiam's loss; BYOL's is 2 - 2 cos",
-            lambda p, z: byol(p, z) / 2 - 1,
-        ),
-        ("this is 1 - cos, half of the squared distance", lambda p, z: byol(p, z) / 2),
-        (
-            "this is the distance: square it before the mean",
-            lambda p, z: (normalize(p, dim=1) - normalize(z, dim=1)).norm(dim=1).mean(),
-        ),
-        (
-            "the sign is wrong: two rows that agree should give 0, the lowest value",
-            lambda p, z: -byol(p, z),
-        ),
-    ),
+def check_answers_tell(fn) -> Check:
+    """fn(p [N, K]) -> scalar in nats: how much the drawer tells about the picture."""
+    return ANSWERS_TELL.check(fn)
+
+
+def check_highest_rate(fn) -> Check:
+    """fn(n, d, eps) -> the highest coding rate of n unit rows in d dimensions."""
+    return HIGHEST_RATE.check(fn)
+
+
+# --- 15.1: a test for the missing stop-gradient ---------------------------------------------------------
+
+
+def _distance(prediction: Tensor, target: Tensor) -> Tensor:
+    return 2 - 2 * cosine_similarity(prediction, target).mean()
+
+
+def _outside(prediction: Tensor, target: Tensor) -> Tensor:
+    with torch.no_grad():
+        target = normalize(target, dim=1)
+    return mse_loss(normalize(prediction, dim=1), target)
+
+
+def _length_only(prediction: Tensor, target: Tensor) -> Tensor:
+    """The target's length is a constant, its direction is not."""
+    unit = target / target.detach().norm(dim=1, keepdim=True)
+    return mse_loss(normalize(prediction, dim=1), unit)
+
+
+def _second_half(prediction: Tensor, target: Tensor) -> Tensor:
+    """One of the two terms forgot the stop-gradient."""
+    return _distance(prediction, target.detach()) + _distance(target, prediction.detach())
+
+
+_LOSSES = (
+    ("BYOL's distance with a detached target", lambda p, t: _distance(p, t.detach()), False),
+    ("BYOL's distance without a detach", _distance, True),
+    ("a loss whose target is normalised under no_grad", _outside, False),
+    ("a loss that detaches the prediction instead", lambda p, t: _distance(p.detach(), t), True),
+    ("a loss that detaches the target's length only", _length_only, True),
+    ("a sum of two directions, the second with its roles exchanged", _second_half, True),
+    ("a loss that detaches both", lambda p, t: _distance(p.detach(), t.detach()), False),
+    ("a squared distance to a detached target", lambda p, t: (p - t.detach()).square().sum(), False),
+    ("minus a scalar product", lambda p, t: -(p * t).sum(dim=1).mean(), True),
 )
 
-HALF_LIFE = Exercise(
-    sample=lambda g: [(1,), (10,), (69,), (1000,)],
-    reference=lambda steps: 0.5 ** (1 / steps),
+# --- 15.2: the decay that a direction can bear ----------------------------------------------------------
+
+
+def _hump(p: float, noise: float) -> float:
+    return p - (1 + noise) * p**2
+
+
+def _limit(noise: float) -> float:
+    return 1 / (4 * (1 + noise))
+
+
+BEARABLE_DECAY = Exercise(
+    sample=lambda g: [(0.3, 0.25), (0.6, 0.25), (0.1, 0.5), (0.9, 0.1), (0.2, 1.0), (2.0, 0.25)],
+    reference=lambda p, noise: _hump(min(p, 1 / (2 * (1 + noise))), noise),
     mistakes=(
         (
-            "this is 1 - 1/steps: the share left is then 1/e, not one half",
-            lambda steps: 1 - 1 / steps,
+            "right for low starts; a start beyond the hump may fall at first, but lives under every decay that has a "
+            "watershed",
+            _hump,
         ),
         (
-            "this is e^(-1/steps): the share left is then 1/e, not one half",
-            lambda steps: math.exp(-1 / steps),
-        ),
-        ("the power is upside down: m ** steps = 1/2, so m is a root of 1/2", lambda steps: 0.5**steps),
-        (
-            "this is 1 - momentum: how much of the student enters in a step",
-            lambda steps: 1 - 0.5 ** (1 / steps),
+            "this is the limit for starts that are high enough: a low start is below the watershed much earlier",
+            lambda p, noise: _limit(noise),
         ),
         (
-            "this is the first-order approximation, good for long half-lives only",
-            lambda steps: 1 - math.log(2) / steps,
+            "the noise is missing: a view of variance 1 + noise needs a smaller predictor",
+            lambda p, noise: _hump(min(p, 0.5), 0.0),
+        ),
+        (
+            "this is how fast p moves without decay: dp/dt = p (... - decay), so divide by p",
+            lambda p, noise: min(p, 1 / (2 * (1 + noise))) * _hump(min(p, 1 / (2 * (1 + noise))), noise),
+        ),
+        (
+            "this is the bracket, 1 - (1 + noise) p: on the parabola it comes with another factor p",
+            lambda p, noise: 1 - (1 + noise) * p,
         ),
     ),
+    praise="on either side of the hump",
 )
 
-
-def _teacher(g: torch.Generator) -> list[tuple]:
-    return [
-        (torch.randn(n, k, generator=g).double(), torch.randn(k, generator=g).double() / 2, t)
-        for n, k, t in [(4, 5, 0.04), (6, 3, 0.1), (3, 8, 0.5)]
-    ]
+# --- 15.3: the time that a lagging teacher buys ---------------------------------------------------------
 
 
-TEACHER = Exercise(
-    sample=_teacher,
-    reference=lambda z, c, t: ((z - c) / t).softmax(dim=1),
+def _modes(momentum: float, noise: float, rate: float, new: bool = True) -> list[float]:
+    """The eigenvalues of a step of (student, teacher), the smaller first; new: the teacher follows the new student."""
+    keep, m = 1 - rate * (1 + noise), momentum
+    a, b = keep, rate
+    c, d = ((1 - m) * keep, m + (1 - m) * rate) if new else (1 - m, m)
+    half, root = (a + d) / 2, math.sqrt(((a - d) / 2) ** 2 + b * c)
+    return [half - root, half + root]
+
+
+def _halves(mode: float, power: int = 2) -> float:
+    return math.log(0.5) / (power * math.log(abs(mode)))
+
+
+STEPS_TO_HALF = Exercise(
+    sample=lambda g: [(0.9, 0.25, 0.05), (0.99, 0.25, 0.05), (0.5, 0.5, 0.1), (0.95, 1.0, 0.02)],
+    reference=lambda m, noise, rate: _halves(_modes(m, noise, rate)[1]),
     mistakes=(
-        ("the centre is missing: subtract it from the logits first", lambda z, c, t: (z / t).softmax(dim=1)),
         (
-            "the temperature is missing: divide by it, a small one sharpens",
-            lambda z, c, t: (z - c).softmax(dim=1),
-        ),
-        ("the centre is added: subtract it", lambda z, c, t: ((z + c) / t).softmax(dim=1)),
-        (
-            "multiplied by the temperature: divide, so that a small one sharpens",
-            lambda z, c, t: ((z - c) * t).softmax(dim=1),
+            "this is when the *length* halves: the variance is its square, and halves in half the time",
+            lambda m, noise, rate: _halves(_modes(m, noise, rate)[1], 1),
         ),
         (
-            "only the logits are divided by the temperature: centre first, then divide all",
-            lambda z, c, t: (z / t - c).softmax(dim=1),
+            "the teacher is missing: this is the student that is its own teacher",
+            lambda m, noise, rate: _halves(1 - rate * noise),
         ),
         (
-            "softmax over the wrong axis: the prototypes of one image (a row) share out 1",
-            lambda z, c, t: ((z - c) / t).softmax(dim=0),
-        ),
-        ("these are log-probabilities: take exp of them", lambda z, c, t: ((z - c) / t).log_softmax(dim=1)),
-        (
-            "the centre is subtracted from the probabilities: it belongs to the logits",
-            lambda z, c, t: (z / t).softmax(dim=1) - c,
+            "this is the fast mode, which is gone first: take the larger eigenvalue",
+            lambda m, noise, rate: _halves(_modes(m, noise, rate)[0]),
         ),
         (
-            "centred by the mean of this batch: use the running centre that is passed in",
-            lambda z, c, t: ((z - z.mean(dim=0)) / t).softmax(dim=1),
+            "here the teacher follows the student of the step before: in `descend` the student moves first",
+            lambda m, noise, rate: _halves(_modes(m, noise, rate, new=False)[1]),
+        ),
+        (
+            "this is time, steps times the rate: steps were asked for",
+            lambda m, noise, rate: rate * _halves(_modes(m, noise, rate)[1]),
+        ),
+        (
+            "this is the teacher's own half-life, without the student",
+            lambda m, noise, rate: math.log(0.5) / math.log(m),
         ),
     ),
+    praise="and finite for every momentum below 1",
 )
 
-
-def _root(decay: float, noise: float, sign: int = 1, tau: float = 1.0) -> float:
-    room = tau**2 - 4 * decay * (1 + noise)
-    return (tau + sign * math.sqrt(room)) / (2 * (1 + noise)) if room > 0 else 0.0
+# --- 15.4: DirectPred -----------------------------------------------------------------------------------
 
 
-RESTING_POINT = Exercise(
-    sample=lambda g: [(0.05, 0.25), (0.01, 0.0), (0.1, 0.5), (0.02, 1.0), (0.3, 0.25)],
-    reference=_root,
+def _covariances(g: torch.Generator) -> list[tuple]:
+    """Covariances of low rank, their zero eigenvalues a little below zero as rounding leaves them."""
+    cases = []
+    for d, rank, epsilon in [(4, 3, 0.1), (6, 4, 0.3), (3, 2, 0.5)]:
+        a = torch.randn(d, rank, generator=g).double()
+        cases.append((a @ a.T / d - 1e-9 * torch.eye(d).double(), epsilon))
+    return cases
+
+
+def _direct(f: Tensor, epsilon: float, strength=None, transposed: bool = False) -> Tensor:
+    s, u = torch.linalg.eigh(f)
+    p = (strength or (lambda s, e: s.sqrt() + e * s.max()))(s.clamp_min(0), epsilon)
+    return u.T @ torch.diag(p) @ u if transposed else u @ torch.diag(p) @ u.T
+
+
+def _no_clamp(f: Tensor, epsilon: float) -> Tensor:
+    s, u = torch.linalg.eigh(f)
+    return u @ torch.diag(s.sqrt() + epsilon * s.max()) @ u.T
+
+
+DIRECT_PREDICTOR = Exercise(
+    sample=_covariances,
+    reference=_direct,
+    mistakes=(
+        ("not a number: an eigenvalue came out just below zero, clamp it before the root", _no_clamp),
+        (
+            "the strength is the eigenvalue: take its root, as on the parabola",
+            lambda f, e: _direct(f, e, lambda s, e: s + e * s.max()),
+        ),
+        (
+            "epsilon is added as it is: it counts in units of the largest eigenvalue",
+            lambda f, e: _direct(f, e, lambda s, e: s.sqrt() + e),
+        ),
+        (
+            "epsilon times the largest *root*: it is times the largest eigenvalue",
+            lambda f, e: _direct(f, e, lambda s, e: s.sqrt() + e * s.sqrt().max()),
+        ),
+        (
+            "epsilon is missing: empty directions could not begin",
+            lambda f, e: _direct(f, e, lambda s, e: s.sqrt()),
+        ),
+        (
+            "eigenvectors taken as rows: torch.linalg.eigh returns them as columns",
+            lambda f, e: _direct(f, e, transposed=True),
+        ),
+        (
+            "the strengths stand on the diagonal: turn them into the basis of F, U diag(p) U'",
+            lambda f, e: torch.diag(
+                torch.linalg.eigvalsh(f).clamp_min(0).sqrt() + e * torch.linalg.eigvalsh(f).max()
+            ),
+        ),
+    ),
+    praise="now plug it in",
+)
+
+# --- 15b.1: one number for both collapses ---------------------------------------------------------------
+
+
+def _answers(g: torch.Generator) -> list[tuple]:
+    """Answers of some certainty, with exact zeros in them."""
+    cases = []
+    for n, k, temperature in [(6, 4, 0.3), (12, 5, 1.0), (5, 8, 0.1)]:
+        p = (torch.randn(n, k, generator=g).double() / temperature).softmax(dim=1)
+        p = torch.where(p < 0.02, torch.zeros_like(p), p)
+        cases.append((p / p.sum(dim=1, keepdim=True),))
+    return cases
+
+
+def _entropy(p: Tensor) -> Tensor:
+    return torch.special.entr(p).sum(dim=-1)
+
+
+def _tell(p: Tensor) -> Tensor:
+    return _entropy(p.mean(dim=0)) - _entropy(p).mean()
+
+
+ANSWERS_TELL = Exercise(
+    sample=_answers,
+    reference=_tell,
     mistakes=(
         (
-            "this is the repelling point p-: the living direction rests at the larger root",
-            lambda d, n: _root(d, n, -1),
+            "this is the entropy of the mean answer: the shrug has the most of it; take something off",
+            lambda p: _entropy(p.mean(dim=0)),
         ),
         (
-            "the weight decay is missing: this is the best predictor, 1 / (1 + noise)",
-            lambda d, n: 1 / (1 + n),
+            "this is the mean entropy of single answers: 0 for one drawer, but log K for the shrug",
+            lambda p: _entropy(p).mean(),
+        ),
+        ("the sign is wrong: the mean answer has the larger entropy of the two", lambda p: -_tell(p)),
+        ("these are bits: use the natural logarithm", lambda p: _tell(p) / math.log(2)),
+        ("a share of log K: nats were asked for", lambda p: _tell(p) / math.log(p.shape[1])),
+        (
+            "not a number: zero times log zero counts as zero, use torch.special.entr",
+            lambda p: p.mean(dim=0).log().mul(p.mean(dim=0)).sum().neg() + (p * p.log()).sum(dim=1).mean(),
         ),
         (
-            "with too much decay the root of a negative number: nothing lives, return 0",
-            lambda d, n: _root(d, n) if _root(d, n) else math.nan,
+            "the entropies of single answers are summed: take their mean",
+            lambda p: _entropy(p.mean(dim=0)) - _entropy(p).sum(),
         ),
-        ("the noise enters as 1 + noise, not as noise alone", lambda d, n: _root(d, max(n, 1e-9) - 1)),
-        (
-            "the noise is missing: views of variance 1 + noise need a smaller predictor",
-            lambda d, n: _root(d, 0.0),
-        ),
-        ("this is s = p^2, the variance: p was asked for", lambda d, n: _root(d, n) ** 2),
     ),
+    praise="0 in both collapses, log K at best",
+)
+
+# --- 15b.2: the highest coding rate ---------------------------------------------------------------------
+
+HIGHEST_RATE = Exercise(
+    sample=lambda g: [(8, 16, 0.05), (64, 256, 0.5), (256, 16, 0.05), (10, 30, 0.2)],
+    reference=lambda n, d, eps: min(n, d) / 2 * math.log(1 + d / (min(n, d) * eps)),
+    mistakes=(
+        (
+            "right for at least as many rows as dimensions: with fewer, some eigenvalues are zero whatever you do",
+            lambda n, d, eps: d / 2 * math.log(1 + 1 / eps),
+        ),
+        (
+            "the right number of directions, but each of them holds n / r, more than n / d",
+            lambda n, d, eps: min(n, d) / 2 * math.log(1 + 1 / eps),
+        ),
+        (
+            "the half is missing",
+            lambda n, d, eps: min(n, d) * math.log(1 + d / (min(n, d) * eps)),
+        ),
+        ("this is the lowest: all rows alike", lambda n, d, eps: math.log(1 + d / eps) / 2),
+        (
+            "only n directions can be filled, but never more than d",
+            lambda n, d, eps: n / 2 * math.log(1 + d / (n * eps)),
+        ),
+        (
+            "these are bits: use the natural logarithm",
+            lambda n, d, eps: min(n, d) / 2 * math.log2(1 + d / (min(n, d) * eps)),
+        ),
+        (
+            "eps enters as it is here, not squared",
+            lambda n, d, eps: min(n, d) / 2 * math.log(1 + d / (min(n, d) * eps**2)),
+        ),
+    ),
+    praise="for batches smaller than the width, too",
 )

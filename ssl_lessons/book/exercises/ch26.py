@@ -1,17 +1,15 @@
-"""Chapter 26: momentum for another batch, keys back in order, a rank correlation."""
+"""Chapter 26: a momentum by its oldest key, keys back in order, the batch that fits, what shuffling leaves."""
 
 from __future__ import annotations
 
 import torch
-from scipy.stats import rankdata
-from torch import Tensor
 
 from .core import Check, Exercise
 
 
-def check_momentum_for_batch(fn) -> Check:
-    """fn(m, batch, new_batch) -> the momentum that forgets as much per *image* at new_batch as m does at batch."""
-    return MOMENTUM_FOR_BATCH.check(fn)
+def check_momentum_for_queue(fn) -> Check:
+    """fn(queue, batch, share) -> the momentum that leaves `share` of an encoder when the oldest key is thrown out."""
+    return MOMENTUM_FOR_QUEUE.check(fn)
 
 
 def check_back_in_order(fn) -> Check:
@@ -19,28 +17,46 @@ def check_back_in_order(fn) -> Check:
     return BACK_IN_ORDER.check(fn)
 
 
-def check_rank_correlation(fn) -> Check:
-    """fn(x [N], y [N]) -> Spearman's rank correlation; no two values of a list are equal."""
-    return RANK_CORRELATION.check(fn)
+def check_largest_batches(fn) -> Check:
+    """fn(room, per_view, queue, dim) -> (largest batch of SimCLR, of MoCo), two whole numbers."""
+    return LARGEST_BATCHES.check(fn)
 
 
-MOMENTUM_FOR_BATCH = Exercise(
-    sample=lambda g: [(0.99, 256, 128), (0.999, 256, 1024), (0.9, 64, 48)],
-    reference=lambda m, batch, new: m ** (new / batch),
+def check_company_left(fn) -> Check:
+    """fn(n, size) -> share of a query's company that is, on average, in its key's group after shuffling."""
+    return COMPANY_LEFT.check(fn)
+
+
+MOMENTUM_FOR_QUEUE = Exercise(
+    sample=lambda g: [(2048, 256, 0.9), (4096, 16, 0.5), (512, 64, 0.05)],
+    reference=lambda queue, batch, share: share ** (batch / queue),
     mistakes=(
         (
-            "unchanged: half the batch takes twice as many steps per image, each of which forgets",
-            lambda m, b, n: m,
+            "upside down: m is multiplied queue / batch times, so take that root of the share",
+            lambda k, n, s: s ** (k / n),
         ),
-        ("upside down: a smaller batch needs a momentum closer to 1", lambda m, b, n: m ** (b / n)),
         (
-            "1 - m is scaled, which is only near the answer: m is multiplied once per step, so take a power of it",
-            lambda m, b, n: 1 - (1 - m) * n / b,
+            "counted in pictures: m is multiplied once per step, not once per key",
+            lambda k, n, s: s ** (1 / k),
         ),
-        ("m is scaled: it is multiplied once per step, so take a power of it", lambda m, b, n: m * n / b),
-        ("1 - m is scaled, and upside down", lambda m, b, n: 1 - (1 - m) * b / n),
+        (
+            "counted in pictures of one batch: a key stays for queue / batch steps",
+            lambda k, n, s: s ** (1 / n),
+        ),
+        (
+            "1 - m is shared out evenly, which is only near the answer: m is multiplied, so take a root",
+            lambda k, n, s: 1 - (1 - s) * n / k,
+        ),
+        (
+            "the mean lag 1 / (1 - m) is not a share: solve m ** (queue / batch) = share",
+            lambda k, n, s: 1 - n / k,
+        ),
+        (
+            "this is what is gone, not what is left: take the root of the share itself",
+            lambda k, n, s: (1 - s) ** (n / k),
+        ),
     ),
-    praise="after as many images, as much is forgotten",
+    praise="at another batch, the same share gives the same forgetting per picture",
 )
 
 
@@ -63,42 +79,67 @@ BACK_IN_ORDER = Exercise(
 )
 
 
-def _pairs(g: torch.Generator) -> list[tuple]:
-    cases = []
-    for n in (5, 8, 13):
-        x = torch.randn(n, generator=g).double()
-        y = (x + torch.randn(n, generator=g).double()).exp()
-        cases.append((x, y))
-    return cases
-
-
-def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    return torch.corrcoef(torch.stack([a, b]))[0, 1]
-
-
-def _ranks(x: Tensor) -> Tensor:
-    return torch.from_numpy(rankdata(x.numpy()))
-
-
-RANK_CORRELATION = Exercise(
-    sample=_pairs,
-    reference=lambda x, y: _correlation(_ranks(x), _ranks(y)),
+LARGEST_BATCHES = Exercise(
+    sample=lambda g: [
+        (1_000_000, 900, 2048, 128),
+        (50_000, 300, 64, 32),
+        (4000, 60, 64, 128),
+        (7000, 100, 4, 10),
+    ],
+    reference=lambda room, view, queue, dim: (room // (2 * view), max(0, room - queue * dim) // view),
     mistakes=(
-        ("this is the correlation of the values: replace each value by its rank first", _correlation),
         (
-            "argsort gives the order, not the ranks: the rank of each value is argsort of argsort",
-            lambda x, y: _correlation(x.argsort().double(), y.argsort().double()),
+            "SimCLR trains on two views of every picture, and both get a gradient",
+            lambda r, v, k, d: (r // v, max(0, r - k * d) // v),
         ),
-        ("only x became ranks", lambda x, y: _correlation(_ranks(x), y)),
-        ("only y became ranks", lambda x, y: _correlation(x, _ranks(y))),
         (
-            "the sign is wrong: both lists count from the smallest",
-            lambda x, y: -_correlation(_ranks(x), _ranks(y)),
+            "MoCo's keys get no gradient: one view per picture is kept, not two",
+            lambda r, v, k, d: (r // (2 * v), max(0, r - k * d) // (2 * v)),
         ),
-        ("squared: the sign is part of the answer", lambda x, y: _correlation(_ranks(x), _ranks(y)) ** 2),
+        ("the queue has been forgotten: it takes its place first", lambda r, v, k, d: (r // (2 * v), r // v)),
         (
-            "the covariance of the ranks: divide by their standard deviations",
-            lambda x, y: torch.cov(torch.stack([_ranks(x), _ranks(y)]))[0, 1],
+            "a queue of `queue` keys has queue * dim numbers",
+            lambda r, v, k, d: (r // (2 * v), max(0, r - k) // v),
+        ),
+        (
+            "where the queue alone does not fit, no picture does: a batch is not negative",
+            lambda r, v, k, d: (r // (2 * v), (r - k * d) // v),
+        ),
+        (
+            "rounded up: the last picture does not fit",
+            lambda r, v, k, d: (-(-r // (2 * v)), -(-max(0, r - k * d) // v)),
+        ),
+        (
+            "not rounded: a batch is a whole number of pictures",
+            lambda r, v, k, d: (r / (2 * v), max(0, r - k * d) / v),
+        ),
+        (
+            "the order: (SimCLR, MoCo)",
+            lambda r, v, k, d: (max(0, r - k * d) // v, r // (2 * v)),
         ),
     ),
+    praise="twice SimCLR's, less what the queue takes",
+)
+
+
+COMPANY_LEFT = Exercise(
+    sample=lambda g: [(256, 32), (8, 2), (16, 16), (60, 5)],
+    reference=lambda n, size: (size - 1) / (n - 1),
+    mistakes=(
+        (
+            "the query's own key holds one of the n places, and one of its group: size - 1 of n - 1 are left",
+            lambda n, size: size / n,
+        ),
+        ("n - 1 places are left for the other key, not n", lambda n, size: (size - 1) / n),
+        (
+            "size - 1 places are left in the group of the query's key, not size",
+            lambda n, size: size / (n - 1),
+        ),
+        (
+            "this is the number of pictures: divide by the size - 1 that it had",
+            lambda n, size: (size - 1) ** 2 / (n - 1),
+        ),
+        ("this is the share that is lost", lambda n, size: 1 - (size - 1) / (n - 1)),
+    ),
+    praise="less than one in as many as there are groups, and all of it with one group: there shuffling does nothing",
 )
