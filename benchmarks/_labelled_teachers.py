@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ssl_lessons.data import label_subset
-from ssl_lessons.models import build_encoder
+from ssl_lessons.models import build_encoder, settle
 from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import augment, make_views, normalize
 
@@ -105,10 +105,9 @@ def mean_teacher(seed: int, sets) -> dict:
             m = min(1 - 1 / (step + 1), 0.98)
             for s, t in zip(student.parameters(), teacher.parameters(), strict=True):
                 t.lerp_(s, 1 - m)
-            for s, t in zip(student.buffers(), teacher.buffers(), strict=True):
-                t.copy_(s)
 
         fit(student, loss_of, 300, after=follow)
         row[name] = accuracy(student, test.images, test.labels)
+        settle(teacher, pool[:2048])  # BatchNorm statistics of its own weights
         row[f"{name}, average"] = accuracy(teacher.eval(), test.images, test.labels)
     return row

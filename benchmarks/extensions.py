@@ -132,7 +132,7 @@ def compete(name: str, seed: int, lr: float, pairs: int) -> dict:
     steps, half = pairs // training["batch_size"], len(train) // 2
     history = pretrain(
         method, unlabeled.images, method.views(QUICK.policy), steps=steps, seed=seed, progress=False,
-        monitor=Monitor(train[:half], train[half:], every=max(1, steps // 5)), **training,
+        monitor=Monitor(train[:half], train[half:], every=max(1, min(steps // 5, 240))), **training,
     )  # fmt: skip
     encode = partial(evaluation.extract_features, method.eval().encoder)
     return {

@@ -40,7 +40,7 @@ device = book.setup("21")
 # what you can measure. A network turns a picture into features $h$ (the encoder's output, which you will use), and
 # these into embeddings $z$ (behind the projector, which the loss compares). The *loss* is that of the last
 # steps. *Alignment* says how far two views of a picture lie apart, *uniformity* how unevenly the pictures spread
-# (for both, lower looks better). *RankMe* says over how many directions, *dimension* how many numbers it takes to tell
+# (for both, lower looks better; formulas in [chapter 13](13_from_nce_to_nt_xent.ipynb)), each with the run's own views. *RankMe* says over how many directions, *dimension* how many numbers it takes to tell
 # neighbours apart.
 
 # %%
@@ -95,7 +95,7 @@ print(origin)
 RULES = {"lowest loss": ("loss", min), "best alignment": ("alignment_own_z", min)}
 RULES |= {"best uniformity": ("uniformity_z", min), "highest RankMe": ("rank_z", max)}
 RULES |= {"lowest dimension": ("two_nn_h", min), "highest dimension": ("two_nn_h", max)}
-RULES |= {"100 labels, held-out": ("held_out", max)}
+RULES |= {"held-out labels": ("held_out", max)}
 kept = {
     words: best(five, key=lambda letter: five[letter][key])
     for words, (key, best) in RULES.items()
@@ -140,9 +140,10 @@ print(f"best of the five: {best_five}; learned least: {least}")
 # TODO(record): assert best_five, least, two rules, e.g. kept["lowest loss"] == "C"
 
 # %% [markdown]
-# The last lines answer the puzzle. The last of the seven rules uses labels and is the yardstick of this chapter. The rest
-# takes the measures apart, puts them to the test on a sweep of runs, beside three baselines that cost nothing (the
-# loss, the number of steps, leaving the recipe as it is), and builds what fools each.
+# The last lines answer the puzzle. The last of the seven rules looks at labels of the train split (100 at a time to fit a
+# probe, 1,000 to judge it) and is the yardstick of this chapter. The rest takes the measures apart, puts them to the test
+# on a sweep of runs, beside four baselines that cost nothing (the loss, the number of steps, a run at random, the recipe
+# as it is), and builds what fools each.
 # TODO(record): name the best, the one that learned least, and what the lowest loss keeps.
 #
 # ## Step 1: count the directions
@@ -161,9 +162,8 @@ print(f"best of the five: {best_five}; learned least: {least}")
 # 2022](https://papers.nips.cc/paper_files/paper/2022/hash/70596d70542c51c8d9b4e423f4bf2736-Abstract-Conference.html))
 # fits a power law $\sigma_k^2\propto k^{-\alpha}$ to the covariance of $h$; near 1, as in visual cortex ([Stringer et al.,
 # 2019](https://doi.org/10.1038/s41586-019-1346-5)), is called healthy. [Li et al.
-# (2022)](https://arxiv.org/abs/2209.15007) take the **area** under the cumulative share of the singular values: 1/2 if
-# all are alike, 1 if one has it all. (The older way, counting singular values above a tolerance, depends on the
-# tolerance.)
+# (2022)](https://arxiv.org/abs/2209.15007) take the **area** under the cumulative share of the singular values: about 1/2 if
+# all are alike, 1 if one has it all. (The older way, counting those above a tolerance, depends on it.)
 
 
 # %%
@@ -193,19 +193,21 @@ assert entropy < 4.2 and rank_me(cloud) > 60
 #
 # A linear probe on features of rank 5 can realise few labelings of your pictures, on rank 100 many more ([Cover,
 # 1965](https://doi.org/10.1109/PGEC.1965.264137)). So a low rank is bad news: whatever label comes along, the probe may be
-# unable to follow. Is a high rank good news? Here is a label that depends on five directions. The features have those
-# five, and more and more others that have nothing to do with it.
+# unable to follow. Is a high rank good news? Here are two labels: one by the toss of a coin, which no rule explains, and
+# one that depends on five directions. The features have those five, and more and more others that have nothing to do
+# with it.
 
 
 # %%
 def fit(directions: int, points: int = 100, repetitions: int = 30) -> tuple:
-    """Least squares on a label made of 5 of the directions: old points, new points."""
+    """Least squares: coin labels on the points fitted to, labels by 5 directions on new"""
     g = torch.Generator().manual_seed(directions)
-    x = torch.randn(repetitions, 2 * points, directions, generator=g)
-    y = x[:, :, :5].sum(dim=2, keepdim=True).sign()
-    w = torch.linalg.pinv(x[:, :points]) @ y[:, :points]
-    right = ((x @ w).sign() == y).float().mean(dim=(0, 2))
-    return right[:points].mean().item(), right[points:].mean().item()
+    x, new = torch.randn(2, repetitions, points, directions, generator=g)
+    coin = torch.randn(repetitions, points, 1, generator=g).sign()
+    label, truth = (v[:, :, :5].sum(dim=2, keepdim=True).sign() for v in (x, new))
+    follow = torch.linalg.pinv(x)
+    fitted = ((x @ follow @ coin).sign() == coin).float().mean().item()
+    return fitted, ((new @ follow @ label).sign() == truth).float().mean().item()
 
 
 WIDTHS = (5, 10, 20, 40, 60, 80, 100, 120, 140)
@@ -213,28 +215,33 @@ fitted = torch.tensor([fit(width) for width in WIDTHS])
 
 # %% tags=["hide-input"]
 fig, ax = plots.new_figure(5.8, 2.8)
-NAMES = {"the 100 it was fitted to": "o-", "100 new points": "s--"}
+NAMES = {
+    "coin labels, points fitted to": "o-",
+    "labels by five directions, new points": "s--",
+}
 for i, (name, style) in enumerate(NAMES.items()):
     ax.plot(WIDTHS, 100 * fitted[:, i], style, color=plots.COLORS[i], label=name)
 ax.axhline(50, color=plots.GRAY, linestyle=":")
-ax.set(title="More directions: every label fits, fewer are understood")
+ax.set(title="More directions: any label fits, a lawful one is understood less")
 ax.set(xlabel="directions, of which five matter", ylabel="accuracy (%)", ylim=(40, 104))
 ax.legend()
 plots.show(
     fig,
-    alt="Accuracy of a linear classifier against the number of directions. On its own "
-    f"points it rises from {fitted[0, 0]:.0%} to {fitted[-1, 0]:.0%}; on new points "
-    f"it falls from {fitted[0, 1]:.0%} to {fitted[:, 1].min():.0%}.",
+    alt="Accuracy of a linear classifier against the number of directions. Coin labels "
+    f"of its own points: from {fitted[0, 0]:.0%} to {fitted[-1, 0]:.0%}; lawful labels "
+    f"of new points: from {fitted[0, 1]:.0%} down to {fitted[:, 1].min():.0%}.",
 )
 
 # %%
 old, new = fitted.T
-assert old[-1] > 0.99 and new[0] > 0.9 and new[WIDTHS.index(100)] < 0.65 < new[0] - 0.2
+assert old[0] < 0.7 < 0.99 < old[-1]
+assert new[0] > 0.9 and new[WIDTHS.index(100)] < 0.65
 assert new.min() == new[WIDTHS.index(100)] and new[-1] > new.min() + 0.02
 
 # %% [markdown]
-# The upper curve is why a low rank is bad news. The lower one is why a high rank is no good news: directions that carry
-# nothing *cost* you, most of all where there are as many of them as labels. Which directions, nobody asked.
+# The rising curve is why a low rank is bad news: whatever the labels, five directions can follow few of them. The falling
+# one is why a high rank is no good news: directions that carry nothing *cost* you, most of all where there are as many
+# of them as labels. Which directions, nobody asked.
 #
 # ## Step 2: count only what survives the augmentation
 #
@@ -301,9 +308,11 @@ assert mixed["rank"] > 2.5 * clean["rank"] and abs(mixed["lidar"] - 10) < 2
 assert noisy["lidar"] < 6 and nothing["lidar"] > 30 and nothing["found"] < 0.05
 
 # %% [markdown]
-# RankMe cannot tell ten directions of signal with twenty of noise from thirty of signal; LiDAR can. Now read the last row.
+# RankMe gives 30 to ten directions of signal with twenty of noise, and to two with twenty-eight; LiDAR says 10 and 2. Now
+# read the last row.
 # If *all* directions are noise they are equally bad, their shares are equal, and LiDAR reports nearly full rank: it
-# compares directions with each other and not with zero. Views found sees it at once.
+# compares directions with each other and not with zero. Views found sees it at once, though two directions of signal hardly
+# save the third cloud either.
 #
 # ## Step 3: how many numbers does it take?
 #
@@ -354,7 +363,7 @@ assert all(15 < d < 35 for d in sizes["40 even directions"][1:])
 # probe over dozens of published networks, with the sign the other way round: *low* is good ([summary with the
 # sign](https://en.papernotes.org/ICML2026/interpretability/idest_assessing_self-supervised_learning_representations_via_intrinsic_dimension/)).
 # One number, two readings. The sweep below asks both. (We add CLID's two parts after standardising them over the runs
-# compared; numbers of clusters and neighbours are ours.)
+# compared; the weights are ours.)
 #
 # ## Step 4: ask a question whose answer you have
 #
@@ -384,7 +393,7 @@ def rotation_probe(features, images: Tensor) -> float:
 # ranks and correlate these: **Spearman's** $\rho$, from $-1$ (backwards) to $1$. A coefficient from a handful of
 # runs is worth little, and repeating a setting with another seed adds hardly any: it is the *settings* that were chosen.
 # So the interval comes from drawing settings again, with replacement, all seeds of a setting together. Simulate sweeps,
-# three seeds of each setting, whose true $\rho$ is about 0.75:
+# three seeds of each setting, whose true $\rho$ is about 0.74:
 
 
 # %%
@@ -409,7 +418,8 @@ assert ranges[5] > 0.6 > 0.4 > ranges[40]
 # %% [markdown]
 # Five settings say next to nothing, however splendid the coefficient. And the truth is noisy, too: another seed gives another
 # probe. A measure that knew exactly how good every setting is, and nothing of a run's luck, would not reach $\rho = 1$. How close
-# could it come? Correlate one seed's probes with the mean of the other seeds': that **ceiling** stands in the next table but one.
+# could it come? Correlate one seed's probes with the mean of the other seeds': a cautious **ceiling**, since that mean carries
+# luck, too (exercise 4 corrects for it). It stands in the first table of the sweep.
 
 # %% [markdown]
 # ## The run: two members of the sweep, live
@@ -515,7 +525,7 @@ good, bad = live["SimCLR"], live["no colour change"]
 assert bad["loss"] < 0.7 * good["loss"] and good["probe"] > bad["probe"] + 0.05
 for name in live:
     assert abs(live[name]["probe"] - recorded[name]["probe"]) < 0.08
-    assert abs(live[name]["rank_z"] / recorded[name]["rank_z"] - 1) < 0.25
+    assert abs(live[name]["rank_z"] / recorded[name]["rank_z"] - 1) < 0.4
 
 # %% [markdown]
 # The run without colour change has the lower loss and the worse features: it plays an easier game. The live rows agree with the
@@ -591,9 +601,10 @@ plots.table(
     "Rank correlation with the probe (* the 90 % interval over settings excludes 0)",
     {"measure": "measure"} | {part: f"{part}" for part in COLUMNS},
 )
-starred = sum(cell(found).endswith("*") for found in rho.values())
+asked = [found for found in rho.values() if found]
+starred = sum(cell(found).endswith("*") for found in asked)
 print(
-    f"{starred} of {len(rho)} intervals exclude 0; {len(rho) // 10} or so would by luck"
+    f"{starred} of {len(asked)} intervals exclude 0; a tenth may by luck (runs shared)"
 )
 
 # %% tags=["hide-input"]
@@ -686,15 +697,13 @@ start, *later = trace["probe"]
 assert start < min(later) and later[-1] > start + 0.15
 
 # %% [markdown]
-# The *untrained* network has the highest rank of all, before and behind the projector, and the worst probe: random filters, all
-# about equally important. Training begins by stretching the few directions that help. So rank prefers a run that has not begun;
-# it is for runs of equal length.
+# The *untrained* network has the highest rank of all, before and behind the projector, and the worst probe: random filters
+# use many directions and know nothing. So rank prefers a run that has not begun; it is for runs of equal length.
 
 # %% [markdown]
-# ### An independent check: longer runs, made for another question
+# ### A second look: the same temperatures, trained longer
 #
-# [Chapter 13](13_from_nce_to_nt_xent.ipynb) recorded six temperatures, 500 steps each, three seeds. Nobody made them with this
-# question in mind.
+# [Chapter 13](13_from_nce_to_nt_xent.ipynb) recorded the six temperatures, 500 steps each, three seeds.
 
 # %%
 elsewhere, source = book.recorded("temperature", world=2)
@@ -702,12 +711,14 @@ elsewhere = [row for row in elsewhere if row["steps"]]
 groups = [row["temperature"] for row in elsewhere]
 probes = [row["probe"] for row in elsewhere]
 SIGNS = {"rank_z": 1, "rank_h": 1, "uniformity": -1, "alignment": -1, "loss": -1}
-found = {}
+found, pick = {}, {}
 for key, sign in SIGNS.items():
     values = [sign * row[key] for row in elsewhere]
     found[key] = correlation(values, probes, groups=groups)
-    pick = elsewhere[max(range(len(values)), key=values.__getitem__)]["temperature"]
-    print(f"{key}: rho {quality.words(found[key])}; keeps temperature {pick}")
+    pick[key] = elsewhere[max(range(len(values)), key=values.__getitem__)][
+        "temperature"
+    ]
+    print(f"{key}: rho {quality.words(found[key])}; keeps temperature {pick[key]}")
 by_t = {t: mean(p for p, g in zip(probes, groups) if g == t) for t in set(groups)}
 print("probe:", {t: round(100 * p, 1) for t, p in sorted(by_t.items())})
 print(source)
@@ -715,16 +726,17 @@ low, high = found["alignment"].estimate, found["rank_h"].estimate
 assert low < -0.5 and abs(high) < 0.5
 assert all(found[key].estimate > 0.6 for key in ("loss", "uniformity", "rank_z"))
 assert by_t[0.2] - by_t[0.1] < 0.03 < 0.1 < by_t[0.2] - by_t[1.0]
+assert {pick[key] for key in ("loss", "uniformity", "rank_z")} <= {0.1, 0.2}
 
 # %% [markdown]
 # The loss first: it orders the six temperatures about as well as uniformity and the rank of $z$ do, and all three keep one within
-# three points of the best. The rank of the *features* does not order them, alignment does it backwards. Where a paper says
+# three points of the best. The rank of the *features* shows no order, alignment the wrong one. Where a paper says
 # $Z$, read which one. (Six settings: the intervals are wide.)
 #
 # ## Choosing without labels: what does it cost?
 #
 # You want one good run. Let labels of *held-out* train pictures choose a run of each slice, and let a measure choose
-# another; the **regret** is the difference of their test accuracies (below 0: luck was with the measure). Two rows
+# another; the **regret** is the difference of their test accuracies (below 0: the measure chose better, by luck or skill). Two rows
 # in brackets cost nothing: a run at random, and no search at all, the recipe as it is.
 
 # %% tags=["hide-input"]
@@ -760,7 +772,7 @@ for baseline in (quality.RANDOM, quality.NOTHING, "loss"):
 # %% [markdown]
 # TODO(record): which baselines win, first; then which measure.
 #
-# A measure that does not beat *(a run at random)* is worse than useless; one that does not beat *(the recipe as it is)* was not
+# A measure that does not beat *(a run at random)* is useless; one that does not beat *(the recipe as it is)* was not
 # worth its computation. That recipe was tuned with labels, elsewhere, by somebody else: a default is a hard baseline.
 # Differences of a point or two are within what another seed does to the base run. The row "rank and views" keeps the best mean
 # rank by RankMe of $z$ and by views found, two numbers that fail in opposite directions, as you will see now.
@@ -847,7 +859,8 @@ assert max(blind["rotation"], still["rotation"]) < 0.06
 # By columns: *RankMe* gives noise and whitened pixels full marks: whitening is the operation that makes a spectrum
 # flat, and it adds no knowledge. *LiDAR* rates noise above your network, for the reason of step 2. *Uniformity* is at its best
 # for noise, *alignment* perfect for a constant. *Views found* and the *rotation probe* give noise and constants nothing, since
-# they ask for a skill; but the skill is their own, not yours: a run without colour change finds its views by their colours.
+# they ask for a skill; but the skill is their own, not yours: with its own views, a run without colour change may find them
+# by their colours (next section).
 #
 # So no column can be read alone, and none across families of features. Two that fail in opposite directions protect each
 # other: noise has full rank *and* finds no views.
@@ -1034,7 +1047,8 @@ def best_of_half(upper: bool) -> list[float]:
     found = []
     for rows in quality.by_seed(tuned):
         order = sorted(rows, key=lambda row: row["rank_z"])
-        half = order[len(order) // 2 :] if upper else order[: len(order) // 2]
+        half = len(order) // 2  # the run in the middle belongs to neither
+        half = order[-half:] if upper else order[:half]
         found.append(max(half, key=lambda row: row["held_out"])["probe"])
     return found
 
@@ -1055,30 +1069,29 @@ by_rank, by_alpha = (
     for name in ("RankMe of z", "alpha-ReQ of h")
 )
 for name, rows in (("RankMe", by_rank), ("alpha-ReQ", by_alpha)):
-    print(f"{name} keeps temperature", ", ".join(row["setting"] for row in rows))
+    kept = (row["setting"] if row["slice"] != "base" else "0.1" for row in rows)
+    print(f"{name} keeps temperature", ", ".join(kept))
 arms = probes_of(by_rank), probes_of(by_alpha)
 pair = Runs(*arms, untrained) if arms[0] != arms[1] else None
 book.claim("C-105", drawn=pair)
 book.claim("C-106", drawn=None)
-moved = parts["augmentation"]
-turn = against("rotation probe", moved)
-book.claim("C-111", drawn=turn, groups=settings_of(moved))
 
 # %% [markdown]
-# C-106 is about SimSiam runs of different size and length, which this record does not hold. All of this comes from short runs in
+# C-106 is about SimSiam runs of different size and length, which this record does not hold. The rotation probe's claim is
+# judged in [chapter 26d](26d_a_policy_for_your_domain.ipynb), on more policies. All of this comes from short runs in
 # a small world; the papers measured hundreds of epochs on ImageNet, where collapse is the danger and more directions are
-# good news. A learner with a laptop is more often in the first situation.
+# good news. A learner with a laptop more often has short runs.
 #
 # ## Where it comes from, where it went
 #
-# The effective rank is an old idea of signal processing; it came to self-supervised learning with the discovery of dimensional
-# collapse ([Jing et al., 2022](https://arxiv.org/abs/2110.09348)). [Ghosh et al. (2022)](https://arxiv.org/abs/2202.05808) fit the
-# power law to deep representations. Alignment and uniformity ([Wang and Isola, 2020](https://arxiv.org/abs/2005.10242)) were meant
+# The effective rank is an old idea of signal processing; self-supervised learning took it up with dimensional collapse
+# ([Hua et al., 2021](https://arxiv.org/abs/2105.00470); [Jing et al., 2022](https://arxiv.org/abs/2110.09348)). [Ghosh et al. (2022)](https://arxiv.org/abs/2202.05808) fit the
+# power law. Alignment and uniformity ([Wang and Isola, 2020](https://arxiv.org/abs/2005.10242)) were meant
 # to explain the contrastive loss. [LDReg (Huang et al., 2024)](https://arxiv.org/abs/2401.10474) trains for a *higher* local
 # dimension. And [Schulte and Rügamer (2026)](https://arxiv.org/abs/2604.20276) argue that common estimators do not track
 # the true dimension of a network's features.
 #
-# **What to do in practice.** Label a hundred pictures. If you cannot: compare runs of one method, one set of views and one length;
+# **What to do in practice.** Label some pictures, a part to fit a probe and a larger part to judge it. If you cannot: compare runs of one method, one set of views and one length;
 # use a spectrum to throw out what has collapsed; use a pretext question whose answer exists in your data; and look at
 # neighbours with your own eyes.
 #
@@ -1090,7 +1103,7 @@ book.claim("C-111", drawn=turn, groups=settings_of(moved))
 # linear map. It has only removed the information that RankMe used.</details>
 #
 # **2.** A paper finds a rank correlation of 0.8 over five temperatures with ten seeds each, "50 runs". Is that good news?
-# <details><summary>Answer</summary>It is five settings. See the first line of step 5.</details>
+# <details><summary>Answer</summary>It is five settings. See step 5: another seed adds hardly any.</details>
 
 # %% [markdown]
 # ## Solutions

@@ -689,7 +689,7 @@ print(tried_origin)
 # alone; the colours come closest, and the rate alone costs about half of what was to be gained. Ours is the best of this list,
 # which is no surprise: it was tuned by such runs. 200 steps say what to watch in the first five minutes of a build, not how
 # it ends; and the untrained encoder of this older record was read without settled statistics. The stem was tried in a thin ResNet, with one seed: the 3x3 one probes better on
-# photographs, and worse on drawings. [Chapter 26](26_capstone_extensions.ipynb) shows all arms.
+# photographs, and worse on drawings.
 #
 # ## Play: how strong may the augmentation be?
 #

@@ -38,7 +38,7 @@ device = book.setup("26d")
 # ## The puzzle: six parts, one domain
 #
 # Your pictures are taken from above. The things on them are the ten kinds of this book, turned by any angle, and the angle
-# means nothing. You have thousands of pictures, a hundred labels, and the policy that everybody uses for photographs:
+# means nothing. You have thousands of pictures, some labels, and the policy that everybody uses for photographs:
 # random **crops**, **colour** jitter, now and then **gray**, **flips**. Two more parts are on the shelf: **turns** by any
 # angle, and **blur**. Which of the six do you switch on?
 
@@ -99,18 +99,19 @@ plots.show(
 # ## Half of all policies are enough
 #
 # Six parts, on or off: $2^6 = 64$ policies. Changing one part at a time from the policy for photographs takes six runs
-# more, and tells what a part is worth *beside those four others*. A better use of runs is old, and comes from agriculture and
+# more, and tells what a part is worth *beside the rest of that one policy*. A better use of runs is old, and comes from agriculture and
 # the process industry: vary everything at once, in a balanced way.
 #
 # Write $x_j \in \{-1, +1\}$ for part $j$ off or on, $y$ for the probe. Over a set of $P$ policies,
 #
-# $$\text{effect}_j \;=\; \frac{2}{P} \sum_{p=1}^{P} x_{pj}\, y_p \;=\; \text{mean of } y \text{ with part } j \;-\; \text{mean without it},$$
+# $$\text{effect}_j \;=\; \frac{2}{P} \sum_{p=1}^{P} x_{pj}\, y_p \;=\; \text{mean of } y \text{ with part } j \;-\; \text{mean without it}$$
 #
-# which uses *all* $P$ runs for every part. It is fair if the policies with $j$ and those without it have the same mixture of
+# (each part being on in half of the policies), which uses *all* $P$ runs for every part. It is fair if the policies with $j$ and those without it have the same mixture of
 # everything else, that is if the columns $x_j$ and $x_k$ are orthogonal; and if column $x_j$ is orthogonal to every
 # product $x_k x_l$, then what two parts do *together* does not leak into what one does. All 64 policies have both properties.
 # So has half of them: keep a policy if it has an **even number** of parts, $x_1 x_2 \cdots x_6 = 1$. In that half, the effect of
-# a part can be mistaken for what the *five others* do all together, and for nothing less.
+# a part can be mistaken for what the *five others* do all together, what a pair does for what the other four do, and
+# nothing less.
 
 # %%
 PARTS = ("crop", "colour", "gray", "flip", "turns", "blur")
@@ -130,7 +131,7 @@ print(
 # %% [markdown]
 # (Statisticians call it a half fraction, $2^{6-1}$.) The policy for photographs, four parts, is one of the 32, and so are
 # *nothing* (two equal views) and all six. To these the record adds four that people would try: the one for photographs with
-# turns, with gentler crops, with twice the colour, and without changes of hue. That makes 36.
+# turns, with gentler crops, with twice the colour (hue up to its limit), and without changes of hue. That makes 36.
 #
 # ## What each part is worth
 #
@@ -298,14 +299,13 @@ print(f"turns, added to the policy for photographs, from above: {turning}")
 class Watched(SimCLR):
     """SimCLR that notes the length of its gradient at every step."""
 
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.norms = []
+
     def after_step(self, progress):
-        squares = [
-            p.grad.square().sum() for p in self.parameters() if p.grad is not None
-        ]
-        self.norms = [
-            *getattr(self, "norms", []),
-            torch.stack(squares).sum().sqrt().item(),
-        ]
+        squares = [p.grad.square().sum() for p in self.parameters()]
+        self.norms.append(torch.stack(squares).sum().sqrt().item())
 
 
 def which_quarter(encoder, ridge: float = 100.0) -> float:
@@ -362,7 +362,7 @@ assert all(abs(values["which quarter"] - 0.25) < 0.04 for values in live.values(
 #
 # It stands at the top of `benchmarks/extensions.py`. For each score: Spearman's rank correlation with the probe over the
 # 36 policies (the correlation of places in the two orders, since nothing says that the relation is a straight line), means
-# over the seeds, in the world from above, with a 90 % interval by the bootstrap over policies. The score *is an aid* if the
+# over the seeds, in the world from above, with a 90 % interval (bootstrap over policies, widened where Fisher's formula of exercise 3 is wider). The score *is an aid* if the
 # interval lies above 0 and the estimate is at least 0.5. It is *none* if the interval lies below 0.5. Otherwise nothing is
 # decided. And a second condition: the policy with the largest score must beat **photographs**, which anybody takes without
 # a score.
@@ -399,11 +399,14 @@ plots.table(
 )
 assert power[36, 0.0][FAILS] > 0.8 and power[36, 0.9][HOLDS] > 0.9
 assert power[36, 0.0][HOLDS] < 0.1 and power[13, 0.0][FAILS] < power[36, 0.0][FAILS]
-assert power[36, 0.5][UNSURE] > 0.3
+for n in (13, 36):
+    assert 0.3 < power[n, 0.5][UNSURE] < 0.75 and power[n, 0.5][HOLDS] > 0.2
 
 # %% [markdown]
 # With 36 policies a useless score is called useless nearly always, and an excellent one excellent; with 13 the first fails
-# often. A score that is truly at 0.5 stays undecided most of the time in both, and that is the price of 36.
+# often. A score that is truly at 0.5 is called an aid in about two of five studies and stays undecided in half, with 13
+# policies as with 36: at the border more policies do not help. (The correlations above the columns are those of the
+# numbers; those of their ranks are slightly smaller.)
 #
 # ## The scores on trial
 
@@ -426,7 +429,7 @@ for world in WORLDS:
     lines = [
         {"rule": "no score: photographs", "pick": "photographs"},
         {"rule": "no score: by lot (mean of all)", "pick": "", "probe": by_lot[world]},
-        {"rule": "100 labels and all 36 runs", "pick": best[world]},
+        {"rule": "all 36 runs, 100 labels to fit, 2,000 to score", "pick": best[world]},
     ]
     for score in falsification.SCORES:
         v, pick = trials[score, world]
@@ -497,7 +500,8 @@ plots.show(
 # %%
 board = [r for r in policies if r["seed"] in seeds(r["data"])]
 everything = falsification.every_choice(board, tuple(WORLDS))
-extremes = [pick(everything, key=lambda f: f["rho"]) for pick in (min, max)]
+above = [f for f in everything if f["world"] == ABOVE]
+extremes = [pick(above, key=lambda f: f["rho"]) for pick in (min, max)]
 
 # %% tags=["hide-input"]
 fig, ax = plots.new_figure(6.4, 2.8)
@@ -510,7 +514,7 @@ for world, color, hatch in zip(WORLDS, plots.COLORS, ("", "//")):
     ax.axvline(trials["gradient norm", world][0].estimate, color=color, linestyle="--")
 low, high = (f["rho"] for f in extremes)
 ax.set(
-    title=f"{len(everything)} ways to ask (dashed: as announced)",
+    title=f"{len(above)} ways to ask in each world (dashed: as announced)",
     xlabel="rank correlation of gradient norm and probe", ylabel="number of ways",
 )  # fmt: skip
 ax.legend()
@@ -521,11 +525,11 @@ plots.show(
 )
 for f in extremes:
     window = f"tenths {f['first']} to {f['last']}"
-    print(f"{f['rho']:+.2f}: {f['world']}, {window}, without {f['without']}")
-assert len(everything) == 550 and high - low > 0.2
+    print(f"from above, {f['rho']:+.2f}: {window}, without {f['without']}")
+# TODO(record): assert a change of sign or of word between the two
 
 # %% [markdown]
-# Somebody who may choose afterwards can publish any sentence between these two, and be sincere. The cure costs nothing: write
+# Somebody who may choose afterwards can publish either of these two sentences, and be sincere. The cure costs nothing: write
 # the rule down first, and report every deviation from it as a *new* hypothesis, to be tested on new runs.
 #
 # ## Play: the falsification board
@@ -554,13 +558,14 @@ widgets.explore(
 )
 
 # %% [markdown]
-# One move is often enough; 550 are on offer for one score alone.
+# One move is often enough; 275 are on offer for one score in one world.
 #
 # ## A recipe for your own domain
 #
 # 1. Say what may change in your pictures without changing what they are. That is your list of parts.
 # 2. Take the policy for photographs as the one to beat, and measure the untrained encoder and raw pixels.
-# 3. Label a hundred pictures. Run half of all mixtures, short, and read the effects; look at pairs.
+# 3. Label a hundred pictures to fit a probe and about a thousand to score it. Run half of all mixtures, short, and read
+#    the effects; look at pairs.
 # 4. If you cannot label: write down which score you will trust and why your domain shares its belief, *then* look.
 # 5. Repeat the winner and *photographs* with new seeds. The best of 36 is partly the luckiest.
 #
@@ -652,9 +657,9 @@ book.claim("C-88", drawn=over(ranked, "grad", ABOVE))
 book.claim("C-111", drawn=over(still, "quarter", UPRIGHT))
 
 # %% [markdown]
-# The second is asked among half of the policies, since one that turns its views teaches the encoder to forget the answer. Whether
-# turns help from above, and what they cost upright, are claims of [chapter 06](06_where_and_which_way_up.ipynb), with a larger
-# network and other seeds.
+# The second is asked among the policies that do not turn, since one that turns its views teaches the encoder to forget the
+# answer. Whether turns help from above, and what they cost where the question is which way is up, are claims of [chapter
+# 06](06_where_and_which_way_up.ipynb), with a larger network and other seeds.
 #
 # ## Where it comes from, where it went
 #

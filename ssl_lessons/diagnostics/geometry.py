@@ -15,10 +15,11 @@ SIZES, FEWEST = 5, 50  # of mst_dimension: how many sizes of subset, and the poi
 
 
 def spectrum_area(z: Tensor) -> float:
-    """Area under the cumulative share of the singular values of centred z [N, D]: 1/2 = all alike, 1 = one has it all.
+    """Area under the cumulative share of the singular values of centred z [N, D]: 1 = one direction has it all.
 
     The collapse measure of Li et al. 2022 (https://arxiv.org/abs/2209.15007): the mean over the directions k of
-    sum_{i <= k} sigma_i / sum_i sigma_i, with the directions that N samples can show, min(N - 1, D).
+    sum_{i <= k} sigma_i / sum_i sigma_i, with the r directions that N samples can show, r = min(N - 1, D).  It is
+    (r + 1) / 2r, about 1/2, where all are alike.
     Raises InputError for embeddings that are all the same.
     """
     values = singular_values(z)[: min(len(z) - 1, z.shape[1])]
@@ -87,7 +88,8 @@ def cluster_learnability(z: Tensor, clusters: int | None = None, seed: int = 0) 
     The learnability of CLID (Lu et al. 2022, https://arxiv.org/abs/2206.01251): cluster, then classify the clusters
     by neighbours.  Here the rows are set to length 1, clustered (default sqrt(N) clusters, one start), and each row of
     the second half gets the cluster of its nearest row in the first, by cosine; rows are shuffled from `seed`.
-    The paper's own numbers of clusters and neighbours may differ.  Chance: the share of the largest cluster.
+    (Numbers of clusters and neighbours as in public implementations; the paper's text was not at hand.)  A blind guess
+    reaches at most the share of the largest cluster.
     Raises InputError for clusters outside 2..N / 2.
     """
     from ssl_lessons.losses.clustering import kmeans

@@ -148,6 +148,13 @@ def _halves(mode: float, power: int = 2) -> float:
     return math.log(0.5) / (power * math.log(abs(mode)))
 
 
+def _in_continuous_time(momentum: float, noise: float, rate: float) -> float:
+    follows = (1 - momentum) / rate
+    b = 1 + noise + follows
+    slow = (-b + math.sqrt(b**2 - 4 * follows * noise)) / 2
+    return math.log(0.5) / (2 * slow * rate)
+
+
 STEPS_TO_HALF = Exercise(
     sample=lambda g: [(0.9, 0.25, 0.05), (0.99, 0.25, 0.05), (0.5, 0.5, 0.1), (0.95, 1.0, 0.02)],
     reference=lambda m, noise, rate: _halves(_modes(m, noise, rate)[1]),
@@ -171,6 +178,10 @@ STEPS_TO_HALF = Exercise(
         (
             "this is time, steps times the rate: steps were asked for",
             lambda m, noise, rate: rate * _halves(_modes(m, noise, rate)[1]),
+        ),
+        (
+            "this is the rate of the differential equation: steps were asked for, and a step is not a moment",
+            _in_continuous_time,
         ),
         (
             "this is the teacher's own half-life, without the student",

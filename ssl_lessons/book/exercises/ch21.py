@@ -101,7 +101,9 @@ def _judge(fn, n: int, dim: int, seed: int) -> None:
         raise failed("other images give other features: yours look at the images, if only at a few pixels")
     rank, found = rank_me(features[0]), views_found(features[0], features[2])
     if rank < 0.9 * dim:
-        raise failed(f"RankMe is {rank:.1f} of {dim}; it takes 90 %: all singular values must be about alike")
+        raise failed(
+            f"RankMe is {rank:.1f} of {dim}; it takes 90 %: make all singular values alike (and columns centred)"
+        )
     if found < 0.95:
         raise failed(f"only {found:.0%} of the views find their partner: rows must differ from each other")
 
@@ -219,6 +221,10 @@ CEILING = Exercise(
             "the variance of all numbers together holds the luck, too",
             lambda p: (p.mean(dim=1).var() / p.var()).sqrt(),
         ),
+        (
+            "the variance of all numbers together is no estimate of the sum of the two variances",
+            lambda p: (_parts(p)[0] / p.var()).sqrt(),
+        ),
         ("settings and seeds are swapped: rows are settings", lambda p: _reliability(*_parts(p.T)).sqrt()),
     ),
     hint=lambda inputs, answers: (
@@ -226,5 +232,5 @@ CEILING = Exercise(
         if not answers[-1].isfinite().all()
         else None
     ),
-    praise="(no measure can be expected to do better, whatever it knows)",
+    praise="(of a measure that knows the settings and not the run's luck)",
 )

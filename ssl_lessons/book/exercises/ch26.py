@@ -28,7 +28,7 @@ def check_company_left(fn) -> Check:
 
 
 MOMENTUM_FOR_QUEUE = Exercise(
-    sample=lambda g: [(2048, 256, 0.9), (4096, 16, 0.5), (512, 64, 0.05)],
+    sample=lambda g: [(2048, 256, 0.9), (4096, 16, 0.5), (1000, 300, 0.05)],
     reference=lambda queue, batch, share: share ** (batch / queue),
     mistakes=(
         (
@@ -42,6 +42,10 @@ MOMENTUM_FOR_QUEUE = Exercise(
         (
             "counted in pictures of one batch: a key stays for queue / batch steps",
             lambda k, n, s: s ** (1 / n),
+        ),
+        (
+            "a queue need not hold a whole number of batches: do not round queue / batch",
+            lambda k, n, s: s ** (1 / (k // n)),
         ),
         (
             "1 - m is shared out evenly, which is only near the answer: m is multiplied, so take a root",

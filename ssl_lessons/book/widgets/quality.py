@@ -128,6 +128,12 @@ def oracle(rows: Rows) -> list[Mapping]:
     return [max(runs, key=lambda row: row["held_out"]) for runs in by_seed(rows)]
 
 
+def _preferred(name: str, runs: Rows) -> float:
+    """The probe of the run that a measure prefers; the mean where several tie, lest their order decide."""
+    values = goodness(name, runs)
+    return float(np.mean([row["probe"] for row, v in zip(runs, values, strict=True) if v == values.max()]))
+
+
 def regrets(name: str, rows: Rows) -> list[float]:
     """Test accuracy lost by choosing with a measure instead of with held-out labels, one number for every seed.
 
@@ -139,13 +145,14 @@ def regrets(name: str, rows: Rows) -> list[float]:
     elif name == NOTHING:
         chosen = [row["probe"] for runs in by_seed(rows) for row in runs if row["slice"] == "base"]
     else:
-        chosen = [row["probe"] for row in picks(name, rows)]
+        chosen = [_preferred(name, runs) for runs in by_seed(rows)]
     return [b - c for b, c in zip(best, chosen, strict=True)]
 
 
 def ceiling(rows: Rows) -> float:
     """Rank correlation of one seed's probes with the mean of the other seeds', over the settings, mean over seeds:
-    what a measure could reach that knew every setting's quality and not its luck."""
+    a cautious estimate of what a measure could reach that knew every setting's quality and not a run's luck (the mean
+    of the others carries luck, too)."""
     table = np.array([[row["probe"] for row in runs] for runs in by_seed(rows)])
     if len(table) < 2:
         raise InputError("the ceiling needs at least two seeds")
