@@ -337,8 +337,7 @@ print(origin)
 
 def recorded(arm: str, key: str) -> list:
     """One value per seed."""
-    rows = sorted((r for r in record if r["arm"] == arm), key=lambda r: r["seed"])
-    return [r[key] for r in rows]
+    return book.per_seed(record, key, arm=arm)
 
 
 def by_labels(arm: str, count: int) -> list[list[float]]:

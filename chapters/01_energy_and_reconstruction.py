@@ -697,8 +697,7 @@ SHORT = min(row["steps"] for row in record if row["steps"])
 
 def recorded(arm: str, key: str, steps: int = LONG) -> list:
     """One entry per seed: for a probe the accuracies of its draws of labels."""
-    rows = [r for r in record if r["arm"] == arm and r["steps"] in (0, steps)]
-    return [row[key] for row in sorted(rows, key=lambda r: r["seed"])]
+    return book.per_seed([r for r in record if r["steps"] in (0, steps)], key, arm=arm)
 
 
 def mean_probe(arm: str, steps: int = LONG) -> list[float]:

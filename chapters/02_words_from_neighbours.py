@@ -20,7 +20,7 @@
 # - say which choices decide what "similar" means.
 #
 # **You need** the softmax, logistic regression and the singular value decomposition (SVD).
-# **Time**: 29 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 28 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # The companion [02b](02b_directions.ipynb) asks what the *differences* between word vectors mean.
 
 # %%
@@ -43,6 +43,7 @@ device = book.setup("02")
 # %%
 import math
 from functools import partial
+from statistics import fmean as mean
 
 import torch
 import torch.nn.functional as F
@@ -571,10 +572,6 @@ def arm(exam: str, name: str, key: str, setting: float) -> list[float]:
     mine = [r for r in record if (r["exam"], r["arm"]) == (exam, name)]
     mine = [r for r in mine if r["setting"] == setting]
     return [r[key] for r in sorted(mine, key=lambda r: r["seed"])]
-
-
-def mean(values) -> float:
-    return sum(values) / len(values)
 
 
 LONG, SHORT = 12_000, 1500  # sentences

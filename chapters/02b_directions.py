@@ -18,7 +18,7 @@
 # - tell a measured effect that grows with the amount of text from one that noise had hidden.
 #
 # **You need** [chapter 02](02_words_from_neighbours.ipynb), of which this is an optional companion.
-# **Time**: 14 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 13 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -44,6 +44,7 @@ device = book.setup("02b")
 
 # %%
 import math
+from statistics import fmean as mean
 
 import torch
 import torch.nn.functional as F
@@ -57,13 +58,7 @@ record, origin = book.recorded("words")
 
 def recorded(exam: str, name: str, key: str, setting: float = 0.0) -> list[float]:
     """One number per seed."""
-    mine = [r for r in record if (r["exam"], r["arm"]) == (exam, name)]
-    mine = [r for r in mine if r["setting"] == setting]
-    return [r[key] for r in sorted(mine, key=lambda r: r["seed"])]
-
-
-def mean(values) -> float:
-    return sum(values) / len(values)
+    return book.per_seed(record, key, exam=exam, arm=name, setting=setting)
 
 
 # %% tags=["hide-input"]

@@ -45,6 +45,7 @@ device = book.setup("03")
 # %%
 import itertools
 import math
+from statistics import fmean as mean
 
 import torch
 import torch.nn.functional as F
@@ -286,12 +287,7 @@ NETWORKS = ("NADE", "PixelCNN", "gated PixelCNN", "row LSTM", "GPT")
 
 def arm(name, key="probe"):
     """One number per seed."""
-    mine = sorted((r for r in record if r["arm"] == name), key=lambda r: r["seed"])
-    return [row[key] for row in mine]
-
-
-def mean(values):
-    return sum(values) / len(values)
+    return book.per_seed(record, key, arm=name)
 
 
 gains = {

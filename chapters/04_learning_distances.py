@@ -43,6 +43,7 @@ device = book.setup("04")
 # %%
 import math
 from functools import partial
+from statistics import fmean as mean
 
 import torch
 import torch.nn.functional as F
@@ -526,10 +527,6 @@ def arm(source, loss, key="probe"):
     """One number per seed."""
     rows = [r for r in record if (r["source"], r["loss"]) == (source, loss)]
     return [r[key] for r in sorted(rows, key=lambda r: r["seed"])]
-
-
-def mean(values):
-    return sum(values) / len(values)
 
 
 # %% tags=["hide-input"]

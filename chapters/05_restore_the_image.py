@@ -46,6 +46,8 @@ device = book.setup("05")
 # > numbers.
 
 # %%
+from statistics import fmean as mean
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -554,13 +556,7 @@ record, origin = book.recorded("pretext", world=2)
 
 def runs(arm: str, key: str = "probe") -> list[float]:
     """One number per training seed, in the order of the seeds."""
-    wanted = (arm, "upright objects", "whole")
-    rows = [r for r in record if (r["arm"], r["data"], r["read"]) == wanted]
-    return [row[key] for row in sorted(rows, key=lambda r: r["seed"])]
-
-
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+    return book.per_seed(record, key, arm=arm, data="upright objects", read="whole")
 
 
 # %% tags=["hide-input"]

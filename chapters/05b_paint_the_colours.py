@@ -405,9 +405,8 @@ record, origin = book.recorded("pretext", world=2)
 
 def runs(arm: str, where: str, key: str = "probe") -> list[float]:
     """One number per training seed, in the order of the seeds."""
-    wanted = (arm, where, "whole")
-    rows = [r for r in record if (r["arm"], r["data"], r["read"]) == wanted]
-    return [r[key] for r in sorted(rows, key=lambda r: r["seed"]) if r.get(key)]
+    found = book.per_seed(record, key, arm=arm, data=where, read="whole")
+    return [value for value in found if value]
 
 
 def mean(values: list[float]) -> float | None:
@@ -520,8 +519,7 @@ classes, classes_origin = book.recorded("colour_classes", world=2)
 
 def found_in(arm: str, key: str) -> list[float]:
     """One number per training seed, in the order of the seeds."""
-    rows = sorted((r for r in classes if r["arm"] == arm), key=lambda r: r["seed"])
-    return [r[key] for r in rows if key in r]
+    return book.per_seed(classes, key, arm=arm)
 
 
 # %% tags=["hide-input"]

@@ -20,7 +20,7 @@
 # - read the features of such a network the way it was trained, and see what you miss if you do not.
 #
 # **You need** a network trained with cross-entropy, Bayes' rule, and the probe of
-# [chapter 00](00_start_here.ipynb). **Time**: 33 minutes to read, about a minute to run on two CPU cores. The
+# [chapter 00](00_start_here.ipynb). **Time**: 32 minutes to read, about a minute to run on two CPU cores. The
 # companion [06b](06b_labels_that_are_equations.ipynb) has the tasks whose label is an equation or the picture itself.
 
 # %%
@@ -44,6 +44,7 @@ device = book.setup("06")
 import itertools
 import math
 from functools import partial
+from statistics import fmean as mean
 
 import torch
 import torch.nn.functional as F
@@ -534,12 +535,7 @@ READ = {"jigsaw": "tiles", "relative_position": "patches"}
 
 def of(arm: str, world: str, key: str = "probe", how: str = "whole") -> list[float]:
     """One number per seed, of features read in one way."""
-    rows = [r for r in record if (r["arm"], r["data"], r["read"]) == (arm, world, how)]
-    return [row[key] for row in sorted(rows, key=lambda row: row["seed"])]
-
-
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+    return book.per_seed(record, key, arm=arm, data=world, read=how)
 
 
 # %% tags=["hide-input"]

@@ -17,7 +17,7 @@
 # - train the two simplest baselines of all, "which picture is it?" in 2014 and in 2023;
 # - say what PIRL wants from the tiles of a puzzle, and why that is the opposite of solving it.
 #
-# **You need** [chapter 06](06_where_and_which_way_up.ipynb). **Time**: 13 minutes to read, about half a minute to run
+# **You need** [chapter 06](06_where_and_which_way_up.ipynb). **Time**: 12 minutes to read, about half a minute to run
 # on two CPU cores.
 
 # %%
@@ -266,12 +266,7 @@ record, origin = book.recorded("pretext", world=2)
 
 def of(arm: str, key: str = "probe", how: str = "whole") -> list[float]:
     """One number per seed, upright objects."""
-    rows = [
-        r
-        for r in record
-        if (r["arm"], r["data"], r["read"]) == (arm, "upright objects", how)
-    ]
-    return [row[key] for row in sorted(rows, key=lambda row: row["seed"])]
+    return book.per_seed(record, key, arm=arm, data="upright objects", read=how)
 
 
 LINES = [

@@ -609,15 +609,14 @@ assert hardest[0.05] > 35 and hardest[1.0] < 20 and easiest[0.05] < 20
 # %%
 record, origin = book.recorded("temperature", world=2)
 UNTRAINED = 0.0  # the row of the untrained network
+for row in record:
+    row["tightness"] = row["within"] - row["between"]
 TAUS = sorted({row["temperature"] for row in record} - {UNTRAINED})
 
 
 def recorded(tau: float, key: str) -> list[float]:
     """One value per seed."""
-    rows = sorted(
-        (r for r in record if r["temperature"] == tau), key=lambda r: r["seed"]
-    )
-    return [r["within"] - r["between"] if key == "tightness" else r[key] for r in rows]
+    return book.per_seed(record, key, temperature=tau)
 
 
 # %% tags=["hide-input"]

@@ -18,7 +18,7 @@
 # - measure how fast an old embedding goes stale, and whether its age gives it away.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE, NT-Xent, the temperature).
-# **Time**: 37 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 36 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -50,6 +50,7 @@ device = book.setup("14")
 import copy
 import math
 from functools import partial
+from statistics import fmean as mean
 
 import torch
 import torch.nn.functional as F
@@ -320,12 +321,7 @@ record, origin = book.recorded("negatives", world=2)
 
 def recorded(group: str, arm: str, key: str = "probe") -> list[float]:
     """One value per seed."""
-    rows = [r for r in record if r["group"] == group and r["arm"] == arm]
-    return [r[key] for r in sorted(rows, key=lambda r: r["seed"])]
-
-
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+    return book.per_seed(record, key, group=group, arm=arm)
 
 
 LONG, UNTRAINED = 40 * EPOCH, "untrained"

@@ -43,6 +43,7 @@ device = book.setup("16b")
 
 # %%
 import math
+from statistics import fmean as mean
 
 import torch
 import torch.nn.functional as F
@@ -498,12 +499,7 @@ SEEDS = sorted(set.intersection(*SEEDS))  # those that every arm has
 
 def of(arm: str, key: str = "probe") -> list[float]:
     """One number per seed."""
-    rows = {r["seed"]: r[key] for r in record if r["arm"] == arm and key in r}
-    return [rows[seed] for seed in SEEDS if seed in rows]
-
-
-def mean(values) -> float:
-    return sum(values) / len(values)
+    return book.per_seed([r for r in record if r["seed"] in SEEDS], key, arm=arm)
 
 
 # %% tags=["hide-input"]

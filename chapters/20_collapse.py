@@ -42,6 +42,7 @@ device = book.setup("20")
 
 # %%
 import math
+from statistics import fmean as mean
 
 import torch
 import torch.nn.functional as F
@@ -728,12 +729,7 @@ drawn, _ = book.recorded("embedded_world", world=2)
 
 def arm(name, key="probe"):
     """One number per seed."""
-    mine = sorted((r for r in record if r["arm"] == name), key=lambda r: r["seed"])
-    return [row[key] for row in mine]
-
-
-def mean(values):
-    return sum(values) / len(values)
+    return book.per_seed(record, key, arm=name)
 
 
 WHOLE = {

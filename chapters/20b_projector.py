@@ -45,6 +45,8 @@ device = book.setup("20b")
 # in six times.
 
 # %%
+from statistics import fmean as mean
+
 import torch
 from torch import nn
 
@@ -204,12 +206,8 @@ drawn, _ = book.recorded("embedded_world", world=2)
 
 def head(name, key, factor=None):
     """One number per seed."""
-    mine = sorted((r for r in record if r["head"] == name), key=lambda r: r["seed"])
-    return [r[key][factor] if factor else r[key] for r in mine]
-
-
-def mean(values):
-    return sum(values) / len(values)
+    values = book.per_seed(record, key, head=name)
+    return [v[factor] for v in values] if factor else values
 
 
 start = head("untrained", "probe_h")

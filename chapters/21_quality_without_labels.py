@@ -46,6 +46,7 @@ device = book.setup("21")
 # %%
 import math
 from functools import partial
+from statistics import fmean as mean
 
 import torch
 from torch import Tensor
@@ -105,11 +106,6 @@ kept = {
 floor = {
     name: [named["floor", name, s] for s in SEEDS] for name in ("untrained", "pixels")
 }
-
-
-def mean(values) -> float:
-    values = list(values)
-    return sum(values) / len(values)
 
 
 table = [{"run": "chance", "what": "", "probe": 0.1, "knn": 0.1}]
@@ -367,8 +363,8 @@ assert all(15 < d < 35 for d in sizes["40 even directions"][1:])
 #
 # ## Step 4: ask a question whose answer you have
 #
-# **SIGReg** ([chapter 16b](16b_one_number_for_a_cloud.ipynb)) asks whether $z$ looks like a normal sample. LeJEPA drives it
-# down; of other methods we ask it after bringing $z$ to mean variance 1, so that it sees shape and not scale.
+# **SIGReg** ([chapter 16b](16b_one_number_for_a_cloud.ipynb)) asks whether $z$, brought to mean variance 1, looks like a
+# normal sample.
 #
 # **The rotation probe** asks for a skill. Turn pictures by 0, 90, 180 or 270 degrees and let a linear classifier read the
 # angle from frozen features. The angle is known without labels, and telling up from down takes some idea of the

@@ -40,6 +40,8 @@ device = book.setup("26b")
 # of pictures of *one* kind, and average their cosines.
 
 # %%
+from statistics import fmean as mean
+
 import torch
 import torch.nn.functional as F
 
@@ -254,12 +256,7 @@ TAUS = sorted({row["temperature"] for row in record} - {UNTRAINED})
 
 def recorded(tau: float, key: str) -> list[float]:
     """One value per seed."""
-    rows = [row for row in record if row["temperature"] == tau]
-    return [row[key] for row in sorted(rows, key=lambda row: row["seed"])]
-
-
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+    return book.per_seed(record, key, temperature=tau)
 
 
 # %% tags=["hide-input"]

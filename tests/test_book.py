@@ -479,3 +479,15 @@ def test_results_table_shows_chance_baselines_and_the_spread_of_seeds(monkeypatc
     assert "Recorded in families." in shown
     with pytest.raises(InputError, match="--methods swav"):
         book.results_table(["swav"], "One table")
+
+
+def test_per_seed_orders_by_seed_and_wants_one_row_of_each():
+    rows = [{"arm": "a", "seed": seed, "probe": probe} for seed, probe in ((2, 0.3), (0, 0.1), (1, 0.2))]
+    rows += [{"arm": "b", "seed": 0, "probe": 0.5, "width": 8}, {"arm": "b", "seed": 0, "probe": 0.6, "width": 16}]
+    assert book.per_seed(rows, "probe", arm="a") == [0.1, 0.2, 0.3]
+    assert book.per_seed(rows, "probe", arm="b", width=16) == [0.6]
+    assert book.per_seed(rows, "loss", arm="a") == []
+    with pytest.raises(InputError, match="no row"):
+        book.per_seed(rows, "probe", arm="c")
+    with pytest.raises(InputError, match="one column more"):
+        book.per_seed(rows, "probe", arm="b")

@@ -102,3 +102,15 @@ def test_render_over_the_whole_range_of_every_control():
 def test_bad_input_is_refused():
     with pytest.raises(InputError, match="above 0"):
         lb.follow([0.1], [0.0])
+
+
+@pytest.mark.parametrize("decay", [0.1, 0.18])
+def test_in_the_long_run_neither_teacher_nor_predictor_speed_decides_who_lives(decay):
+    start = torch.tensor(lb.STARTS, dtype=torch.float64)
+
+    def at_last(speed=1.0, rate=math.inf):
+        return lb.alive(lb.follow(start, start**2 / speed, 600.0, 900, decay=decay, speed=speed, rate=rate))
+
+    alone = at_last()
+    assert 0 < alone < len(start)
+    assert at_last(rate=0.1) == at_last(speed=0.2) == at_last(speed=5.0) == alone

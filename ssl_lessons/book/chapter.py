@@ -1,10 +1,10 @@
-"""What a chapter calls: `setup`, `recorded`, `results_table`."""
+"""What a chapter calls: `setup`, `recorded`, `per_seed`, `results_table`."""
 
 import json
 import random
 import statistics
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ssl_lessons.book import plots
 from ssl_lessons.book.files import data_file
@@ -20,6 +20,20 @@ def recorded(name: str, world: int = 1) -> tuple[list[dict], str]:
     versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
     origin = f"Recorded {record['date']} with `{record['command']}` on {record['machine']} ({versions})."
     return [row for row in record["rows"] if row.get("world", 1) == world], origin
+
+
+def per_seed(rows: Sequence[Mapping], key: str, **where) -> list:
+    """One value per seed, in the order of the seeds: row[key] of the rows whose columns are as in `where`.
+
+    Rows without the key are left out.  per_seed(rows, "probe", group="byol", arm="whole") -> [0.23, 0.28, 0.26]
+    Raises InputError where no row fits, and where two rows of one seed do (name one column more).
+    """
+    fit = [row for row in rows if all(row.get(name) == value for name, value in where.items())]
+    if not fit:
+        raise InputError(f"no row of the record has {where}")
+    if len({row["seed"] for row in fit}) < len(fit):
+        raise InputError(f"several rows of one seed have {where}: name one column more")
+    return [row[key] for row in sorted(fit, key=lambda row: row["seed"]) if key in row]
 
 
 def results_table(methods: Sequence[str], caption: str, world: int = 1) -> None:
