@@ -788,16 +788,17 @@ for arm in ("linear", "no norm", "group norm"):
 # %%
 for arm in ("no norm", "group norm"):
     own = of(f"untrained, {arm}", group="floor")
-    pairs = zip(of(arm), own, strict=True)
-    print(f"{arm}: probe minus its own start", *(f"{a - b:+.1%}" for a, b in pairs))
+    more = [a - b for a, b in zip(of(arm), own, strict=True)]
+    print(f"{arm}: probe minus its own start", *(f"{v:+.1%}" for v in more))
+    if arm == "no norm":
+        assert sorted(more)[1] > 0.02
     spread = ", ".join(f"{v:.4f}" for v in of(arm, "spread_z"))
     print(f"    spread of z {spread}")
-assert min(of("no norm")) > max(of("untrained, no norm", group="floor")) + 0.02
 
 # %% [markdown]
 # Here both collapse: predictor, stop-gradient and average are all in place, and $z$ is a point. So *whether* a recipe
 # needs batch statistics depends on the rest of it (ours was never tuned without). And look at the probes: a dead $z$ need
-# not mean a dead $h$. Without any normalisation the encoder below the point has learned, in every seed.
+# not mean a dead $h$. Without any normalisation the encoder below the point has learned in two seeds of three.
 
 # %% [markdown]
 # ### Does a real predictor do what the equations say?
@@ -807,32 +808,36 @@ assert min(of("no norm")) > max(of("untrained, no norm", group="floor")) + 0.02
 # 2023](https://arxiv.org/abs/2304.12210), figure 5, have it, $p$ would *fall*.)
 
 # %%
-spectra = []
-for seed in range(len(of("linear"))):
-    numbers = (of("linear", key)[seed] for key in ("eigenvalues", "along"))
-    s, p = (torch.tensor([float(v) for v in text.split()]) for text in numbers)
-    spectra.append((s, p, int((s > 1e-3 * s[0]).sum())))
-awake = min(n for _, _, n in spectra)
-s, p = (torch.stack([run[i][:awake] for run in spectra]).mean(dim=0) for i in (0, 1))
-shrunk = [f"{v:.0%}" for v in of("linear", "off_diagonal")]
-print(f"directions awake in every seed: {awake}; P off the eigenvectors:", *shrunk)
+MATRICES = {
+    "random start, 250 steps": ("linear", "byol"),
+    "starts at I/2, 250 steps": ("linear, identity", "byol"),
+    "random start, 3,000 steps": ("linear", "long"),
+}
+two, lines = {}, []
+for name, (arm, group) in MATRICES.items():
+    s, p = (
+        torch.tensor([[float(v) for v in text.split()] for text in of(arm, key, group)])
+        for key in ("eigenvalues", "along")
+    )  # [seeds, 64]
+    two[name] = (s[:, :2].sum(dim=1) / s.sum(dim=1)).min().item()
+    row = {"name": name, "two": two[name], "n": len(s), "knn": mean(arm, "knn", group)}
+    row |= {"alive": " ".join(str(int((v > 1e-3 * v[0]).sum())) for v in s)}
+    row |= {"spread": mean(arm, "spread_z", group), "first": p[:, 0].mean().item()}
+    lines.append(row | {"second": p[:, 1].mean().item()})
 
 # %% tags=["hide-input"]
-fig, ax = plots.new_figure(5.6, 3.2)
-for (values, strengths, n), color in zip(spectra, plots.COLORS, strict=False):
-    ax.plot(values[:n], strengths[:n], "o", color=color, markersize=4)
-ax.set(xscale="log", xlabel="variance of the direction, s (log)")
-ax.set(ylabel="predictor along it, p", title="A trained matrix, direction by direction")
-plots.show(
-    fig,
-    alt="Strength of a trained linear predictor along each direction against the "
-    "variance of that direction; one colour per seed.",
-)
-# TODO(record): the sentence under this figure (sign of the slope, how many directions).
+plots.table(
+    lines,
+    "A matrix as predictor: what is left of 128 directions",
+    {"name": "matrix", "n": "seeds", "alive": "above a thousandth, by seed",
+     "two": "variance in the first two", "first": "p, first", "second": "p, second",
+     "spread": "spread of z", "knn": "kNN"},
+    {"two": ".0%", "first": ".1f", "second": ".1f", "spread": ".3f", "knn": ".1%"},
+)  # fmt: skip
+TODO_RECORD = 1
 
 # %% [markdown]
-# One dot is one direction, one colour one seed. A matrix with a random start has its eigenvectors to turn first, and
-# after so few steps the printed share of $P$ off the eigenvectors says how far that has come.
+# TODO(record)
 #
 # ## Play: keep five directions alive
 #
@@ -985,12 +990,10 @@ book.claim("C-50a", drawn=probes("byol", "no norm"))
 starts_of = (floor, of("untrained, group norm", group="floor"))
 higher = [max(pair) for pair in zip(*starts_of, strict=True)]
 book.claim("C-50b", drawn=Runs(of("group norm"), of("byol"), higher))
-enough = awake >= 8 and min(of("linear")) > max(floor)
-book.claim("C-51b", drawn=Runs(p.tolist(), s.tolist()) if enough else None)
+book.claim("C-51b", drawn=None)
 
 # %% [markdown]
-# C-51b asks for eight directions and for a run that has learned; without them nothing is tested, and what was tried is
-# the matrix with a random start, 250 steps. Not tested here: that an average on the projector alone is enough ([Pham et
+# C-51b asks for eight living directions; the table above shows what was tried and what was left. Not tested here: that an average on the projector alone is enough ([Pham et
 # al., 2022](https://arxiv.org/abs/2208.05744)).
 #
 # ## Where it comes from, where it went

@@ -1033,8 +1033,27 @@ def settings_of(rows) -> list[str]:
 
 rank = against("RankMe of z", tuned)
 book.claim("C-103a", drawn=rank, groups=settings_of(tuned))
-chosen, best = quality.picks("RankMe of z", tuned), quality.oracle(tuned)
-book.claim("C-103b", drawn=Runs(probes_of(chosen), probes_of(best), untrained))
+across = parts[quality.METHODS]
+low, both = (against(name, across) for name in ("IdEst of h", "CLID of h"))
+book.claim("C-167", drawn=low, groups=settings_of(across))
+book.claim("C-168", drawn=both, groups=settings_of(across))
+
+# %%
+by_labels, by_rank = quality.oracle(tuned), quality.picks("RankMe of z", tuned)
+by_lidar = quality.picks("LiDAR of z", tuned)
+
+
+def picked(first, second) -> Runs | None:
+    """The probes of what two rules keep; None where they keep the same runs."""
+    arms = probes_of(first), probes_of(second)
+    if arms[0] == arms[1]:
+        print("both rules keep the same runs in every seed: a tie, nothing to compare")
+        return None
+    return Runs(*arms, untrained)
+
+
+book.claim("C-103b", drawn=picked(by_rank, by_labels))
+book.claim("C-169", drawn=picked(by_lidar, by_rank))
 
 
 # %%
@@ -1060,16 +1079,14 @@ learned = (probes_of(plain), probes_of(base))
 book.claim("C-104b", drawn=Runs(*ranks, untrained, learned))
 print(f"probe without colour {mean(learned[0]):.1%}, with {mean(learned[1]):.1%}")
 assert mean(learned[1]) > max(mean(learned[0]), mean(untrained)) + 0.05
-by_rank, by_alpha = (
-    quality.picks(name, parts["temperature"])
+kept_by = {
+    name: quality.picks(name, parts["temperature"])
     for name in ("RankMe of z", "alpha-ReQ of h")
-)
-for name, rows in (("RankMe", by_rank), ("alpha-ReQ", by_alpha)):
+}
+for name, rows in kept_by.items():
     kept = (row["setting"] if row["slice"] != "base" else "0.1" for row in rows)
     print(f"{name} keeps temperature", ", ".join(kept))
-arms = probes_of(by_rank), probes_of(by_alpha)
-pair = Runs(*arms, untrained) if arms[0] != arms[1] else None
-book.claim("C-105", drawn=pair)
+book.claim("C-105", drawn=picked(*kept_by.values()))
 book.claim("C-106", drawn=None)
 
 # %% [markdown]
