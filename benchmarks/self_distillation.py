@@ -155,7 +155,6 @@ NEIGHBOUR_ARMS = {
 }
 LONG_ARMS = {
     "byol": (BYOL, {}, SGD),
-    "byol 0.99": (BYOL, {"momentum": 0.99}, SGD),
     "dino": (DINO, {}, ADAM),
     "dino, small crops": (DINO, {"n_small": 4}, ADAM),
     "simdino": (SimDINO, {}, ADAM),

@@ -841,7 +841,7 @@ book.claim("C-38b", drawn=paired(("swav", "even"), ("simclr", "even"), "tightnes
 # (2018)](https://arxiv.org/abs/1807.05520) made k-means (*feature clustering*) work at the scale of ImageNet; *online DeepCluster* ([Zhan et al.,
 # 2020](https://arxiv.org/abs/2006.10645)) keeps a memory of features and centroids instead of stopping to cluster;
 # [SwAV](https://arxiv.org/abs/2006.09882) balances batch by batch. From there the line leads to DINO ([chapter
-# 15](15_self_distillation.ipynb)), which replaces Sinkhorn by centring and sharpening, and back: several later models of the DINO
+# 15b](15b_centre_and_sharpen.ipynb)), which replaces Sinkhorn by centring and sharpening, and back: several later models of the DINO
 # family use Sinkhorn-Knopp again.
 #
 # ## A question
