@@ -5,10 +5,10 @@ loss or two, DINO's four arms, SimDINO, neighbours as targets, two students with
     uv run python benchmarks/self_distillation.py --groups byol dino  # two groups
     uv run python benchmarks/self_distillation.py --seconds 600       # for ten minutes; go on by repeating it
 
-An arm sees 250 batches of 128 pictures; the long ones (group "long", seed 0 only) see 3,000.  All arms of a seed start
-from the same encoder, that of the row "untrained" (with its BatchNorm statistics settled).  Teachers are settled before
-they are measured: their statistics are those of their students, and wrong for weights that lag behind.  A run that is
-in the record is not repeated.  (Rows without `world` are of the first edition, and of another protocol.)
+An arm sees 250 batches of 128 pictures; the long ones (group "long", seed 0 unless asked) see 3,000.  All arms of a
+seed start from the same encoder, that of the row "untrained" (with its BatchNorm statistics settled).  Teachers are
+settled before they are measured: their statistics are those of their students, and wrong for weights that lag behind.
+A run that is in the record is not repeated.  (Rows without `world` are of the first edition, and of another protocol.)
 """
 
 import argparse
@@ -156,7 +156,6 @@ NEIGHBOUR_ARMS = {
 LONG_ARMS = {
     "byol": (BYOL, {}, SGD),
     "dino": (DINO, {}, ADAM),
-    "dino, small crops": (DINO, {"n_small": 4}, ADAM),
     "simdino": (SimDINO, {}, ADAM),
     "linear": (LinearPredictor, {}, SGD),
 }
@@ -345,10 +344,10 @@ SHORT = (
 LONG_RUNS = [("long", n, long_arm) for n in LONG_ARMS]
 
 
-def main(groups: list[str], arms: list[str], seeds: list[int], seconds: float) -> None:
+def main(groups: list[str], arms: list[str], seeds: list[int], long_seeds: list[int], seconds: float) -> None:
     end = time.perf_counter() + seconds
     done = {tuple(row.get(k) for k in KEY) for row in recorded("self_distillation")}
-    for seed, jobs in [(s, SHORT) for s in seeds] + [(0, LONG_RUNS)]:
+    for seed, jobs in [(s, SHORT) for s in seeds] + [(s, LONG_RUNS) for s in long_seeds]:
         jobs = [j for j in jobs if (not groups or j[0] in groups) and (not arms or j[1] in arms)]
         jobs = [j for j in jobs if (WORLD, *j[:2], seed) not in done]
         sets = splits(seed) if jobs else None
@@ -372,5 +371,6 @@ if __name__ == "__main__":
     parser.add_argument("--groups", nargs="+", default=[])
     parser.add_argument("--arms", nargs="+", default=[])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--long-seeds", nargs="+", type=int, default=[0], help='of the group "long"')
     parser.add_argument("--seconds", type=float, default=math.inf, help="start no further run after that")
     main(**vars(parser.parse_args()))
