@@ -99,7 +99,9 @@ LOSSES["update_center"] = lambda f, t: f(t["center"], t["a"])
 MEASURES = {
     "alignment": PAIR, "alpha_req": lambda f, t: f(t["bank"]), "feature_correlation": ONE, "feature_std": ONE,
     "lidar": lambda f, t: f(t["a"].view(3, 4, 4)), "norm_statistics": ONE, "rank_me": ONE, "singular_values": ONE,
-    "sigreg": ONE, "spread": ONE, "uniformity": ONE,
+    "sigreg": ONE, "spread": ONE, "uniformity": ONE, "spectrum_area": ONE, "two_nn": ONE, "views_found": PAIR,
+    "cluster_learnability": lambda f, t: f(t["a"], 3),
+    "mst_dimension": lambda f, t: f(torch.cat([t["a"] + 0.1 * k * t["b"] for k in range(9)])),
     "assignment_information": lambda f, t: f(t["a"].softmax(1)),
     "cluster_usage_entropy": lambda f, t: f(t["a"].softmax(1)),
     "diagnose": lambda f, t: f(t["a"]).evidence,

@@ -1,218 +1,167 @@
-"""Do measures without labels rank runs as labels do?  What chapter 21 reads from its record: measures, slices, rank
-correlations over settings, the cost of choosing, and a scatter plot."""
+"""Do measures without labels rank runs as labels do? Kendall's tau with its uncertainty, and a scatter per slice."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ssl_lessons.book import plots
 from ssl_lessons.book.widgets.core import Choice
 from ssl_lessons.errors import InputError
-from ssl_lessons.evaluation.evidence import Verdict, correlation
-
-Rows = Sequence[Mapping]
 
 
 class Measure(NamedTuple):
-    """How to read a measure from recorded runs.  goodness: runs -> numbers that should grow with quality."""
+    """How to read a measure from a recorded run, and how to make "more is better" of it.
 
-    goodness: Callable[[Rows], np.ndarray]
+    value: run -> the number as published.  goodness: number -> what should grow with quality.
+    """
+
+    value: Callable[[Mapping], float]
     axis: str
+    goodness: Callable[[float], float] = lambda v: v
 
 
-def _of(key: str, sign: int = 1) -> Callable[[Rows], np.ndarray]:
-    return lambda rows: sign * np.array([row[key] for row in rows], dtype=float)
-
-
-def _standard(values: np.ndarray) -> np.ndarray:
-    return (values - values.mean()) / max(float(values.std()), 1e-12)
-
-
-def _clid(rows: Rows) -> np.ndarray:
-    return _standard(_of("two_nn_h")(rows)) + _standard(_of("learnability_h")(rows))
-
-
-def _ranks_of(*keys: str) -> Callable[[Rows], np.ndarray]:
-    from scipy.stats import rankdata
-
-    return lambda rows: np.mean([rankdata(_of(key)(rows)) for key in keys], axis=0)
+def _of(key: str) -> Callable[[Mapping], float]:
+    return lambda row: row[key]
 
 
 MEASURES = {
-    "RankMe of z": Measure(_of("rank_z"), "effective rank of z"),
-    "RankMe of h": Measure(_of("rank_h"), "effective rank of h"),
-    "alpha-ReQ of h": Measure(lambda rows: -abs(_of("alpha_h")(rows) - 1), "minus |alpha - 1| of h"),
-    "spectrum area of z": Measure(_of("area_z", -1), "minus area under the cumulative spectrum of z"),
-    "LiDAR of z": Measure(_of("lidar_own_z"), "LiDAR of z"),
-    "alignment of z": Measure(_of("alignment_own_z", -1), "minus squared distance of two views in z"),
-    "uniformity of z": Measure(_of("uniformity_z", -1), "minus uniformity of z"),
-    "views found in z": Measure(_of("found_own_z"), "share of views whose nearest is the other view"),
-    "CLID of h": Measure(_clid, "TwoNN dimension + learnability of h, standardised"),
-    "IdEst of h": Measure(_of("tree_h", -1), "minus tree dimension of h"),
-    "SIGReg of z": Measure(_of("sigreg_z", -1), "minus SIGReg of standardised z"),
-    "rotation probe": Measure(_of("rotation"), "rotation read from h (0 = chance)"),
-    "rank and views": Measure(
-        _ranks_of("rank_z", "found_own_z"), "mean rank by RankMe of z and by views found"
-    ),
-    "loss": Measure(_of("loss", -1), "minus training loss"),
-    "steps": Measure(_of("steps"), "training steps"),
+    "RankMe of h": Measure(_of("rank_h"), "effective rank of the features (dimensions)"),
+    "RankMe of z": Measure(_of("rank_z"), "effective rank of the embeddings (dimensions)"),
+    "LiDAR of h": Measure(_of("lidar_own_h"), "LiDAR of the features (dimensions)"),
+    "LiDAR of z": Measure(_of("lidar_own_z"), "LiDAR of the embeddings (dimensions)"),
+    "alpha-ReQ of h": Measure(_of("alpha_h"), "decay exponent alpha of the features", lambda a: -abs(a - 1)),
+    "spectrum AUC of h": Measure(_of("auc_h"), "area under the cumulative spectrum", lambda a: -a),
+    "uniformity of z": Measure(_of("uniformity_z"), "uniformity (lower = more spread)", lambda u: -u),
+    "alignment of z": Measure(_of("alignment_own_z"), "squared distance of two views", lambda a: -a),
+    "rotation probe": Measure(_of("rotation"), "rotation read from h (0 = chance, 1 = always)"),
+    "loss": Measure(_of("loss"), "training loss (nats)", lambda v: -v),
 }
-RANDOM, NOTHING = "(a run at random)", "(the recipe as it is)"
-TRAINING = (
-    "temperature",
-    "projector",
-    "learning rate",
-)  # slices of settings, with the views and the length fixed
-SETTINGS, SIMCLR, METHODS, EVERYTHING = "training settings", "all SimCLR runs", "methods", "all runs"
+EVERYTHING = "all SimCLR runs"
+METHODS = "all methods"
 
 
-def complete(rows: Rows) -> list[Mapping]:
-    """The trained runs of those seeds that every setting has, ordered by setting and seed."""
-    runs = [row for row in rows if row["slice"] != "floor"]
-    seeds = {}
-    for row in runs:
-        seeds.setdefault(setting(row), set()).add(row["seed"])
-    common = set.intersection(*seeds.values()) if seeds else set()
-    order = list(seeds)
-    kept = [row for row in runs if row["seed"] in common]
-    return sorted(kept, key=lambda row: (order.index(setting(row)), row["seed"]))
+class Tau(NamedTuple):
+    """Kendall's tau-b and a bootstrap interval; NaN where all runs tie."""
+
+    tau: float
+    low: float
+    high: float
+    runs: int
 
 
-def setting(row: Mapping) -> str:
-    return f"{row['slice']}: {row['setting']}"
+def kendall_tau(x: Sequence[float], y: Sequence[float], weights: Tensor | None = None) -> Tensor:
+    """Kendall's tau-b of n pairs (x_i, y_i): concordant minus discordant pairs, over the root of the untied ones.
+
+    weights: [B, n], how often each run counts, gives [B] values, one per resample; without, one number.
+    NaN if all of x or all of y tie. Raises InputError for fewer than two runs or lengths that differ.
+    """
+    x, y = (torch.as_tensor(v, dtype=torch.float64) for v in (x, y))
+    if x.ndim != 1 or x.shape != y.shape or len(x) < 2:
+        raise InputError("Kendall's tau needs two lists of the same length, two runs at least.")
+    sign_x, sign_y = ((v[:, None] - v).sign() for v in (x, y))
+    w = torch.ones(1, len(x), dtype=torch.float64) if weights is None else weights.double()
+
+    def total(pairs: Tensor) -> Tensor:
+        return ((w @ pairs) * w).sum(dim=1)
+
+    tau = total(sign_x * sign_y) / (total(sign_x.abs()) * total(sign_y.abs())).sqrt()
+    return tau if weights is not None else tau[0]
 
 
-def slices(rows: Rows) -> dict[str, list[Mapping]]:
-    """The runs by what was changed, each slice with the base runs, then the large groups."""
+def tau_interval(
+    x: Sequence[float], y: Sequence[float], resamples: int = 2000, level: float = 0.9, seed: int = 0
+) -> Tau:
+    """Kendall's tau and its percentile bootstrap interval: runs are drawn again with replacement."""
+    n = len(x)
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(n, (resamples, n), generator=generator)
+    weights = torch.zeros(resamples, n, dtype=torch.float64).scatter_add_(
+        1, drawn, torch.ones(resamples, n, dtype=torch.float64)
+    )
+    tau = float(kendall_tau(x, y))
+    values = kendall_tau(x, y, weights)
+    values = values[values.isfinite()]  # a resample of one run only has no ranking
+    if not math.isfinite(tau) or not len(values):
+        return Tau(math.nan, math.nan, math.nan, n)
+    edge = (1 - level) / 2
+    low, high = values.quantile(torch.tensor([edge, 1 - edge], dtype=torch.float64)).tolist()
+    return Tau(tau, low, high, n)
 
-    def having(*names: str) -> list[Mapping]:
-        return [row for row in rows if row["slice"] in ("base", *names)]
 
-    changed = list(dict.fromkeys(row["slice"] for row in rows if row["slice"] != "base"))
-    parts = {name: having(name) for name in ("temperature", "augmentation", "length")}
-    parts[SETTINGS] = having(*TRAINING)
-    parts[SIMCLR] = having(*(name for name in changed if name != "method"))
-    parts[METHODS] = having("method")
-    parts[EVERYTHING] = list(rows)
+def slices(rows: Sequence[Mapping]) -> dict[str, list[Mapping]]:
+    """The recorded runs by slice, each with the base run (seed 0), and the two large groups."""
+    base = [row for row in rows if row["slice"] == "base" and row["seed"] == 0]
+    names = dict.fromkeys(row["slice"] for row in rows if row["slice"] != "base")
+    parts = {name: base + [row for row in rows if row["slice"] == name] for name in names}
+    parts[EVERYTHING] = [row for row in rows if row["slice"] != "method"]
+    parts[METHODS] = list(rows)
     return parts
 
 
-def goodness(name: str, rows: Rows) -> np.ndarray:
+def goodness(name: str, rows: Sequence[Mapping]) -> list[float]:
     """A measure of every run, turned so that more should be better."""
-    return MEASURES[name].goodness(rows)
+    measure = MEASURES[name]
+    return [measure.goodness(measure.value(row)) for row in rows]
 
 
-def agreement(name: str, rows: Rows, draws: int = 1000) -> Verdict | None:
-    """Spearman's rank correlation between a measure (more should be better) and the probe, with its interval over
-    settings: the seeds of one setting are drawn together.  None where the measure is the same for all."""
-    x, y = goodness(name, rows), [row["probe"] for row in rows]
-    if np.ptp(x) == 0:
-        return None
-    return correlation(x, y, groups=[setting(row) for row in rows], draws=draws)
+def agreement(name: str, rows: Sequence[Mapping], resamples: int = 2000) -> Tau:
+    """Kendall's tau between a measure (turned so that more should be better) and the probe."""
+    return tau_interval(goodness(name, rows), [row["probe"] for row in rows], resamples)
 
 
-def by_seed(rows: Rows) -> list[list[Mapping]]:
-    """The runs of every seed, in the order of the seeds."""
-    return [[row for row in rows if row["seed"] == seed] for seed in sorted({row["seed"] for row in rows})]
-
-
-def picks(name: str, rows: Rows) -> list[Mapping]:
-    """The run that a measure prefers, one for every seed."""
-    return [runs[int(goodness(name, runs).argmax())] for runs in by_seed(rows)]
-
-
-def oracle(rows: Rows) -> list[Mapping]:
-    """The run with the best probe on held-out labels, one for every seed: what choosing with labels finds."""
-    return [max(runs, key=lambda row: row["held_out"]) for runs in by_seed(rows)]
-
-
-def _preferred(name: str, runs: Rows) -> float:
-    """The probe of the run that a measure prefers; the mean where several tie, lest their order decide."""
-    values = goodness(name, runs)
-    return float(np.mean([row["probe"] for row, v in zip(runs, values, strict=True) if v == values.max()]))
-
-
-def regrets(name: str, rows: Rows) -> list[float]:
-    """Test accuracy lost by choosing with a measure instead of with held-out labels, one number for every seed.
-
-    RANDOM: the mean run; NOTHING: the base run.  Below 0 where the measure chose better than the labels did.
-    """
-    best = [row["probe"] for row in oracle(rows)]
-    if name == RANDOM:
-        chosen = [float(np.mean([row["probe"] for row in runs])) for runs in by_seed(rows)]
-    elif name == NOTHING:
-        chosen = [row["probe"] for runs in by_seed(rows) for row in runs if row["slice"] == "base"]
-    else:
-        chosen = [_preferred(name, runs) for runs in by_seed(rows)]
-    return [b - c for b, c in zip(best, chosen, strict=True)]
-
-
-def ceiling(rows: Rows) -> float:
-    """Rank correlation of one seed's probes with the mean of the other seeds', over the settings, mean over seeds:
-    a cautious estimate of what a measure could reach that knew every setting's quality and not a run's luck (the mean
-    of the others carries luck, too)."""
-    table = np.array([[row["probe"] for row in runs] for runs in by_seed(rows)])
-    if len(table) < 2:
-        raise InputError("the ceiling needs at least two seeds")
-    order = table.argsort(axis=1).argsort(axis=1)
-    others = ((table.sum(0) - table) / (len(table) - 1)).argsort(axis=1).argsort(axis=1)
-    return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(order, others, strict=True)]))
-
-
-# ---- the widget ------------------------------------------------------------------------------------------------
-
-
-def controls(rows: Rows) -> dict[str, Choice]:
+def controls(rows: Sequence[Mapping]) -> dict[str, Choice]:
     """The widget's inputs: which measure, which runs."""
+    parts = tuple(slices(rows))
     return {
-        "measure": Choice(tuple(MEASURES), "RankMe of z", "measure", live=True),
-        "part": Choice(tuple(slices(rows)), SETTINGS, "runs", live=True),
+        "measure": Choice(tuple(MEASURES), "RankMe of h", "measure", live=True),
+        "part": Choice(parts, METHODS, "runs", live=True),
     }
 
 
-def words(found: Verdict | None) -> str:
-    """A correlation and its interval."""
-    if found is None:
-        return "the same for all"
-    text = f"{found.estimate:+.2f}"
-    return text if found.low is None else f"{text} ({found.low:+.2f} to {found.high:+.2f})"
+def _words(found: Tau) -> str:
+    if not math.isfinite(found.tau):
+        return "tau is undefined: all runs tie"
+    return f"tau {found.tau:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
 
 
-def render(measure: str, part: str, rows: Rows) -> Figure:
-    """The measure against the probe, a dot per run; marked are its picks and those of held-out labels."""
+def render(measure: str, part: str, rows: Sequence[Mapping]) -> Figure:
+    """The measure against the probe, one dot per run of the slice, coloured by what was changed."""
     chosen = _chosen(measure, part, rows)
-    x, y = goodness(measure, chosen), np.array([100 * row["probe"] for row in chosen])
-    fig, ax = plots.new_figure(4.4, 3.2)
-    ax.plot(x, y, "o", color=plots.GRAY, markersize=4)
-    for found, mark, color, label in (
-        (oracle(chosen), "s", plots.COLORS[0], "chosen with labels"),
-        (picks(measure, chosen), "*", plots.COLORS[1], "chosen by the measure"),
-    ):
-        at = [chosen.index(row) for row in found]
-        ax.plot(x[at], y[at], mark, color=color, markersize=9, label=label)
+    found = agreement(measure, chosen)
+    fig, ax = plots.new_figure(4.6, 3.3)
+    names = list(dict.fromkeys(row["slice"] for row in rows))
+    for i, name in enumerate(names):
+        runs = [row for row in chosen if row["slice"] == name]
+        if runs:
+            x = [MEASURES[measure].value(row) for row in runs]
+            y = [100 * row["probe"] for row in runs]
+            ax.plot(
+                x, y, "oshD^vX*"[i % 8], color=plots.COLORS[i % len(plots.COLORS)], label=name, markersize=5
+            )
     ax.axhline(10, color=plots.GRAY, linestyle=":")
     ax.set(xlabel=MEASURES[measure].axis, ylabel="probe, 100 labels (%)", ylim=(0, None))
-    ax.set_title(f"{measure}, {part}:\nrank correlation {words(agreement(measure, chosen, 400))}")
-    fig.legend(loc="outside lower center", ncols=2)
+    ax.set_title(f"{measure}, {part}:\n{_words(found)}")
+    fig.legend(loc="outside right upper", fontsize=7)
     return fig
 
 
-def describe(measure: str, part: str, rows: Rows) -> str:
+def describe(measure: str, part: str, rows: Sequence[Mapping]) -> str:
     """The picture of `render` in words, for readers who do not see it."""
     chosen = _chosen(measure, part, rows)
-    lost = np.mean(regrets(measure, chosen))
-    pick, best = picks(measure, chosen)[0], oracle(chosen)[0]
+    values = goodness(measure, chosen)
+    pick, best = chosen[values.index(max(values))], max(chosen, key=lambda row: row["probe"])
     return (
-        f"{measure} against the probe for {len(chosen)} runs ({part}): rank correlation "
-        f"{words(agreement(measure, chosen, 400))}. Of the first seed the measure prefers {setting(pick)} with a probe "
-        f"of {100 * pick['probe']:.0f} percent; held-out labels choose {setting(best)} with {100 * best['probe']:.0f} "
-        f"percent. Mean loss over the seeds: {100 * lost:.1f} points."
+        f"{measure} against the probe for {len(chosen)} runs ({part}): {_words(agreement(measure, chosen))}. The "
+        f"measure prefers {pick['slice']} {pick['setting']} with a probe of {100 * pick['probe']:.0f} percent; the "
+        f"best run is {best['slice']} {best['setting']} with {100 * best['probe']:.0f} percent."
     )
 
 
-def _chosen(measure: str, part: str, rows: Rows) -> list[Mapping]:
+def _chosen(measure: str, part: str, rows: Sequence[Mapping]) -> list[Mapping]:
     if measure not in MEASURES:
         raise InputError(f"There is no measure {measure!r}; there are {', '.join(MEASURES)}.")
     parts = slices(rows)
