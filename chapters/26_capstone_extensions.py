@@ -335,7 +335,7 @@ gap = {q: [a - b for a, b in zip(recorded(x), recorded(y), strict=True)]
 task, control, whole_128, queue_128, queue_16, whole_16, steps_more = gap.values()
 assert best == "simclr 16" and probe["simclr 16"] > probe["simclr 128"]
 assert max(task) < -0.05 and min(control) > 0.03 and max(whole_128) < -0.1
-assert max(queue_128) < -0.03 and abs(mean(queue_16)) < 0.03
+assert max(queue_128) < -0.01 and mean(queue_128) < -0.03 and abs(mean(queue_16)) < 0.03
 assert max(whole_16) < -0.05 and min(steps_more) > 0.05
 assert probe["keys 16"] < probe["simclr 16"] - 0.05
 assert probe["moco 128"] < min(probe["simclr 256"], probe["moco 16"]) - 0.05
@@ -343,12 +343,11 @@ assert probe["moco 128"] < min(probe["simclr 256"], probe["moco 16"]) - 0.05
 # %% [markdown]
 # **SimCLR with batches of 16 wins**, and the plain small batch at 128 comes second: at equally many pairs, smaller batches
 # are *better* here, with 30 negatives and sixteen times the steps. That answers (1); MoCo at 16 and SimCLR at 256 are
-# close together in last place of the three. And (2): at 16 the queue changes next to nothing against the same network
-# with the 15 other keys of its batch. So read the controls:
+# close together behind it. And (2): by about one point, less than anybody should care about. So read the controls:
 #
 # - The task is failed by far, but its control says why it was no task: SimCLR at 128 *gains* several points on SimCLR at
 #   256. **There was no loss for a queue to repair.**
-# - The queue itself costs several points at 128 and nothing at 16. The table does not say why: counted in pictures, keys
+# - The queue itself costs several points at 128 and adds one at 16. The table does not say why: counted in pictures, keys
 #   are equally old at both.
 # - What MoCo loses to SimCLR at 16 it loses without its queue, too. That leaves the rest of the list: slow keys, one view
 #   of two with a gradient, half as many negatives.
@@ -430,11 +429,18 @@ widgets.explore(
 reached = {unit: at_the_least(unit) for unit in UNITS}
 for unit, read in reached.items():
     print(f"{unit}: {max(read, key=read.get)} leads; 256: {read['simclr 256']:.1f} %")
-# TODO(record): assert the leader by unit, with slack
+per = dict(zip(("pair", "step", "second", "gradient"), reached.values(), strict=True))
+assert per["step"]["simclr 256"] > per["step"]["simclr 16"] + 10
+for unit in ("pair", "gradient"):
+    assert per[unit]["simclr 16"] > per[unit]["simclr 256"] + 5
+for read in per.values():
+    assert all(read[f"moco {n}"] < read[f"simclr {n}"] for n in (128, 16))
 
 # %% [markdown]
-# TODO(record): the answer in words. Expected from chapter 14b, to be checked: per *step* the large batch wins, having seen
-# sixteen times as many pictures; per *pair* the small ones. A sentence about "small batches" without a unit is none.
+# Per *step* 256 is far ahead of 16, having seen sixteen times as many pictures (128 keeps up with it); per *pair*, and even
+# more per *view with a gradient*, it is behind. Per second 128 leads: a step of 16 wastes the machine. MoCo overtakes
+# SimCLR at the same batch in none of the four, though where only views with a gradient count it comes close at 16. A
+# sentence about small batches without a unit is none.
 #
 # ## What goes wrong: one learning rate for everybody
 #
