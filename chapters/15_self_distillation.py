@@ -19,7 +19,7 @@
 # - explain what a student can learn from a teacher that knows nothing.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), eigenvalues, and the chain rule.
-# **Time**: 33 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 36 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # The companion [15b](15b_centre_and_sharpen.ipynb) has DINO and its relatives.
 
 # %%
@@ -545,7 +545,7 @@ plots.table(
         {"name": "chance", "probe": 0.1, "knn": 0.1},
         line("raw pixels", "pixels", "floor"),
         line("edges, no network", "edges", "floor"),
-        line("untrained (its BatchNorm statistics measured first)", "untrained", "floor"),
+        line("untrained (BatchNorm statistics measured)", "untrained", "floor"),
         {"name": "BYOL, what just ran", "n": 1} | live,
         line("BYOL, on record", "byol"),
         other("byol"),
@@ -599,9 +599,10 @@ left.legend()
 kept, vote, rank = (trace[key] for key in ("held_out", "knn", "rank_z"))
 plots.show(
     fig,
-    alt=f"Left: along a BYOL run of 3,000 steps a probe stays between {min(kept[1:]):.0%} "
-    f"and {max(kept):.0%}, the vote goes from {vote[1]:.0%} to {vote[-1]:.0%}. Right: the "
-    f"effective rank of the embeddings goes from {rank[1]:.1f} to {rank[-1]:.1f}.",
+    alt="Left: along a BYOL run of 3,000 steps a probe stays between "
+    f"{min(kept[1:]):.0%} and {max(kept):.0%}, the vote goes from {vote[1]:.0%} to "
+    f"{vote[-1]:.0%}. Right: the effective rank of the embeddings goes from "
+    f"{rank[1]:.1f} to {rank[-1]:.1f}.",
 )
 print(
     f"step 250: probe {kept[1]:.1%}, vote {vote[1]:.1%}, rank {rank[1]:.1f};", end=" "
@@ -835,7 +836,8 @@ plots.table(
     lines,
     "A matrix as predictor: what is left of 128 directions",
     {"name": "matrix", "n": "seeds", "alive": "above a thousandth, by seed",
-     "two": "variance in the first two (at least)", "rho": "rank correlation of p and s",
+     "two": "variance in the first two (at least)",
+     "rho": "rank correlation of p and s",
      "spread": "spread of z", "knn": "kNN"},
     {"two": ".0%", "rho": "+.2f", "spread": ".3f", "knn": ".1%"},
 )  # fmt: skip
@@ -1018,12 +1020,12 @@ book.claim("C-51b", drawn=None)
 # ### Quiz
 #
 # **1.** Your BYOL run has loss 0.02 after 200 steps, your colleague's 0.6. Who should worry?
-# <details><summary>Answer</summary>You, probably. The constant network has loss 0. Look at the spread of the unit-length embeddings and
-# at kNN; the loss alone cannot tell great from dead.</details>
+# <details><summary>Answer</summary>You, probably. The constant network has loss 0. Look at the spread and at kNN; the loss alone cannot
+# tell great from dead.</details>
 #
 # **2.** Why does a *perfect* predictor not make the embedding grow, and why is that no problem?
 # <details><summary>Answer</summary>Growth needs a prediction that falls short. At $p^*$ only weight decay is left; variance shrinks a
-# little, the predictor follows it down the parabola and falls short again. At $p_+ < p^*$ the two balance.</details>
+# little, the predictor follows it down and falls short again. At $p_+ < p^*$ the two balance.</details>
 #
 # **3.** A teacher has momentum 0.999 in a run of 250 steps. Which *other* row of the table of teachers should it resemble?
 # <details><summary>Answer</summary>The one that never moves: in 250 steps it has moved by less than a quarter, so it is nearly a fixed random network.</details>

@@ -92,14 +92,17 @@ def cluster_learnability(z: Tensor, clusters: int | None = None, seed: int = 0) 
     reaches at most the share of the largest cluster.
     Raises InputError for clusters outside 2..N / 2.
     """
-    from ssl_lessons.losses.clustering import kmeans
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
     unit = F.normalize(_matrix(z), dim=1)
     count = round(math.sqrt(len(unit))) if clusters is None else clusters
     if not 2 <= count <= len(unit) // 2:
         raise InputError(f"clusters must lie between 2 and half of the {len(unit)} rows, not {count!r}.")
     unit = unit[torch.randperm(len(unit), generator=torch.Generator().manual_seed(seed))]
-    labels, half = kmeans(unit, count, seed)[0], len(unit) // 2
+    with threadpool_limits(1):  # the same sums in the same order on every machine
+        labels = torch.from_numpy(KMeans(count, n_init=1, random_state=seed).fit_predict(unit.numpy()))
+    half = len(unit) // 2
     nearest = (unit[half:] @ unit[:half].T).argmax(dim=1)
     return float((labels[:half][nearest] == labels[half:]).double().mean())
 
