@@ -380,7 +380,7 @@ assert lost[lost < 0.01].max() < 1e-5
 # %% [markdown]
 # ## Step 4: BYOL, written out
 #
-# From matrices to networks. A **student** (encoder $f$, projector $g$; weights $\theta$) with a **predictor** $q$, and a
+# A **student** (encoder $f$, projector $g$; weights $\theta$) with a **predictor** $q$, and a
 # **teacher** of the same architecture (weights $\xi$) without one. With $\bar u = u/\lVert u\rVert$ and sg for the
 # stop-gradient,
 #
@@ -573,7 +573,7 @@ fast = [r["probe"] for r in minute if r["arm"] in ("simclr", "vicreg")]
 assert max(slow) < min(fast) - 0.1
 
 # %% [markdown]
-# The loss falls while BYOL learns, but to nowhere near the 0 that the constant answer has: targets that spread out are
+# The loss falls while BYOL learns, by ups and downs, to nowhere near the 0 that the constant answer has: targets that spread out are
 # harder to hit. The baselines first: edges without any network win both columns, and raw pixels are level with BYOL in
 # the vote of neighbours. What the probe says is that BYOL has learned *something*: it is clearly above the same encoder
 # before training. But in three times the steps and six times the pictures
@@ -727,8 +727,8 @@ for name, row in final.items():
     print(f"{name:27} spread {row['spread_z']:.4f}: diagnosed as {row['verdict']}")
 
 # %% [markdown]
-# As in the toy: the lower the loss, the worse the network. Plot the spread, and never the loss of such a method by
-# itself. Now the recorded runs, three seeds each:
+# As in the toy: the lower the loss, the worse the network. The diagnosis can come late: plot the spread, and never the
+# loss of such a method by itself. Now the recorded runs, three seeds each:
 
 # %% tags=["hide-input"]
 NAMES = {
@@ -777,8 +777,7 @@ for arm in ("linear", "no norm", "group norm"):
     assert max(of(arm, "spread_z")) < 0.1
 
 # %% [markdown]
-# The rows without predictor and without stop-gradient are steps 2 and 1. No row dies for want of an average, at any speed
-# of the predictor, and SimSiam lives with one view predicting as with both (its loss is minus the cosine). A matrix with a
+# The rows without predictor and without stop-gradient are steps 2 and 1. No row dies for want of an average, and SimSiam lives with one view predicting as with both (its loss is minus the cosine). A matrix with a
 # random start dies, as in the toy. What the effective rank of a point counts is noise: read the spread first.
 #
 # **BatchNorm.** Soon after BYOL came out a suspicion spread that its BatchNorm layers were hidden negatives: with the

@@ -381,7 +381,7 @@ def per_pair(arm: str, unit: str) -> float:
 
 def curve(arm: str, unit: str) -> tuple[list[float], list[float]]:
     runs = [dict(map(tuple, run)) for run in recorded(arm, "online")]
-    pairs = sorted(set.intersection(*(set(run) for run in runs)))
+    pairs = sorted(set.intersection(*(set(run) for run in runs)))[1:]  # not step 1
     cost = per_pair(arm, unit)
     return [cost * p for p in pairs], [
         100 * mean([run[p] for run in runs]) for p in pairs
