@@ -614,7 +614,8 @@ assert rank[-1] < 0.6 * rank[1]
 # %% [markdown]
 # No: the probe stays where it was after 250 steps, while the vote gains a few points and the embeddings keep *fewer* and
 # fewer directions. (One seed: read the shape, not the second digit.) In the equations small directions wait for their
-# turn; here they go. Which part of the recipe is to blame, these curves cannot say. On ImageNet, with a larger network
+# turn; here they go. With one more term in such a loss the plateau goes
+# ([15b](15b_centre_and_sharpen.ipynb)). On ImageNet, with a larger network
 # and runs a hundred times longer, BYOL comes out ahead of SimCLR ([paper](https://arxiv.org/abs/2006.07733), table 1).
 #
 # ## What the teacher is

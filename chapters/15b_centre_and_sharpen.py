@@ -365,7 +365,7 @@ assert max(late["simdino"]) > max(of("edges", group="floor"))
 # %% [markdown]
 # So 250 steps were too short for SimDINO, and length is not what DINO lacks: after a third of the run its probe stands
 # still, with three directions in use, as BYOL's does in chapter 15. SimDINO keeps some fifty, climbs all the way, and ends
-# above the edges. (Settings of one short look, not tuned for long runs; a tuned DINO may do better.)
+# above the edges. (One seed of DINO; settings of one short look, not tuned for long runs, so a tuned DINO may do better.)
 #
 # ### Is the teacher better than its student?
 #
