@@ -294,8 +294,8 @@ assert gentle[0] > plain[0] and gentle[1] > plain[1] + 0.05
 assert "turns" in best[ABOVE] and "crop" not in best[ABOVE] and max(pair) < -0.01
 
 # %% [markdown]
-# The policy for photographs is *not* the one to take from above: the best of the 36 is 3.4 points better as it looks,
-# 2.7 when it is chosen on the other seeds; it has turns and colour in it, and no crop. (1) From above turns, colour and
+# The policy for photographs is *not* the one to take from above: the best of the 36 is over three points better (a
+# little less when it is chosen on the other seeds: see the tables of choices below); it has turns and colour in it, and no crop. (1) From above turns, colour and
 # gray are worth about the same: all three above zero, none shown to reach two points, so which is first is not decided.
 # Upright it is colour by far, and turns are worth nothing that three seeds see. Crops as strong as the recipe's *cost*
 # a little on average, in both worlds; a gentler one is far better upright. (2) Turns help on average over the mixtures,
