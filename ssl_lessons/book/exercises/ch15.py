@@ -10,25 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, mse_loss, normalize
 
-from .core import Check, Exercise, Stop, call
+from .core import Check, Exercise, judge
 
 
 def check_leaks(fn) -> Check:
     """fn(loss) -> bool: whether a gradient of loss(prediction [N, D], target [N, D]) flows into the target."""
-    for name, loss, leaks in _LOSSES:
-        try:
-            said = call(fn, (loss,))
-        except Stop as stop:
-            if stop.check.passed is None:
-                return stop.check
-            return Check(False, f"with {name}: {stop.check.message}")
-        said = said.item() if isinstance(said, Tensor) and said.numel() == 1 else said
-        if not (isinstance(said, bool | int | float) and said in (0, 1)):
-            return Check(False, "return True or False")
-        if bool(said) != leaks:
-            verdict = "leaks, and you pass it" if leaks else "is sound, and you refuse it"
-            return Check(False, f"{name} {verdict}: ask for the gradient by the target at rows that differ")
-    return Check(True, f"correct: {len(_LOSSES)} losses, and no step of training")
+    return judge(fn, _LOSSES, "leaks", "ask for the gradient by the target at rows that differ")
 
 
 def check_bearable_decay(fn) -> Check:

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from ssl_lessons.losses import correlation, gaussian, nt_xent, rate_reduction, second_moment
 from ssl_lessons.losses.correlation import vicreg_covariance
 
-from .core import Check, Exercise, Stop, answer, call, failed
+from .core import Check, Exercise, Stop, answer, call, failed, judge
 
 
 def check_cross_correlation(fn) -> Check:
@@ -312,20 +312,9 @@ def _useless_fault(z: Tensor, n: int, d: int) -> str | None:
 
 def check_rewards_the_point(fn) -> Check:
     """fn(loss) -> bool: whether loss(views) is no larger for a collapsed batch than for a perfect cloud."""
-    for name, loss, rewards in _JUDGED:
-        try:
-            said = call(fn, (partial(_exactly, loss),))
-        except Stop as stop:
-            if stop.check.passed is None:
-                return stop.check
-            return Check(False, f"with {name}: {stop.check.message}")
-        said = said.item() if isinstance(said, Tensor) and said.numel() == 1 else said
-        if not (isinstance(said, bool | int | float) and said in (0, 1)):
-            return Check(False, "return True or False")
-        if bool(said) != rewards:
-            verdict = "prefers a point, and you pass it" if rewards else "is sound, and you refuse it"
-            return Check(False, f"{name} {verdict}: compare a point with a cloud whose views agree perfectly")
-    return Check(True, f"correct: {len(_JUDGED)} losses, and no step of training")
+    cases = [(name, partial(_exactly, loss), yes) for name, loss, yes in _JUDGED]
+    ask = "compare a point with a cloud whose views agree perfectly"
+    return judge(fn, cases, "prefers a point", ask)
 
 
 def _exactly(loss, views: list[Tensor]) -> Tensor:

@@ -115,6 +115,28 @@ def call(fn: Callable, args: tuple):
     return value
 
 
+def judge(fn: Callable, cases, guilty: str, ask: str) -> Check:
+    """The verdict on `fn`, a test that the reader wrote: fn(object) -> bool.
+
+    cases: (name, object, whether the answer is yes).  guilty: what is true of an object of which the answer is yes.
+    ask: what to look at, for a reader whose answer is wrong.
+    """
+    for name, thing, yes in cases:
+        try:
+            said = call(fn, (thing,))
+        except Stop as stop:
+            if stop.check.passed is None:
+                return stop.check
+            return Check(False, f"with {name}: {stop.check.message}")
+        said = said.item() if isinstance(said, Tensor) and said.numel() == 1 else said
+        if not (isinstance(said, bool | int | float) and said in (0, 1)):
+            return Check(False, "return True or False")
+        if bool(said) != yes:
+            verdict = f"{guilty}, and you pass it" if yes else "is sound, and you refuse it"
+            return Check(False, f"{name} {verdict}: {ask}")
+    return Check(True, f"correct: {len(cases)} losses, and no step of training")
+
+
 def answer(fn: Callable, args: tuple, like) -> Tensor:
     """The answer of `fn` as a float64 tensor; raises Stop unless it is of the same type as `like`."""
     value = call(fn, args)
