@@ -13,6 +13,7 @@ from ssl_lessons.losses.masked import (
     ijepa,
     mae,
     normalized_patches,
+    salt,
     simmim,
 )
 
@@ -103,6 +104,14 @@ def test_ijepa_is_the_loop():
     assert ijepa(a, b).item() == pytest.approx(total / (2 * 3 * 4 * 5), rel=1e-12)
 
 
+def test_salt_is_the_loop():
+    a, b = rows(0, 2, 3, 4, 5), rows(1, 2, 3, 4, 5)
+    total = sum(
+        float((a[n, m, j] - b[n, m, j]).abs().sum()) for n in range(2) for m in range(3) for j in range(4)
+    )
+    assert salt(a, b).item() == pytest.approx(total / (2 * 3 * 4 * 5), rel=1e-12)
+
+
 def calls(a, b, mask=MASK):
     return {
         "mae": lambda: mae(a, b, mask),
@@ -124,6 +133,7 @@ def test_gradients(name):
 def test_ijepa_gradients():
     a = rows(0, 1, 2, 2, 3).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: ijepa(x, rows(1, 1, 2, 2, 3)), (a,))
+    assert torch.autograd.gradcheck(lambda x: salt(x, rows(1, 1, 2, 2, 3)), (a,))
 
 
 def test_known_values():
@@ -150,7 +160,8 @@ def test_half_precision_is_computed_in_float32(dtype, autocast):
         for name, call in calls(a, b).items():
             assert call().dtype == torch.float32 and call().isfinite(), name
             assert torch.allclose(call(), calls(a.float(), b.float())[name]()), name
-        assert ijepa(a[None], b[None]).dtype == torch.float32 and ijepa(a[None], b[None]).isfinite()
+        for loss in (ijepa, salt):
+            assert loss(a[None], b[None]).dtype == torch.float32 and loss(a[None], b[None]).isfinite()
     assert data2vec_targets([a, b], 2).dtype == torch.float32
 
 
@@ -162,8 +173,9 @@ def test_values_that_are_not_finite_are_named(value):
         with pytest.raises(NotFiniteError):
             call()
             pytest.fail(name)
-    with pytest.raises(NotFiniteError):
-        ijepa(a[None], b[None])
+    for loss in (ijepa, salt):
+        with pytest.raises(NotFiniteError):
+            loss(a[None], b[None])
 
 
 def test_bad_input_is_refused():
@@ -185,3 +197,5 @@ def test_bad_input_is_refused():
     for x, y in ((a, b), (a[None], b[None, :2]), (a[None, :0], b[None, :0])):
         with pytest.raises(InputError, match="alike"):
             ijepa(x, y)
+        with pytest.raises(InputError, match="alike"):
+            salt(x, y)

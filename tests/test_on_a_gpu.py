@@ -80,6 +80,7 @@ LOSSES = {
     "power_law_prior": None,
     "protonce": lambda f, t: f(t["a"], t["b"], [t["prototypes"]], [t["labels"]], [t["phi"].detach()]),
     "prototype_concentration": lambda f, t: f(t["a"], t["prototypes"], t["labels"]),
+    "salt": lambda f, t: f(t["blocks"], t["more"]),
     "simmim": lambda f, t: f(t["patches"], t["others"], t["mask"]),
     "supcon": lambda f, t: f(t["a"], t["b"], t["labels"]),
     "swav": lambda f, t: f([t["a"], t["b"]], queue=[t["queue"], t["queue"]]),
@@ -164,11 +165,12 @@ def test_measures():
 # ---- methods: train, measure, save, stop, go on elsewhere -----------------------------------------------------------
 
 N, STEPS = 40, 4
-PATCHES = {"ibot", "mae", "simmim", "beit", "data2vec", "ijepa"}
+PATCHES = {"ibot", "mae", "simmim", "beit", "data2vec", "ijepa", "crossmae", "salt"}
 # They draw random numbers on the device, and the other device does not have its state.
 DRAWS_THERE = {"deepcluster", "mochi", "msn", "pirl"}
 OPTIONS = {
     "beit": {"codes": 8}, "data2vec": {"top_k": 2}, "ijepa": {"predictor_dim": 16, "predictor_depth": 1, "targets": 2},
+    "crossmae": {"decoder_dim": 16}, "salt": {"predictor_dim": 16, "predictor_depth": 1},
     "mae": {"decoder_dim": 16}, "w_mse": {"out_dim": 4, "sub_batch": 0}, "directclr": {"channels": 8},
     "deepcluster": {"clusters": 4, "pca_dim": 8, "refresh_every": 2}, "online_deepcluster": {"clusters": 4},
     "sela": {"clusters": 4, "refresh_every": 2}, "pcl": {"clusters": 4, "refresh_every": 2},

@@ -64,7 +64,7 @@ def test_the_learning_rate_rule_counts_from_the_recipes_batch_or_from_256():
     assert make({"batch_size": 64}).peak_lr == RECIPES["quick"].lr
 
 
-@pytest.mark.parametrize("method", ["mae", "simmim", "beit", "data2vec", "ijepa", "ibot"])
+@pytest.mark.parametrize("method", ["mae", "simmim", "beit", "data2vec", "ijepa", "crossmae", "salt", "ibot"])
 def test_a_transformer_is_built_for_the_size_of_the_views(method):
     plan = make({"method": method, "size": 48})
     assert plan.build(n_images=64).encoder.size == 48

@@ -70,6 +70,7 @@ from .masked import (
     ijepa,
     mae,
     normalized_patches,
+    salt,
     simmim,
 )
 from .metric import (
@@ -149,6 +150,7 @@ __all__ = [
     "prototype_concentration",
     "random_directions",
     "relic",
+    "salt",
     "sela_labels",
     "semi_hard_triplets",
     "sigreg",

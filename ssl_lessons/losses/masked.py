@@ -104,6 +104,22 @@ def ijepa(prediction: Tensor, target: Tensor) -> Tensor:
         return (prediction - target).square().mean()
 
 
+def salt(prediction: Tensor, target: Tensor) -> Tensor:
+    """The student's loss of SALT (Li et al. 2025): mean absolute difference of predicted and the teacher's features.
+
+    prediction, target: [N, M, B, D], B patches in each of M target blocks; the target comes from a frozen teacher.
+    The mean is over patches and dimensions.  Precision as for `mae`.  Raises InputError for shapes that do not fit,
+    NotFiniteError for NaN or infinite values.
+    """
+    if prediction.ndim != 4 or prediction.shape != target.shape or not prediction.numel():
+        raise InputError(
+            f"prediction and target must be [N, M, B, D] alike, not {list(prediction.shape)} and {list(target.shape)}"
+        )
+    with torch.autocast(prediction.device.type, enabled=False):
+        prediction, target = full_precision(prediction, target)
+        return (prediction - target).abs().mean()
+
+
 def _check(prediction: Tensor, target: Tensor, mask: Tensor) -> None:
     if prediction.ndim != 3 or prediction.shape != target.shape:
         raise InputError(

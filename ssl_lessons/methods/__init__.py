@@ -12,6 +12,7 @@ from ssl_lessons.methods.byol import BYOL
 from ssl_lessons.methods.colorization import Colorization
 from ssl_lessons.methods.context_encoder import ContextEncoder
 from ssl_lessons.methods.counting import Counting
+from ssl_lessons.methods.crossmae import CrossMAE
 from ssl_lessons.methods.data2vec import Data2Vec
 from ssl_lessons.methods.dcl import DCL
 from ssl_lessons.methods.deepcluster import DeepCluster
@@ -39,6 +40,7 @@ from ssl_lessons.methods.pcl import PCL
 from ssl_lessons.methods.pirl import PIRL
 from ssl_lessons.methods.relative_position import RelativePosition
 from ssl_lessons.methods.rotation import Rotation
+from ssl_lessons.methods.salt import SALT
 from ssl_lessons.methods.sela import SeLa
 from ssl_lessons.methods.simclr import SimCLR
 from ssl_lessons.methods.simclr_v2 import SimCLRv2
@@ -74,6 +76,7 @@ METHODS = {
     "msn": MSN,
     # What is hidden? (18)
     "mae": MAE, "simmim": SimMIM, "beit": BEiT, "data2vec": Data2Vec, "ijepa": IJEPA,
+    "crossmae": CrossMAE, "salt": SALT,
     # the baseline
     "supervised": Supervised,
 }  # fmt: skip

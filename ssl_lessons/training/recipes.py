@@ -134,6 +134,8 @@ QUICK: dict[str, dict] = {
     "beit": _VIT,
     "data2vec": _VIT,
     "ijepa": _VIT,
+    "crossmae": _VIT | {"lr": 3e-3},  # as for mae
+    "salt": _VIT,
 }
 
 
