@@ -1,4 +1,4 @@
-"""The quality widget: Kendall's tau against SciPy, the bootstrap, the picture for every choice."""
+"""The quality widget: Kendall's tau against SciPy, the bootstrap, regret and ceiling, the picture for every choice."""
 
 import math
 from functools import partial
@@ -11,23 +11,24 @@ from ssl_lessons import plots, widgets
 from ssl_lessons.book.widgets import quality
 from ssl_lessons.errors import InputError
 
-KEYS = (
-    "rank_h rank_z lidar_own_h lidar_own_z alpha_h auc_h uniformity_z alignment_own_z rotation loss probe"
-).split()
+KEYS = ("probe", *(measure.key for measure in quality.MEASURES.values()))
 
 
 @pytest.fixture
 def rows():
     g = torch.Generator().manual_seed(0)
-    names = [("base", "SimCLR", 0), ("base", "SimCLR", 1)]
+    names = [quality.BASE, ("floor", "untrained")]
     names += [
-        (part, f"setting {i}", 0) for part in ("temperature", "augmentation", "method") for i in range(4)
+        (part, f"setting {i}")
+        for part in ("temperature", "augmentation", "method", "length")
+        for i in range(4)
     ]
     return [
         {"slice": part, "setting": setting, "seed": seed}
         | dict(zip(KEYS, torch.rand(len(KEYS), generator=g).tolist(), strict=True))
-        for part, setting, seed in names
-    ]
+        for part, setting in names
+        for seed in (0, 1, 2)
+    ] + [{"slice": "method", "setting": "half done", "seed": 0} | dict.fromkeys(KEYS, 1.0)]
 
 
 @pytest.mark.parametrize("n", [2, 5, 30])
@@ -70,30 +71,65 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
         x = torch.randn(40, generator=g)
         y = rho * x + math.sqrt(1 - rho**2) * torch.randn(40, generator=g)
         found = quality.tau_interval(x, y, resamples=400)
-        assert found.low <= found.tau <= found.high and found.runs == 40
+        assert found.low <= found.tau <= found.high and found.n == 40
         hits += found.low <= truth <= found.high
     assert 0.75 < hits / 60 <= 1
 
 
 def test_undefined_where_all_tie():
     found = quality.tau_interval([1.0, 1.0, 1.0], [1.0, 2.0, 3.0])
-    assert all(math.isnan(v) for v in found[:3])
+    assert all(math.isnan(v) for v in found[:3]) and "undefined" in str(found)
 
 
-def test_slices_share_the_base_run(rows):
-    parts = quality.slices(rows)
-    assert list(parts) == ["temperature", "augmentation", "method", quality.EVERYTHING, quality.METHODS]
-    assert len(parts["temperature"]) == 5 and parts["temperature"][0]["slice"] == "base"
-    assert len(parts[quality.EVERYTHING]) == 10 and len(parts[quality.METHODS]) == len(rows) == 14
+def test_parts_share_the_recipe_and_need_every_seed(rows):
+    parts = quality.parts(rows)
+    assert list(parts) == [
+        quality.EVERYTHING, quality.FIXED, quality.POLICIES, quality.METHODS, "temperature", "length"
+    ]  # fmt: skip
+    assert {name: len(settings) for name, settings in parts.items()} == dict(
+        zip(parts, (13, 9, 5, 5, 5, 5), strict=True)
+    )
+    assert all(settings[0] == quality.BASE for settings in parts.values())
+    assert ("method", "half done") not in parts[quality.METHODS]
+
+
+def test_columns_are_settings_by_seeds(rows):
+    settings = quality.parts(rows)["length"]
+    found = quality.column(rows, settings, "probe")
+    row = next(r for r in rows if (r["slice"], r["setting"], r["seed"]) == (*settings[2], 1))
+    assert found.shape == (5, 3) and found[2, 1].item() == row["probe"]
+    with pytest.raises(InputError, match="lacks probe"):
+        quality.column(rows, [("method", "half done")], "probe")
 
 
 def test_the_measures_point_upwards():
-    low = dict.fromkeys(KEYS, 0.0) | {"alpha_h": 3.0}
-    high = dict.fromkeys(KEYS, 1.0) | {"alpha_h": 1.0}
-    upwards = {"RankMe of h", "RankMe of z", "LiDAR of h", "LiDAR of z", "rotation probe", "alpha-ReQ of h"}
+    def one(name, value):
+        rows = [{"slice": "base", "setting": "SimCLR", "seed": 0} | dict.fromkeys(KEYS, value)]
+        return quality.goodness(name, rows, [quality.BASE]).item()
+
     for name in quality.MEASURES:
-        first, second = quality.goodness(name, [low, high])
-        assert (second > first) == (name in upwards), name
+        less_is_better = name in (
+            "loss", "alpha-ReQ of h", "spectrum area of h", "alignment of z", "uniformity of z",
+            "alignment of h, common views", "low tree dimension of h", "SIGReg of z",
+        )  # fmt: skip
+        assert (one(name, 3.0) < one(name, 1.0)) == less_is_better, name
+
+
+def test_a_combination_is_a_mean_of_ranks(rows):
+    settings = quality.parts(rows)[quality.METHODS]
+    a, b = (quality.goodness(name, rows, settings) for name in ("rotation probe", "RankMe of z"))
+    mean = (a.argsort(0).argsort(0) + b.argsort(0).argsort(0)).double() / 2 + 1
+    assert torch.allclose(quality.goodness("rotation and RankMe", rows, settings), mean)
+
+
+def test_regret_and_ceiling_by_hand():
+    truth = torch.tensor([[0.1, 0.3], [0.2, 0.1], [0.4, 0.2]]).double()
+    assert quality.regrets(truth, truth) == [0, 0]
+    assert quality.regrets(-truth, truth) == pytest.approx([0.3, 0.2])
+    assert quality.to_another_seed(truth, truth) == pytest.approx(-1 / 3)
+    twice = truth[:, :1].repeat(1, 2)
+    assert quality.to_another_seed(twice, twice) == 1
+    assert quality.agreement(truth, truth).tau == 1
 
 
 def test_render_every_choice(rows):
@@ -101,14 +137,17 @@ def test_render_every_choice(rows):
     for parameters in widgets.sweep(quality.controls(rows)):
         fig = quality.render(**parameters, rows=rows)
         words = quality.describe(**parameters, rows=rows)
-        found = quality.agreement(parameters["measure"], quality.slices(rows)[parameters["part"]])
-        assert f"{found.tau:+.2f}" in words
+        settings = quality.parts(rows)[parameters["part"]]
+        score = quality.goodness(parameters["measure"], rows, settings)
+        found = quality.agreement(score, quality.column(rows, settings, "probe"))
+        assert str(found) in words
         (ax,) = fig.axes
-        assert f"{found.tau:+.2f}" in (ax.get_title() or ax.get_title(loc="left"))
+        assert str(found) in (ax.get_title() or ax.get_title(loc="left"))
         assert ax.get_xlabel() and ax.get_ylabel()
-        assert sum(len(line.get_xdata()) for line in ax.lines if line.get_marker() != "None") == found.runs
+        dots = [len(line.get_xdata()) for line in ax.lines if line.get_marker() != "None"]
+        assert dots == [3 * len(settings), len(settings), 1]
         seen[tuple(parameters.values())] = plots.png(fig)
-    assert len(set(seen.values())) == len(seen) == len(quality.MEASURES) + 4
+    assert len(set(seen.values())) == len(seen) == len(quality.MEASURES) + len(quality.COMBINED) + 5
 
 
 def test_page(rows, monkeypatch):
@@ -130,5 +169,5 @@ def test_bad_input(rows):
         quality.kendall_tau([1.0], [1.0])
     with pytest.raises(InputError, match="no measure"):
         quality.render("beauty", quality.METHODS, rows)
-    with pytest.raises(InputError, match="no runs"):
+    with pytest.raises(InputError, match="no settings"):
         quality.describe("loss", "colour", rows)

@@ -1,6 +1,10 @@
-"""Chapter 21: effective rank, Kendall's tau, the regret of choosing without labels, and a cloud that fools RankMe."""
+"""Chapter 21: tell a RankMe from its imitations, build two clouds that refute it, LiDAR of a planted cloud, and what
+noise in the yardstick does to a perfect measure.
+"""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -10,178 +14,291 @@ from ssl_lessons.diagnostics import rank_me
 from .core import Check, Exercise, Stop, call, failed
 
 
-def check_effective_rank(fn) -> Check:
-    """fn(z [N, D]) -> RankMe: exp of the entropy of the singular values of z divided by their sum."""
-    return EFFECTIVE_RANK.check(fn)
-
-
-def check_kendall_tau(fn) -> Check:
-    """fn(x [n], y [n]) -> (concordant - discordant) / number of pairs; no two values are equal."""
-    return KENDALL_TAU.check(fn)
-
-
-def check_regret(fn) -> Check:
-    """fn(measure [n], probe [n]) -> how much probe accuracy the run with the largest measure costs."""
-    return REGRET.check(fn)
-
-
-def check_fool_rank_me(fn) -> Check:
-    """fn(images uint8 [N, 3, H, W], dim) -> features [N, dim] of nearly full RankMe that never look at the images."""
-    seen = []
-    for n, dim, seed in [(200, 32, 0), (200, 32, 1), (300, 64, 2)]:
-        g = torch.Generator().manual_seed(seed)
-        images = torch.randint(256, (n, 3, 4, 4), generator=g, dtype=torch.uint8)
+def check_is_rank_me(fn) -> Check:
+    """fn(measure) -> bool: whether measure(z [N, D] float64) is RankMe."""
+    for name, measure, right in _CANDIDATES:
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
-                z = call(fn, (images, dim))
-            _judge(z, n, dim)
+            said = call(fn, (measure,))
         except Stop as stop:
-            return stop.check
-        seen.append(z.detach().double())
-    if not torch.equal(seen[0], seen[1]):
-        return Check(
-            False, "other images give other features: yours look at the images, if only at a few pixels"
-        )
-    return Check(True, "correct: full rank, and not a word about the images")
+            if stop.check.passed is None:
+                return stop.check
+            return Check(False, f"with {name}: {stop.check.message}")
+        said = said.item() if isinstance(said, Tensor) and said.numel() == 1 else said
+        said = bool(said) if type(said).__name__ in ("bool_", "bool") else said
+        if not (isinstance(said, bool | int | float) and said in (0, 1)):
+            return Check(False, "return True or False")
+        if bool(said) != right:
+            verdict = (
+                "is RankMe, and you refuse it: allow for rounding (0.1 %)"
+                if right
+                else "is not, and you pass it: which cloud tells them apart?"
+            )
+            return Check(False, f"{name} {verdict}")
+    return Check(True, f"correct: {len(_CANDIDATES)} measures, told apart by clouds alone")
 
 
-def _judge(z, n: int, dim: int) -> None:
-    """Raises Stop unless z are features [n, dim] of nearly full RankMe."""
-    if not isinstance(z, Tensor) or z.shape != (n, dim) or not z.is_floating_point():
-        raise failed(f"return a float tensor [{n}, {dim}], one row per image")
-    if not z.isfinite().all():
-        raise failed("the features hold NaN or infinity")
-    rank = rank_me(z)
-    if rank < 0.9 * dim:
-        raise failed(f"RankMe is {rank:.1f} of {dim}; it takes 90 %: all singular values must be about alike")
+def check_two_clouds(fn) -> Check:
+    """fn(images uint8 [N, 3, 8, 8]) -> (empty [N, 16], thin [N, 16]), each row made from its picture alone.
+
+    The pictures are of two kinds: the left half brighter, or the right one.  empty: RankMe at least 14.4, and a linear
+    probe for the kind finds nothing; thin: RankMe at most 1.5, and the probe is right for 95 %.
+    """
+    try:
+        _judge_clouds(fn)
+    except Stop as stop:
+        return stop.check
+    return Check(True, "correct: a full rank that knows nothing, and a rank of one that knows the answer")
 
 
-def _clouds(g: torch.Generator) -> list[tuple]:
-    cases = []
-    for n, d, steep in [(8, 5, 1.0), (12, 6, 2.0), (6, 9, 0.5)]:
-        scale = torch.arange(1, d + 1).double() ** -steep
-        cases.append((torch.randn(n, d, generator=g).double() * scale + 0.4,))
-    return cases
+def check_planted_lidar(fn) -> Check:
+    """fn(signal [D], wobble [D], q, delta) -> LiDAR of infinitely many pictures with q views each."""
+    return PLANTED_LIDAR.check(fn)
 
 
-def _shares(values: Tensor) -> Tensor:
-    return values / values.sum()
+def check_two_taus(fn) -> Check:
+    """fn(spread, noise) -> (tau of one seed's probe with another's, tau of the true order with one seed's probe)."""
+    return TWO_TAUS.check(fn)
+
+
+# --- 21.1: which one is RankMe? ------------------------------------------------------------------------------------
 
 
 def _entropy(p: Tensor) -> Tensor:
-    return -(p * p.clamp_min(1e-300).log()).sum()
+    return torch.special.entr(p).sum()
 
 
-def _singular(z: Tensor) -> Tensor:
-    return torch.linalg.svdvals(z)
+def _shares(z: Tensor) -> Tensor:
+    s = torch.linalg.svdvals(z)
+    return s / s.sum()
 
 
-EFFECTIVE_RANK = Exercise(
-    sample=_clouds,
-    reference=rank_me,
-    mistakes=(
-        ("this is the entropy: RankMe is its exponential", lambda z: _entropy(_shares(_singular(z)))),
-        (
-            "the singular values are squared: RankMe uses them as they are",
-            lambda z: _entropy(_shares(_singular(z).square())).exp(),
-        ),
-        (
-            "z is centred first: RankMe takes it as it is",
-            lambda z: _entropy(_shares(_singular(z - z.mean(0)))).exp(),
-        ),
-        (
-            "these are eigenvalues of the covariance matrix: take singular values of z",
-            lambda z: _entropy(_shares(_singular(z - z.mean(0)).square())).exp(),
-        ),
-        (
-            "the rows are normalised first: RankMe takes z as it is",
-            lambda z: _entropy(_shares(_singular(z / z.norm(dim=1, keepdim=True)))).exp(),
-        ),
-        (
-            "log2 under exp: the base of the logarithm and of the power must be the same",
-            lambda z: (_entropy(_shares(_singular(z))) / torch.log(torch.tensor(2.0))).exp(),
-        ),
-        (
-            "divided by the largest singular value: divide by their sum, so that the shares add up to 1",
-            lambda z: _entropy(_singular(z) / _singular(z)[0]).exp(),
-        ),
-        (
-            "a softmax instead of shares: divide the singular values by their sum",
-            lambda z: _entropy(_singular(z).softmax(0)).exp(),
-        ),
-        (
-            "the sign of the entropy is wrong: it is minus the sum of p log p",
-            lambda z: (-_entropy(_shares(_singular(z)))).exp(),
-        ),
-        (
-            "this counts the non-zero singular values: weigh them by entropy",
-            lambda z: float(torch.linalg.matrix_rank(z)),
-        ),
+def _squared(z: Tensor) -> float:
+    s = torch.linalg.svdvals(z).square()
+    return float(_entropy(s / s.sum()).exp())
+
+
+def _softmax(z: Tensor) -> float:
+    return float(_entropy(torch.linalg.svdvals(z).softmax(0)).exp())
+
+
+def _by_the_largest(z: Tensor) -> float:
+    s = torch.linalg.svdvals(z)
+    return float(_entropy(s / s[0]).exp())
+
+
+def _threshold(z: Tensor) -> float:
+    s = torch.linalg.svdvals(z)
+    return float((s > 1e-2 * s[0]).sum())
+
+
+def _participation(z: Tensor) -> float:
+    s = torch.linalg.svdvals(z)
+    return float(s.sum() ** 2 / s.square().sum())
+
+
+_CANDIDATES = (
+    ("the library's version", rank_me, True),
+    ("a version without the exponential", lambda z: float(_entropy(_shares(z))), False),
+    ("a version in float32", lambda z: _entropy(_shares(z.float())).exp(), True),
+    ("a version that squares the singular values", _squared, False),
+    ("a version that centres z", lambda z: float(_entropy(_shares(z - z.mean(0))).exp()), False),
+    ("a version that divides by the largest singular value", _by_the_largest, False),
+    ("a version with powers of two", lambda z: 2 ** float(_entropy(_shares(z)) / math.log(2)), True),
+    ("a version with log2 under exp", lambda z: float((_entropy(_shares(z)) / math.log(2)).exp()), False),
+    ("a version with a softmax instead of shares", _softmax, False),
+    (
+        "a version that sets the rows to length 1",
+        lambda z: float(_entropy(_shares(z / z.norm(dim=1, keepdim=True).clamp_min(1e-12))).exp()),
+        False,
     ),
+    ("a count of singular values above a threshold", _threshold, False),
+    ("the participation ratio of the singular values", _participation, False),
+    ("a version that divides by the width", lambda z: rank_me(z) / z.shape[1], False),
 )
 
+# --- 21.2: two clouds ----------------------------------------------------------------------------------------------
 
-def _runs(g: torch.Generator) -> list[tuple]:
-    return [tuple(torch.randn(2, n, generator=g).double()) for n in (4, 7, 12)]
-
-
-def _agree(x: Tensor, y: Tensor) -> Tensor:
-    """+1 / -1 for every ordered pair, 0 on the diagonal: [n, n]"""
-    return (x[:, None] - x).sign() * (y[:, None] - y).sign()
+N, WIDTH, RANK = 600, 16, 14.4
 
 
-def _tau(x: Tensor, y: Tensor) -> Tensor:
-    return _agree(x, y).sum() / (len(x) * (len(x) - 1))
+def _pictures(seed: int) -> tuple[Tensor, Tensor]:
+    """uint8 [N, 3, 8, 8] with one half brighter, and which: 0 left, 1 right."""
+    g = torch.Generator().manual_seed(seed)
+    kind = torch.arange(N) % 2
+    light = 30.0 * (1 - 2 * kind)[:, None, None, None] * torch.tensor([1.0] * 4 + [-1.0] * 4)
+    base = 128 + 20 * torch.randn(N, 1, 1, 1, generator=g) + 25 * torch.randn(N, 3, 8, 8, generator=g)
+    order = torch.randperm(N, generator=g)
+    return (base + light).clamp(0, 255).to(torch.uint8)[order], kind[order]
 
 
-def _pearson(x: Tensor, y: Tensor) -> Tensor:
-    return torch.corrcoef(torch.stack([x, y]))[0, 1]
+def _knows(z: Tensor, kind: Tensor) -> float:
+    """Accuracy on the second half of ridge regression (standardised columns) fitted to the first."""
+    z = (z - z[: N // 2].mean(0)) / z[: N // 2].std(0).clamp_min(1e-12)
+    x = torch.cat([z, torch.ones(N, 1, dtype=z.dtype)], dim=1)
+    y = 2.0 * kind.double() - 1
+    a = x[: N // 2]
+    w = torch.linalg.solve(a.T @ a + torch.eye(x.shape[1], dtype=z.dtype), a.T @ y[: N // 2])
+    return float(((x[N // 2 :] @ w).sign() == y[N // 2 :]).double().mean())
 
 
-KENDALL_TAU = Exercise(
-    sample=_runs,
-    reference=_tau,
+def _two(fn, images: Tensor) -> list[Tensor]:
+    value = call(fn, (images,))
+    if not (isinstance(value, tuple | list) and len(value) == 2):
+        raise failed("return a pair: empty, thin")
+    for name, z in zip(("empty", "thin"), value, strict=True):
+        if not isinstance(z, Tensor) or z.shape != (len(images), WIDTH) or not z.is_floating_point():
+            raise failed(f"{name} must be a float tensor [{len(images)}, {WIDTH}], one row per picture")
+        if not z.isfinite().all():
+            raise failed(f"{name} holds NaN or infinity")
+    return [z.detach().double() for z in value]
+
+
+def _judge_clouds(fn) -> None:
+    for seed in (0, 1):
+        images, kind = _pictures(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            clouds = _two(fn, images)
+            turned = _two(fn, images.flip(0))
+        for name, z, other in zip(("empty", "thin"), clouds, turned, strict=True):
+            if not torch.allclose(z, other.flip(0), rtol=1e-3, atol=1e-3 * float(z.abs().max())):
+                raise failed(
+                    f"{name}: the same picture gets another row when the pictures come in another order; no chance, "
+                    "no place in the list, no statistics of the others: make a row from its picture alone"
+                )
+        empty, thin = clouds
+        rank, knows = rank_me(empty), _knows(empty, kind)
+        if rank < RANK:
+            raise failed(
+                f"empty: RankMe is {rank:.1f}, it takes {RANK}: all singular values about alike, mean 0"
+            )
+        if knows > 0.6:
+            raise failed(f"empty: a linear probe is right for {knows:.0%}, so your cloud knows something")
+        rank, knows = rank_me(thin), _knows(thin, kind)
+        if rank > 1.5:
+            raise failed(
+                f"thin: RankMe is {rank:.1f}, it may be 1.5: let one direction have nearly everything"
+            )
+        if knows < 0.95:
+            raise failed(
+                f"thin: the probe is right for {knows:.0%}; put the answer into the direction you keep"
+            )
+
+
+# --- 21.3: LiDAR of a planted cloud --------------------------------------------------------------------------------
+
+
+def _planted(g: torch.Generator) -> list[tuple]:
+    cases = []
+    for d, q, delta in [(5, 4, 0.05), (8, 10, 1e-3), (4, 2, 0.2)]:
+        cases.append(
+            (
+                4 * torch.rand(d, generator=g, dtype=torch.float64),
+                torch.rand(d, generator=g, dtype=torch.float64),
+                q,
+                delta,
+            )
+        )
+    return cases
+
+
+def _ratio(s: Tensor, w: Tensor, q: int, delta: float) -> Tensor:
+    return (s + w / q) / ((1 - 1 / q) * w + delta)
+
+
+def _count(values: Tensor) -> Tensor:
+    return _entropy(values / values.sum()).exp()
+
+
+PLANTED_LIDAR = Exercise(
+    sample=_planted,
+    reference=lambda s, w, q, d: _count(_ratio(s, w, q, d)),
     mistakes=(
-        ("this is Pearson's correlation: count pairs, not distances", _pearson),
         (
-            "this is Spearman's correlation of the ranks: count concordant and discordant pairs",
-            lambda x, y: _pearson(x.argsort().argsort().double(), y.argsort().argsort().double()),
+            "the mean of q views still wobbles: between pictures there is signal + wobble / q",
+            lambda s, w, q, d: _count(s / ((1 - 1 / q) * w + d)),
         ),
         (
-            "this is the share of concordant pairs: subtract the share of discordant ones",
-            lambda x, y: (1 + _tau(x, y)) / 2,
-        ),
-        ("the sum is not divided by the number of pairs", lambda x, y: _agree(x, y).sum() / 2),
-        ("every pair is counted twice", lambda x, y: 2 * _tau(x, y)),
-        (
-            "pairs are counted once and divided by n (n - 1): there are n (n - 1) / 2 of them",
-            lambda x, y: _tau(x, y) / 2,
+            "views are measured from their own mean, which takes its share: within there is (1 - 1/q) wobble",
+            lambda s, w, q, d: _count((s + w / q) / (w + d)),
         ),
         (
-            "divided by n squared: a run is no pair with itself, so there are n (n - 1) ordered pairs",
-            lambda x, y: _agree(x, y).sum() / len(x) ** 2,
+            "this is the formula for infinitely many views: q is finite",
+            lambda s, w, q, d: _count(s / (w + d)),
         ),
-        ("the sign is wrong: concordant pairs count +1", lambda x, y: -_tau(x, y)),
+        ("delta is missing", lambda s, w, q, d: _count(_ratio(s, w, q, 0.0))),
         (
-            "only neighbours in the list are compared: compare every run with every other",
-            lambda x, y: (x.diff().sign() * y.diff().sign()).mean(),
+            "this is the entropy: LiDAR is its exponential",
+            lambda s, w, q, d: _entropy(_ratio(s, w, q, d) / _ratio(s, w, q, d).sum()),
+        ),
+        (
+            "roots of the eigenvalues: LiDAR takes the eigenvalues themselves",
+            lambda s, w, q, d: _count(_ratio(s, w, q, d).sqrt()),
+        ),
+        ("the wobble is missing: this counts directions of signal", lambda s, w, q, d: _count(s)),
+        (
+            "upside down: signal over wobble, not wobble over signal",
+            lambda s, w, q, d: _count(1 / _ratio(s, w, q, d)),
+        ),
+        (
+            "signal and wobble are variances already: do not square them",
+            lambda s, w, q, d: _count(_ratio(s**2, w**2, q, d)),
         ),
     ),
-    praise="(and (1 + tau) / 2 is the chance of choosing the better of two runs)",
+    praise="(and with signal 0 and delta 0 every ratio is 1 / (q - 1): full marks for nothing)",
 )
 
+# --- 21.4: what a noisy yardstick does ------------------------------------------------------------------------------
 
-REGRET = Exercise(
-    sample=_runs,
-    reference=lambda m, p: p.max() - p[m.argmax()],
+
+def _taus(spread: float, noise: float) -> tuple[float, float]:
+    r = spread**2 / (spread**2 + noise**2)
+    return 2 / math.pi * math.asin(r), 2 / math.pi * math.asin(math.sqrt(r))
+
+
+def _shared(spread: float, noise: float) -> float:
+    return spread**2 / (spread**2 + noise**2)
+
+
+TWO_TAUS = Exercise(
+    sample=lambda g: [(0.03, 0.015), (0.05, 0.05), (0.01, 0.03)],
+    reference=_taus,
     mistakes=(
-        ("the sign is wrong: regret is what you lose, never negative", lambda m, p: p[m.argmax()] - p.max()),
-        ("this picks the smallest measure", lambda m, p: p.max() - p[m.argmin()]),
-        ("this is the probe of the pick: subtract it from the best", lambda m, p: p[m.argmax()]),
-        ("compared with the mean run: the oracle takes the best", lambda m, p: p.mean() - p[m.argmax()]),
-        ("this compares the measures: regret is in units of the probe", lambda m, p: m.max() - m[p.argmax()]),
-        ("divided by the best: the answer is asked for in points", lambda m, p: 1 - p[m.argmax()] / p.max()),
-        ("this is zero for every measure: pick by the measure, not by the probe", lambda m, p: 0.0),
+        (
+            "these are correlations: tau is 2 / pi times their arcsine",
+            lambda s, n: (_shared(s, n), math.sqrt(_shared(s, n))),
+        ),
+        (
+            "spread and noise are standard deviations: variances add up",
+            lambda s, n: (
+                2 / math.pi * math.asin(s / (s + n)),
+                2 / math.pi * math.asin(math.sqrt(s / (s + n))),
+            ),
+        ),
+        (
+            "the true order has no noise of its own: its correlation with a probe is larger than that of two probes",
+            lambda s, n: (_taus(s, n)[0], _taus(s, n)[0]),
+        ),
+        (
+            "two probes are noisy on both sides: their correlation is smaller than that with the truth",
+            lambda s, n: (_taus(s, n)[1], _taus(s, n)[1]),
+        ),
+        (
+            "the true order has no noise, but the probe it is compared with has: its tau is below 1",
+            lambda s, n: (_taus(s, n)[0], 1.0),
+        ),
+        ("the right two numbers in the wrong order: probe with probe first", lambda s, n: _taus(s, n)[::-1]),
+        (
+            "the square root belongs to the second: the two probes share variance r, so they correlate by r",
+            lambda s, n: (
+                2 / math.pi * math.asin(_shared(s, n) ** 2),
+                2 / math.pi * math.asin(_shared(s, n)),
+            ),
+        ),
+        (
+            "the shares of noise and truth are exchanged",
+            lambda s, n: _taus(n, s) if s != n else (0.0, 0.0),
+        ),
     ),
+    praise="- so a perfect measure can pass what one seed tells about another",
 )
