@@ -94,3 +94,54 @@ def test_render_over_the_whole_range_of_every_control():
 def test_all_or_nothing_is_refused(hidden):
     with pytest.raises(InputError, match="between 1 and 15"):
         widget().fills(hidden, "random", 0)
+
+
+def drawn(n, hidden, seed):
+    return random_mask(n, 16, hidden / 16, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_colours_around_a_place_by_hand():
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    mask = drawn(2, 12, 4)
+    mask[1] = True
+    mask[1, 0] = False  # place 15 then sees nothing on its rim
+    about = masking.colours_around(x, mask, 4)
+    for n in range(2):
+        known = ~masking.hidden_pixels(mask, 4)[n, 0]
+        for t in range(16):
+            top, left = 4 * (t // 4), 4 * (t % 4)
+            near = torch.zeros(16, 16, dtype=torch.bool)
+            near[max(top - 1, 0) : top + 5, max(left - 1, 0) : left + 5] = True
+            near[top : top + 4, left : left + 4] = False
+            seen = near & known if (near & known).any() else known
+            wanted = torch.cat([torch.ones(1), x[n][:, known].mean(1), x[n][:, seen].mean(1)])
+            assert torch.allclose(about[n, t], wanted, atol=1e-5)
+
+
+def test_the_linear_fill_is_exact_on_what_is_linear_and_reads_no_hidden_pixel():
+    colour = torch.randn(200, 3, 1, 1, generator=torch.Generator().manual_seed(5))
+    x = colour.expand(-1, -1, 16, 16).clone()
+    mask = drawn(200, 8, 6)
+    weights = masking.fit_linear_fill(x, mask, 4)
+    assert weights.shape == (16, 7, 48)
+    assert torch.allclose(masking.linear_fill(weights, x, mask, 4), patchify(x, 4), atol=1e-3)
+    changed = torch.where(masking.hidden_pixels(mask, 4), 9.0, x)
+    fills = [masking.linear_fill(weights, y, mask, 4) for y in (x, changed)]
+    assert torch.equal(*fills)
+
+
+def test_too_few_pictures_for_the_linear_fill_are_refused():
+    with pytest.raises(InputError, match="at least 7"):
+        masking.fit_linear_fill(pictures(5), drawn(5, 8, 0), 4)
+
+
+def test_the_linear_fill_stands_beside_the_others_where_it_is_given():
+    x = torch.randn(80, 3, 16, 16, generator=torch.Generator().manual_seed(7))
+    weights = masking.fit_linear_fill(x, drawn(80, 12, 1), 4)
+    chosen = masking.Masking(x, 4, lambda x, mask: torch.zeros_like(patchify(x, 4)), linear=weights)
+    versions, pixels = chosen.fills(12, "random", 0)
+    assert list(versions) == ["picture", "visible", "smooth fill", "linear fill", "network"]
+    assert len(chosen.render(12, "random", 0).axes) == 5
+    assert "for the linear fill" in chosen.describe(12, "random", 0) and "closest" in chosen.describe(
+        4, "blocks", 1
+    )

@@ -1,19 +1,23 @@
-"""Chapter 18: drawing a mask, the loss of MAE, the price of a token, the targets of data2vec."""
+"""Chapter 18: the floor of the loss, normalised targets, the depth of the decoder, a leak without a gradient."""
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import layer_norm
 
-from ssl_lessons.losses.masked import data2vec_targets, mae, normalized_patches
+from ssl_lessons.book.widgets.masking import hidden_pixels
+from ssl_lessons.losses.masked import mae, normalized_patches
+from ssl_lessons.models import patchify
 
-from .core import Check, Exercise
+from .core import Check, Exercise, Stop, call
 
 
-def check_draw_mask(fn) -> Check:
-    """fn(noise [N, T], ratio) -> bool [N, T], True = hidden: the round(ratio T) patches with the largest noise."""
-    return DRAW_MASK.check(fn)
+def check_lowest_loss(fn) -> Check:
+    """fn(context int64 [N], target [N, P]) -> scalar: the lowest mean squared error of any painter."""
+    return LOWEST_LOSS.check(fn)
 
 
 def check_mae_loss(fn) -> Check:
@@ -21,65 +25,98 @@ def check_mae_loss(fn) -> Check:
     return MAE_LOSS.check(fn)
 
 
-def check_block_cost(fn) -> Check:
-    """fn(tokens, dim) -> multiply-adds of one transformer block with an MLP four times as wide."""
-    return BLOCK_COST.check(fn)
+def check_deepest_decoder(fn) -> Check:
+    """fn(tokens, visible, width, depth, narrow, factor) -> the largest number of decoder blocks that leaves a pass
+    `factor` times cheaper with the visible tokens in the encoder than with all."""
+    return DEEPEST_DECODER.check(fn)
 
 
-def check_teacher_targets(fn) -> Check:
-    """fn(layers [L, N, T, D], top_k) -> [N, T, D]: the mean of the last top_k layers, each normalised over D."""
-    return TEACHER_TARGETS.check(fn)
+def check_leaks_somewhere(fn) -> Check:
+    """fn(paint, x [N, 3, S, S], mask bool [N, T], patch) -> bool: whether a hidden patch's painting depends on hidden
+    pixels."""
+    x, mask = _scene()
+    for name, paint, leaks in PAINTERS:
+        try:
+            said = call(fn, (paint, x, mask, PATCH))
+        except Stop as stop:
+            if stop.check.passed is None:
+                return stop.check
+            return Check(False, f"with {name}: {stop.check.message}")
+        said = said.item() if isinstance(said, Tensor) and said.numel() == 1 else said
+        if not (isinstance(said, bool | int | float | np.bool_) and said in (0, 1)):
+            return Check(False, "return True or False")
+        if bool(said) != leaks:
+            return Check(False, f"{name} {_verdict(leaks)}")
+    return Check(True, f"correct: {len(PAINTERS)} painters, and no gradient")
 
 
-def _noise(g: torch.Generator) -> list[tuple]:
-    cases = [(5, 16, 0.75), (3, 9, 0.5), (4, 25, 0.1), (6, 64, 0.9)]
-    return [(torch.rand(n, t, generator=g).double(), ratio) for n, t, ratio in cases]
+def _verdict(leaks: bool) -> str:
+    if leaks:
+        return "leaks, and you pass it: replace the hidden pixels by very different ones, and compare the answers"
+    return "is sound, and you refuse it: change hidden pixels only, and compare the answers at hidden patches only"
 
 
-def _hide(noise: Tensor, count: int, largest: bool = True) -> Tensor:
-    places = noise.topk(count, dim=1, largest=largest).indices
-    return torch.zeros_like(noise, dtype=torch.bool).scatter_(1, places, True)
+# --- 18.1: the floor of the loss ------------------------------------------------------------------------
 
 
-def _hidden(noise: Tensor, ratio: float) -> int:
-    return round(ratio * noise.shape[1])
+def _contexts(g: torch.Generator) -> list[tuple]:
+    cases = []
+    for n, kinds, p in [(12, 4, 3), (30, 5, 2), (9, 8, 4)]:
+        context = torch.randint(kinds, (n,), generator=g)
+        cases.append((context * 7 - 3, torch.randn(n, p, generator=g).double() * 2 + context[:, None]))
+    return cases
 
 
-DRAW_MASK = Exercise(
-    sample=_noise,
-    reference=lambda x, r: _hide(x, _hidden(x, r)),
+def _groups(context: Tensor, target: Tensor) -> list[Tensor]:
+    return [target[context == c] for c in context.unique()]
+
+
+def _floor(context: Tensor, target: Tensor, answer=lambda rows: rows.mean(0), cost=torch.square) -> Tensor:
+    return sum(cost(rows - answer(rows)).sum() for rows in _groups(context, target)) / target.numel()
+
+
+LOWEST_LOSS = Exercise(
+    sample=_contexts,
+    reference=_floor,
     mistakes=(
         (
-            "the mask is inverted: True must mark the hidden patches",
-            lambda x, r: ~_hide(x, _hidden(x, r)),
+            "this is the loss of one answer for everybody: the painter sees the context",
+            lambda c, t: (t - t.mean(0)).square().mean(),
         ),
         (
-            "the number of hidden patches differs from row to row: a threshold on the noise hides the share only on "
-            "average, and the visible tokens of a batch must form a tensor",
-            lambda x, r: x > 1 - r,
+            "every context counts alike: a context of ten pictures weighs ten times one of one",
+            lambda c, t: sum((r - r.mean(0)).square().mean() for r in _groups(c, t)) / len(c.unique()),
         ),
         (
-            "the patches with the smallest noise are hidden: take the largest",
-            lambda x, r: _hide(x, _hidden(x, r), largest=False),
+            "n - 1 in the variance estimates a population: here the pictures at hand are painted, divide by n",
+            lambda c, t: sum(
+                len(r) * r.var(0).sum() for r in _groups(c, t) if len(r) > 1
+            ) / t.numel(),
         ),
         (
-            "this hides 1 - ratio of the patches: ratio is the share that is hidden",
-            lambda x, r: _hide(x, _hidden(x, 1 - r)),
+            "this is the spread of the best answers, what knowing the context saves: the floor is what is left",
+            lambda c, t: (t - t.mean(0)).square().mean() - _floor(c, t),
+        ),
+        ("summed over the pixels: take the mean over pixels too", lambda c, t: _floor(c, t) * t.shape[1]),
+        ("summed over pictures and pixels: take the mean", lambda c, t: _floor(c, t) * t.numel()),
+        (
+            "the median answers, which is best for the absolute error: squared errors want the mean",
+            lambda c, t: _floor(c, t, lambda r: r.quantile(0.5, dim=0)),
         ),
         (
-            "every image gets the mask of the first: each row has its own noise",
-            lambda x, r: _hide(x, _hidden(x, r))[:1].expand(len(x), -1),
+            "this is the absolute error: square it",
+            lambda c, t: _floor(c, t, cost=torch.abs),
         ),
         (
-            "sorted over the batch axis: the patches of one image (a row) compete with each other",
-            lambda x, r: _hide(x.T, round(r * len(x))).T,
+            "one answer for all pixels of a context: each pixel has its own mean",
+            lambda c, t: _floor(c, t, lambda r: r.mean()),
         ),
-        (
-            "argsort gives the order, not the rank: scatter True to those places, or sort the order once more",
-            lambda x, r: x.argsort(dim=1) >= x.shape[1] - _hidden(x, r),
-        ),
+        ("the root was not asked for: squared error", lambda c, t: _floor(c, t).sqrt()),
     ),
-)
+    praise="no painter gets below it, however large",
+)  # fmt: skip
+
+# --- 18.2: normalised targets ---------------------------------------------------------------------------
 
 
 def _predictions(g: torch.Generator) -> list[tuple]:
@@ -158,79 +195,116 @@ MAE_LOSS = Exercise(
 )
 
 
+# --- 18.3: how deep may the decoder be? -----------------------------------------------------------------
+
+
 def block_cost(tokens: int, dim: int) -> float:
     """Multiply-adds of a block: four projections and the MLP are linear in the tokens, attention is quadratic."""
     return 12.0 * tokens * dim**2 + 2.0 * tokens**2 * dim
 
 
-BLOCK_COST = Exercise(
-    sample=lambda g: [(196, 768), (49, 768), (16, 96), (64, 64)],
-    reference=block_cost,
+def _room(tokens, visible, width, depth, narrow, factor, cost=block_cost) -> float:
+    """Decoder blocks, not yet a whole number."""
+    whole, part = depth * cost(tokens, width), depth * cost(visible, width)
+    return (whole - factor * part) / ((factor - 1) * cost(tokens, narrow))
+
+
+DEEPEST_DECODER = Exercise(
+    sample=lambda g: [
+        (196, 49, 1024, 24, 512, 2.8), (196, 49, 768, 12, 512, 2.0), (1024, 256, 96, 8, 64, 2.5),
+        (64, 16, 96, 4, 64, 3.0), (196, 98, 768, 12, 384, 1.5), (256, 64, 384, 12, 192, 3.5),
+    ],
+    reference=lambda *a: math.floor(_room(*a)),
     mistakes=(
-        ("the attention itself is missing: scores and weighted sum cost T^2 D each", lambda t, d: 12.0 * t * d**2),
         (
-            "attention is counted once: the scores cost T^2 D, and the weighted sum of the values T^2 D more",
-            lambda t, d: 12.0 * t * d**2 + t**2 * d,
+            "the decoder runs in both: with mask tokens in the encoder there is a decoder, too",
+            lambda t, v, w, d, n, f: math.floor(
+                d * (block_cost(t, w) / f - block_cost(v, w)) / block_cost(t, n)
+            ),
+        ),
+        ("rounded up: that decoder is already too deep", lambda *a: math.ceil(_room(*a))),
+        ("a whole number of blocks: round down", lambda *a: _room(*a)),
+        (
+            "the decoder sees the visible tokens only: it paints all places, so it sees them all",
+            lambda t, v, w, d, n, f: math.floor(
+                d * (block_cost(t, w) - f * block_cost(v, w)) / ((f - 1) * block_cost(v, n))
+            ),
         ),
         (
-            "the MLP is missing: D to 4 D and back costs 8 T D^2",
-            lambda t, d: 4.0 * t * d**2 + 2.0 * t**2 * d,
+            "attention itself is missing: scores and sums cost 2 T^2 D more",
+            lambda *a: math.floor(_room(*a, cost=lambda t, d: 12.0 * t * d**2)),
         ),
         (
-            "a third of the maps is missing: query, key, value and output are four D x D maps, and the MLP is as "
-            "large as eight, D to 4 D and 4 D to D",
-            lambda t, d: 8.0 * t * d**2 + 2.0 * t**2 * d,
+            "the decoder's blocks are narrow: you charge them at the encoder's width",
+            lambda t, v, w, d, n, f: math.floor(_room(t, v, w, d, w, f)),
         ),
         (
-            "the output projection of attention is missing: query, key, value and output are four D x D maps",
-            lambda t, d: 11.0 * t * d**2 + 2.0 * t**2 * d,
+            "the encoder has one block here: it has `depth`",
+            lambda t, v, w, d, n, f: math.floor(_room(t, v, w, 1, n, f)),
         ),
-        (
-            "these are floating-point operations: a multiply-add is asked for once, not twice",
-            lambda t, d: 2 * block_cost(t, d),
-        ),
-        ("the maps cost T D^2, not T D", lambda t, d: 12.0 * t * d + 2.0 * t**2 * d),
     ),
+    praise="so the paper's decoder of eight narrow blocks is no luxury",
 )  # fmt: skip
 
+# --- 18.4: a leak that the gradient cannot see ----------------------------------------------------------
 
-def _layers(g: torch.Generator) -> list[tuple]:
-    cases = []
-    for depth, n, t, d, top_k in [(4, 2, 3, 5, 2), (3, 1, 4, 8, 3), (6, 3, 2, 4, 1)]:
-        scale = torch.arange(1, depth + 1)[:, None, None, None] ** 2
-        cases.append((torch.randn(depth, n, t, d, generator=g).double() * scale + scale, top_k))
-    return cases
+PATCH = 4
 
 
-def _normal(x: Tensor, axis: int = -1) -> Tensor:
-    return layer_norm(x.transpose(axis, -1), (x.shape[axis],)).transpose(axis, -1)
+def _scene() -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(3, 3, 16, 16, generator=g) * 4 - 2
+    order = torch.rand(3, 16, generator=g).argsort(dim=1)
+    return x, torch.zeros(3, 16, dtype=torch.bool).scatter(1, order[:, :12], True)
 
 
-TEACHER_TARGETS = Exercise(
-    sample=_layers,
-    reference=lambda x, k: data2vec_targets(list(x), k),
-    mistakes=(
-        ("the layers are not normalised: the last one drowns the others", lambda x, k: x[-k:].mean(0)),
-        (
-            "averaged first and normalised after: then the layer with the largest values still decides",
-            lambda x, k: _normal(x[-k:].mean(0)),
-        ),
-        ("the first top_k layers are averaged: take the last ones", lambda x, k: _normal(x[:k]).mean(0)),
-        ("all layers are averaged: only the last top_k count", lambda x, k: _normal(x).mean(0)),
-        ("only the last layer is used: average the last top_k", lambda x, k: _normal(x[-1])),
-        ("layer number top_k from the end is used: average the last top_k", lambda x, k: _normal(x[-k])),
-        ("the layers are summed: take the mean", lambda x, k: _normal(x[-k:]).sum(0)),
-        (
-            "normalised over the tokens: each token is normalised over its own D dimensions",
-            lambda x, k: _normal(x[-k:], axis=2).mean(0),
-        ),
-        (
-            "each token is divided by its length: subtract its mean and divide by its standard deviation",
-            lambda x, k: (x[-k:] / x[-k:].norm(dim=-1, keepdim=True)).mean(0),
-        ),
-        (
-            "the mean is not subtracted: a constant must become zero",
-            lambda x, k: (x[-k:] / (x[-k:].var(-1, correction=0, keepdim=True) + 1e-5).sqrt()).mean(0),
-        ),
-    ),
+def _sees(x: Tensor, mask: Tensor) -> Tensor:
+    """The picture with its hidden pixels at 0."""
+    return torch.where(hidden_pixels(mask, PATCH), torch.zeros_like(x), x)
+
+
+def _spread(colour: Tensor, x: Tensor) -> Tensor:
+    """One number per picture, [N], at all pixels: [N, T, P]."""
+    return colour[:, None, None].expand_as(patchify(x, PATCH))
+
+
+def _mean_of_visible(x: Tensor, mask: Tensor) -> Tensor:
+    return _spread(_sees(x, mask).mean((1, 2, 3)), x)
+
+
+def _mean_of_all(x: Tensor, mask: Tensor) -> Tensor:
+    return _mean_of_visible(x - x.mean((1, 2, 3), keepdim=True), mask)
+
+
+def _rounded(x: Tensor, mask: Tensor) -> Tensor:
+    return _spread(x.round().mean((1, 2, 3)), x)
+
+
+def _copies_visible(x: Tensor, mask: Tensor) -> Tensor:
+    """Sound: hidden patches get a constant; at visible ones the answer is all it can read, hidden pixels included."""
+    return torch.where(
+        mask[:, :, None], torch.full_like(patchify(x, PATCH), 0.5), _spread(x.sum((1, 2, 3)), x)
+    )
+
+
+def _other_picture(x: Tensor, mask: Tensor) -> Tensor:
+    """Leaks from the hidden pixels of the last picture into the first."""
+    return _mean_of_visible(x, mask) + _spread(x[-1].sign().sum().expand(len(x)), x)
+
+
+def _one_pixel(x: Tensor, mask: Tensor) -> Tensor:
+    """Only one corner of one hidden patch is read, in whole steps."""
+    first = patchify(x, PATCH)[torch.arange(len(x)), mask.float().argmax(1), 0]
+    return _mean_of_visible(x, mask) + _spread((first / 4).round(), x)
+
+
+PAINTERS = (
+    ("a painter that takes the mean of the visible pixels", _mean_of_visible, False),
+    ("a painter that copies the picture", lambda x, m: patchify(x, PATCH), True),
+    ("a painter that rounds the whole picture to gray values", _rounded, True),
+    ("a painter that subtracts the mean of the whole picture before it masks", _mean_of_all, True),
+    ("a painter that reads hidden pixels only where it paints visible patches", _copies_visible, False),
+    ("a painter that rounds the visible pixels", lambda x, m: _rounded(_sees(x, m), m), False),
+    ("a painter that sees the hidden pixels of another picture of the batch", _other_picture, True),
+    ("a painter that reads one hidden pixel in steps of 4", _one_pixel, True),
 )

@@ -1,4 +1,4 @@
-"""How much can be hidden?  A picture, what is left of it, a fill without learning, and a network's reconstruction."""
+"""How much can be hidden?  A picture, what is left of it, fills without a network, and a network's reconstruction."""
 
 from collections.abc import Callable
 
@@ -41,6 +41,41 @@ def smooth_fill(x: Tensor, hidden: Tensor, rounds: int = 150) -> Tensor:
     return filled
 
 
+def colours_around(x: Tensor, mask: Tensor, patch: int) -> Tensor:
+    """Seven numbers of every place, [N, T, 7]: 1, the mean visible colour, and the mean visible colour of its rim.
+
+    x: [N, 3, S, S]; mask: bool [N, T], True = hidden.  The rim are the pixels one step outside the patch; where none of
+    them is visible, the mean visible colour stands in.
+    """
+    n, tokens = mask.shape
+    known = (~hidden_pixels(mask, patch)).to(x.dtype).flatten(1)  # [N, S^2]
+    place = hidden_pixels(torch.eye(tokens, dtype=torch.bool), patch).to(x.dtype)  # [T, 1, S, S]
+    ring = (F.max_pool2d(place, 3, stride=1, padding=1) - place).flatten(1)  # [T, S^2]
+    seen = x.flatten(2) * known[:, None]  # [N, 3, S^2]
+    mean = (seen.sum(2) / known.sum(1, keepdim=True))[:, None].expand(n, tokens, 3)
+    count = (known @ ring.T)[:, :, None]  # [N, T, 1]
+    rim = torch.where(count > 0, (seen @ ring.T).mT / count.clamp(min=1), mean)
+    return torch.cat([torch.ones_like(count), mean, rim], dim=2)
+
+
+def fit_linear_fill(x: Tensor, mask: Tensor, patch: int) -> Tensor:
+    """Weights [T, 7, 3 patch^2] of `linear_fill`, by least squares on pictures x [N, 3, S, S] hidden by mask [N, T].
+
+    One linear map for each place, from its seven colours to its pixels, fitted on the pictures that hide the place.
+    Raises InputError where a place is hidden in fewer than 7 pictures.
+    """
+    if int(mask.sum(0).min()) < 7:
+        raise InputError("every place must be hidden in at least 7 pictures; take more pictures")
+    about, target = colours_around(x, mask, patch), patchify(x, patch)
+    fits = [torch.linalg.lstsq(about[m, t], target[m, t], driver="gelsd") for t, m in enumerate(mask.T)]
+    return torch.stack([fit.solution for fit in fits])
+
+
+def linear_fill(weights: Tensor, x: Tensor, mask: Tensor, patch: int) -> Tensor:
+    """Patches [N, T, 3 patch^2] that the maps [T, 7, 3 patch^2] of `fit_linear_fill` paint from visible colours."""
+    return torch.einsum("ntk,tkp->ntp", colours_around(x, mask, patch), weights)
+
+
 def keep_visible(x: Tensor, patches: Tensor, hidden: Tensor, patch: int) -> Tensor:
     """The picture [N, 3, S, S] with its hidden pixels taken from predicted patches [N, T, 3 patch^2]."""
     return torch.where(hidden, unpatchify(patches, patch), x)
@@ -55,12 +90,19 @@ class Masking:
     """The widget over pictures x [N, 3, S, S] (normalised).
 
     paint(x, mask) gives predicted patches [N, T, 3 patch^2], as `reconstruct` of MAE and SimMIM does.
+    linear: weights of `fit_linear_fill`; with them, the linear fill is shown too.
     """
 
     def __init__(
-        self, pictures: Tensor, patch: int, paint: Callable[[Tensor, Tensor], Tensor], seed: int = 0
+        self,
+        pictures: Tensor,
+        patch: int,
+        paint: Callable[[Tensor, Tensor], Tensor],
+        seed: int = 0,
+        linear: Tensor | None = None,
     ):
         self.pictures, self.patch, self.paint, self.seed = pictures, patch, paint, seed
+        self.linear = linear
         self.n_tokens = patchify(pictures[:1], patch).shape[1]
 
     def controls(self) -> dict[str, Slider | Choice]:
@@ -84,21 +126,21 @@ class Masking:
         pixels = hidden_pixels(mask, self.patch)
         with torch.no_grad():
             painted = keep_visible(x, self.paint(x, mask), pixels, self.patch)
-        gray = torch.where(pixels, torch.zeros_like(x), x)
-        return {
-            "picture": x,
-            "visible": gray,
-            "smooth fill": smooth_fill(x, pixels),
-            "network": painted,
-        }, pixels
+        versions = {
+            "picture": x, "visible": torch.where(pixels, 0.0, x), "smooth fill": smooth_fill(x, pixels)
+        }  # fmt: skip
+        if self.linear is not None:
+            filled = linear_fill(self.linear, x, mask, self.patch)
+            versions["linear fill"] = keep_visible(x, filled, pixels, self.patch)
+        return versions | {"network": painted}, pixels
 
     def render(self, hidden: int, shape: str, picture: int) -> Figure:
         versions, pixels = self.fills(hidden, shape, picture)
-        fig, axes = plots.new_figure(6.4, 1.95, 1, 4)
+        fig, axes = plots.new_figure(6.4, 1.95 if len(versions) == 4 else 1.7, 1, len(versions))
         for ax, (name, y) in zip(axes, versions.items(), strict=True):
             ax.imshow(denormalize(y)[0].permute(1, 2, 0).numpy())
             ax.axis("off")
-            filled = name in ("smooth fill", "network")
+            filled = name not in ("picture", "visible")
             ax.set_title(
                 f"{name}\nMSE {error(y, versions['picture'], pixels):.2f}" if filled else f"{name}\n"
             )
@@ -106,9 +148,9 @@ class Masking:
 
     def describe(self, hidden: int, shape: str, picture: int) -> str:
         versions, pixels = self.fills(hidden, shape, picture)
-        fill, net = (error(versions[k], versions["picture"], pixels) for k in ("smooth fill", "network"))
-        better = "the network" if net < fill else "the smooth fill"
+        found = {k: error(v, versions["picture"], pixels) for k, v in list(versions.items())[2:]}
+        errors = ", ".join(f"{value:.2f} for the {name}" for name, value in found.items())
         return (
             f"Picture {picture} with {hidden} of {self.n_tokens} patches hidden ({shape}): mean squared error on the "
-            f"hidden pixels {fill:.2f} for the smooth fill and {net:.2f} for the network; {better} is closer."
+            f"hidden pixels {errors}; the {min(found, key=found.get)} is closest."
         )
