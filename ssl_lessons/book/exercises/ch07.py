@@ -1,7 +1,10 @@
-"""Chapter 07: the best critic, the straight-through gradient, noise at once, and the step back."""
+"""Chapter 07: words in use, the straight-through gradient, the step back, and a step without dice."""
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,9 +13,9 @@ from ssl_lessons.models.generative.vq import straight_through
 from .core import Check, Exercise
 
 
-def check_best_critic(fn) -> Check:
-    """fn(p [K], q [K]) -> [K]: the best D(x) against data p and a generator q over K pictures."""
-    return BEST_CRITIC.check(fn)
+def check_perplexity(fn) -> Check:
+    """fn(counts [K]) -> float: the exponential of the entropy of the shares; counts may be zero."""
+    return PERPLEXITY.check(fn)
 
 
 def check_straight_through(fn) -> Check:
@@ -20,43 +23,80 @@ def check_straight_through(fn) -> Check:
     return STRAIGHT_THROUGH.check(_with_gradient(fn) if callable(fn) else fn)
 
 
-def check_add_noise(fn) -> Check:
-    """fn(x0 [N, D], noise [N, D], alpha_bar) -> [N, D]: a draw of q(x_t | x_0)."""
-    return ADD_NOISE.check(fn)
-
-
-def check_predict_x0(fn) -> Check:
-    """fn(xt [N, D], epsilon [N, D], alpha_bar) -> [N, D]: the clean picture that a guess of the noise implies."""
-    return PREDICT_X0.check(fn)
-
-
 def check_posterior_mean(fn) -> Check:
     """fn(x0 [N, D], xt [N, D], alpha, alpha_bar, alpha_bar_before) -> [N, D]: the mean of q(x_{t-1} | x_t, x_0)."""
-    return POSTERIOR_MEAN.check(fn)
+    return POSTERIOR_MEAN.check(_tolerant(fn) if callable(fn) else fn)
 
 
-def _distributions(g: torch.Generator) -> list[tuple]:
-    return [tuple(torch.rand(k, generator=g).double().softmax(0) for _ in range(2)) for k in (3, 5, 8)]
+def check_ddim_step(fn) -> Check:
+    """fn(xt [N, D], x0 [N, D], alpha_bar, alpha_bar_before) -> [N, D]: the same noise, one level before."""
+    verdict = DDIM_STEP.check(_tolerant(fn) if callable(fn) else fn)
+    if verdict.passed is False and callable(fn) and _restless(fn):
+        return Check(False, "this draws fresh noise: DDIM keeps the noise that the guess implies")
+    return verdict
 
 
-BEST_CRITIC = Exercise(
-    sample=_distributions,
-    reference=lambda p, q: p / (p + q),
+def _restless(fn) -> bool:
+    """Whether two calls with the same inputs answer differently."""
+    x, guess, *levels = DDIM_STEP.inputs()[0]
+    try:
+        one, two = (torch.as_tensor(fn(x.clone(), guess.clone(), *levels)) for _ in range(2))
+        return bool((one != two).any())
+    except Exception:  # noqa: BLE001 - the verdict on what fails is there already
+        return False
+
+
+def _counts(g: torch.Generator) -> list[tuple]:
+    half = torch.cat([torch.tensor([32.0]), torch.ones(32), torch.zeros(31)])
+    return [(c.double(),) for c in (half, torch.tensor([5.0, 0, 1, 2]), 3 * torch.ones(7))]
+
+
+def _entropy(counts: Tensor) -> Tensor:
+    return torch.special.entr(counts / counts.sum()).sum()
+
+
+def _naive(counts: Tensor) -> float:
+    share = counts / counts.sum()
+    return math.exp(-(share * share.log()).sum())
+
+
+PERPLEXITY = Exercise(
+    sample=_counts,
+    reference=lambda counts: math.exp(_entropy(counts)),
     mistakes=(
+        ("this is the entropy: take its exponential", lambda counts: float(_entropy(counts))),
         (
-            "this is the chance that it was generated: D is the chance that it is data",
-            lambda p, q: q / (p + q),
+            "this is nan: a share of zero times its logarithm must count as zero",
+            _naive,
         ),
-        ("this is the ratio of the two: D is a probability, p / (p + q)", lambda p, q: p / q),
-        ("this is the log-ratio, the logit of the answer: apply the sigmoid", lambda p, q: (p / q).log()),
-        ("divide by the sum, not by the mean", lambda p, q: 2 * p / (p + q)),
-        ("the generator does not enter: divide by p + q, picture by picture", lambda p, q: p),
         (
-            "normalised over the pictures: D(x) is a probability for each picture on its own",
-            lambda p, q: (p / (p + q)) / (p / (p + q)).sum(),
+            "this counts the codes in use, however seldom each is used",
+            lambda counts: float((counts > 0).sum()),
         ),
+        (
+            "base 2 and base e are mixed: exp belongs to the natural logarithm, 2 ** to log2",
+            lambda counts: 2 ** float(_entropy(counts)),
+        ),
+        (
+            "base 2 and base e are mixed: exp belongs to the natural logarithm, 2 ** to log2",
+            lambda counts: math.exp(_entropy(counts) / math.log(2)),
+        ),
+        (
+            "this is one over the sum of squared shares, another effective number (Simpson's)",
+            lambda counts: float(1 / (counts / counts.sum()).square().sum()),
+        ),
+        ("the sign: entropy is minus the sum of share times log share", lambda c: math.exp(-_entropy(c))),
+        ("this is the number of all codes: the counts do not enter", lambda counts: float(len(counts))),
     ),
-    praise="wherever p = q it is one half: the critic can say nothing",
+    hint=lambda inputs, answers: (
+        "nearly: leave the zeros out, instead of adding a small number inside the logarithm"
+        if all(
+            a.ndim == 0 and abs(a - math.exp(_entropy(c))) < 0.02 * a
+            for a, (c,) in zip(answers, inputs, strict=True)
+        )
+        else None
+    ),
+    praise="the first case: sqrt(2 * 64) = 11.3 of 33 words in use",
 )
 
 
@@ -65,8 +105,11 @@ def _with_gradient(fn):
 
     def wrapped(z: Tensor, code: Tensor):
         # copies: what the reader does to them in place must not pass for a gradient
+        given = z.clone(), code.clone()
         z, code = z.clone().requires_grad_(), code.clone().requires_grad_()
         out = fn(z, code)
+        if not (torch.equal(z, given[0]) and torch.equal(code, given[1])):
+            raise ValueError("z or code is overwritten in place; return a new tensor instead")
         if not isinstance(out, Tensor) or out.shape != z.shape:
             return out
         upstream = torch.linspace(-1, 2, z.numel(), dtype=z.dtype).view(z.shape)
@@ -102,7 +145,7 @@ STRAIGHT_THROUGH = Exercise(
             _with_gradient(lambda z, c: z + c - z.detach()),
         ),
         (
-            "the detach is around z alone with the wrong sign: z + (code - z).detach()",
+            "the detached difference has the wrong sign: forwards the code must come out",
             _with_gradient(lambda z, c: z + (z - c).detach()),
         ),
     ),
@@ -115,57 +158,23 @@ STRAIGHT_THROUGH = Exercise(
 )
 
 
-def _noised(g: torch.Generator) -> list[tuple]:
-    return [
-        (*(torch.randn(n, d, generator=g).double() for _ in range(2)), a)
-        for n, d, a in [(3, 2, 0.81), (4, 5, 0.2), (2, 3, 0.999)]
-    ]
+def _tolerant(fn):
+    """The reader's function; where it divides by zero its answer is nan, which the tables of mistakes name.  An array
+    or a list of lists will do as an answer."""
 
+    def wrapped(x0: Tensor, *rest):
+        try:
+            value = fn(x0, *rest)
+        except ZeroDivisionError:
+            return torch.full_like(x0, torch.nan)
+        if isinstance(value, np.ndarray | list):
+            try:
+                return torch.as_tensor(np.asarray(value, dtype=float))
+            except (TypeError, ValueError):
+                return value
+        return value
 
-ADD_NOISE = Exercise(
-    sample=_noised,
-    reference=lambda x0, e, a: a**0.5 * x0 + (1 - a) ** 0.5 * e,
-    mistakes=(
-        (
-            "the square roots are missing: alpha_bar is a share of variance",
-            lambda x0, e, a: a * x0 + (1 - a) * e,
-        ),
-        (
-            "1 - sqrt(alpha_bar) is not sqrt(1 - alpha_bar): the variances add up to 1, the factors do not",
-            lambda x0, e, a: a**0.5 * x0 + (1 - a**0.5) * e,
-        ),
-        (
-            "signal and noise are exchanged: alpha_bar near 1 means a nearly clean picture",
-            lambda x0, e, a: (1 - a) ** 0.5 * x0 + a**0.5 * e,
-        ),
-        (
-            "the picture is not shrunk: multiply it by sqrt(alpha_bar), or the variance grows with t",
-            lambda x0, e, a: x0 + (1 - a) ** 0.5 * e,
-        ),
-        ("the noise needs its square root: sqrt(1 - alpha_bar)", lambda x0, e, a: a**0.5 * x0 + (1 - a) * e),
-    ),
-)
-
-PREDICT_X0 = Exercise(
-    sample=_noised,
-    reference=lambda xt, e, a: (xt - (1 - a) ** 0.5 * e) / a**0.5,
-    mistakes=(
-        (
-            "divide at the end by sqrt(alpha_bar): x_t holds a shrunken picture",
-            lambda xt, e, a: xt - (1 - a) ** 0.5 * e,
-        ),
-        ("subtract sqrt(1 - alpha_bar) times the noise, not the noise", lambda xt, e, a: (xt - e) / a**0.5),
-        (
-            "the square roots are missing",
-            lambda xt, e, a: (xt - (1 - a) * e) / a,
-        ),
-        (
-            "the sign is wrong: take the noise out",
-            lambda xt, e, a: (xt + (1 - a) ** 0.5 * e) / a**0.5,
-        ),
-        ("divided by alpha_bar: divide by its root", lambda xt, e, a: (xt - (1 - a) ** 0.5 * e) / a),
-    ),
-)
+    return wrapped
 
 
 def _steps(g: torch.Generator) -> list[tuple]:
@@ -185,12 +194,30 @@ POSTERIOR_MEAN = Exercise(
     reference=_posterior_mean,
     mistakes=(
         (
+            "right, except at the first step: there alpha_bar_before is 1, a variance of 0.  Multiply top and "
+            "bottom by both variances, and nothing is divided by zero",
+            lambda x0, xt, alpha, a, before: (
+                _posterior_mean(x0, xt, alpha, a, before) if before < 1 else torch.full_like(x0, torch.nan)
+            ),
+        ),
+        (
             "the two weights are exchanged: when the step is small (alpha near 1), x_t counts most",
             lambda x0, xt, alpha, a, before: _posterior_mean(xt, x0, alpha, a, before),
         ),
         (
             "not divided by 1 - alpha_bar: precisions add up, and their sum normalises",
             lambda x0, xt, alpha, a, before: (1 - a) * _posterior_mean(x0, xt, alpha, a, before),
+        ),
+        (
+            "weighed by the variances: the surer opinion must count more, so weigh by one over them",
+            lambda x0, xt, alpha, a, before: (
+                ((1 - before) * before**0.5 * x0 + (1 - alpha) / alpha * xt / alpha**0.5)
+                / ((1 - before) + (1 - alpha) / alpha)
+            ),
+        ),
+        (
+            "this is the plain average of the two means: the surer opinion must count more",
+            lambda x0, xt, alpha, a, before: (before**0.5 * x0 + xt / alpha**0.5) / 2,
         ),
         (
             "the square roots are missing: each source is scaled by the root of its alpha",
@@ -214,4 +241,48 @@ POSTERIOR_MEAN = Exercise(
         ),
     ),
     praise="and at the first step (alpha_bar_before = 1) it is x_0 itself",
+)
+
+
+def _ddim(xt: Tensor, x0: Tensor, a: float, before: float) -> Tensor:
+    return before**0.5 * x0 + (1 - before) ** 0.5 * (xt - a**0.5 * x0) / (1 - a) ** 0.5
+
+
+DDIM_STEP = Exercise(
+    sample=lambda g: [
+        (*(torch.randn(n, d, generator=g).double() for _ in range(2)), a, before)
+        for n, d, a, before in [(3, 2, 0.3, 0.5), (4, 5, 0.9, 0.95), (2, 3, 0.6, 1.0)]
+    ],
+    reference=_ddim,
+    mistakes=(
+        (
+            "this uses alpha_bar at both places: the last line belongs to the level before",
+            lambda xt, x0, a, before: _ddim(xt, x0, a, a),
+        ),
+        (
+            "the two levels are exchanged: the noise comes out of x_t at alpha_bar",
+            lambda xt, x0, a, before: _ddim(xt, x0, before, a),
+        ),
+        (
+            "the picture without its noise: add sqrt(1 - alpha_bar_before) times the noise again",
+            lambda xt, x0, a, before: before**0.5 * x0,
+        ),
+        (
+            "the noise is not divided by sqrt(1 - alpha_bar): solve the jump for it",
+            lambda xt, x0, a, before: before**0.5 * x0 + (1 - before) ** 0.5 * (xt - a**0.5 * x0),
+        ),
+        (
+            "the noise is x_t less the picture as it is: the picture in x_t is shrunk by sqrt(alpha_bar)",
+            lambda xt, x0, a, before: before**0.5 * x0 + (1 - before) ** 0.5 * (xt - x0) / (1 - a) ** 0.5,
+        ),
+        (
+            "the square roots are missing: alpha_bar is a share of variance",
+            lambda xt, x0, a, before: before * x0 + (1 - before) * (xt - a * x0) / (1 - a),
+        ),
+        (
+            "this only rescales x_t: keep its noise, but give picture and noise the shares of the level before",
+            lambda xt, x0, a, before: xt * (before / a) ** 0.5,
+        ),
+    ),
+    praise="at alpha_bar_before = 1 it is the guess itself",
 )
