@@ -13,8 +13,9 @@ import torch
 
 from ssl_lessons import book, plots
 from ssl_lessons.book import chapter as chapter_module
-from ssl_lessons.book import files, lab
+from ssl_lessons.book import files, lab, ledger
 from ssl_lessons.errors import InputError
+from ssl_lessons.evaluation.evidence import HOLDS, UNTESTED, Runs
 
 jupytext = pytest.importorskip("jupytext")
 nbformat = pytest.importorskip("nbformat")
@@ -50,9 +51,10 @@ print("second")
 
 # %%
 from ssl_lessons import book, plots, widgets
+from ssl_lessons.evaluation.evidence import Runs
 
 plots.table([{"method": "pixels", "accuracy": 0.21}], "Toy accuracy", floatfmt=".0%")
-book.claim("C-01", "Twice two is four (https://example.org/a).", "reproduced", {"product": 2 * 2})
+book.claim("C-71", drawn=Runs([0.6, 0.62, 0.61], [0.3, 0.31, 0.33], [0.2, 0.21, 0.2]))
 
 # %%
 def render(height=1):
@@ -161,16 +163,8 @@ def test_the_widget_leaves_its_static_picture_only(built):
 
 def test_claims_are_collected_with_their_numbers(built):
     ledger = json.loads((built[0].parent / "data" / "results" / "claims.json").read_text(encoding="utf-8"))
-    assert ledger == [
-        {
-            "chapter": "03_toy",
-            "id": "C-01",
-            "statement": "Twice two is four (https://example.org/a).",
-            "verdict": "reproduced",
-            "evidence": {"product": 4},
-            "source": None,
-        }
-    ]
+    assert [(row["chapter"], row["id"], row["drawn"]["n"]) for row in ledger] == [("03_toy", "C-71", 3)]
+    assert ledger[0]["drawn"]["word"] == HOLDS and ledger[0]["photographs"]["word"] == UNTESTED
 
 
 def test_a_claim_made_twice_is_refused(built, tmp_path):
@@ -178,7 +172,7 @@ def test_a_claim_made_twice_is_refused(built, tmp_path):
     notebook["cells"] += [cell for cell in notebook["cells"] if "book.claim" in "".join(cell["source"])]
     write(tmp_path, **{"03_toy": GOOD})
     (tmp_path / "03_toy.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
-    with pytest.raises(InputError, match="C-01 twice"):
+    with pytest.raises(InputError, match="C-71 twice"):
         book.collect_claims(tmp_path)
 
 
@@ -242,9 +236,9 @@ def test_check_pair_finds_a_manual_edit(built, tmp_path):
     notebook = source.with_suffix(".ipynb")
     notebook.write_text(built[1], encoding="utf-8")
     assert book.check_pair(source) == []
-    notebook.write_text(built[1].replace("2 * 2", "2 * 3"), encoding="utf-8")
+    notebook.write_text(built[1].replace("Runs([0.6,", "Runs([0.7,"), encoding="utf-8")
     [difference] = book.check_pair(source)
-    assert "cell 3" in difference and "2 * 2" in difference and "2 * 3" in difference
+    assert all(s in difference for s in ("cell 3", "Runs([0.6,", "Runs([0.7,"))
     source.write_text(GOOD + "\n# %%\nextra = 1\n", encoding="utf-8")
     assert "03_toy.py has 7 cells, 03_toy.ipynb has 6." in book.check_pair(source)
 
@@ -287,29 +281,15 @@ def test_setup_seeds_everything_and_prints_one_line(capsys):
     assert len(lines) == 2 and "Chapter 13" in lines[0] and "seed 5" in lines[0] and "fixed steps" in lines[0]
 
 
-def test_claim_shows_text_and_refuses_unknown_verdicts(capsys):
-    book.claim("C-9", "S.", "mixed", {"gap": np.float32(0.5), "n": torch.tensor(3)}, source="chen2020simclr")
-    assert capsys.readouterr().out.splitlines() == [
-        "Claim C-9",
-        "  Statement: S.",
-        "  Source: chen2020simclr",
-        "  Measured here: gap 0.5, n 3",
-        "  Verdict: mixed",
-    ]
-    with pytest.raises(InputError, match="'reproduced', 'not reproduced here', 'mixed'"):
-        book.claim("C-9", "S.", "true", "e")
-    with pytest.raises(InputError, match="evidence is empty"):
-        book.claim("C-9", "S.", "mixed", {})
-
-
 def test_claim_and_table_bundles_escape_html_and_have_a_text_fallback(monkeypatch):
     bundles = []
     monkeypatch.setattr(plots, "display_bundle", lambda data: bundles.append(data) or True)
-    book.claim("C-1", "a < b, see https://example.org/x.", "mixed", "e & f")
+    book.claim("C-71", drawn=Runs([0.6, 0.62, 0.61], [0.3, 0.31, 0.33], [0.2, 0.21, 0.2]))
     plots.table([{"name": "<b>", "value": 0.5}, {"name": "c", "value": None}], "Cap & tion", floatfmt=".1%")
     claim, table = bundles
-    assert "a &lt; b" in claim["text/html"] and '<a href="https://example.org/x">' in claim["text/html"]
-    assert json.loads(json.dumps(claim[files.CLAIM_MIME]))["evidence"] == "e & f"
+    assert '<a href="https://arxiv.org/abs/2002.05709">' in claim["text/html"]
+    assert ledger._linked("a < b, https://example.org/x.").startswith("a &lt; b, <a")
+    assert json.loads(json.dumps(claim[files.CLAIM_MIME]))["drawn"]["n"] == 3
     assert "<caption>Cap &amp; tion</caption>" in table["text/html"] and "<td" in table["text/html"]
     assert "&lt;b&gt;" in table["text/html"] and "50.0%" in table["text/plain"]
     assert table["text/plain"].splitlines()[-1].split() == ["c", "-"]

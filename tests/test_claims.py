@@ -10,7 +10,6 @@ import pytest
 
 from ssl_lessons import book
 from ssl_lessons.book import files
-from ssl_lessons.book.ledger import FIRST_EDITION as FIRST_EDITION_WORDS
 from ssl_lessons.book.ledger import PLACES, verdicts
 from ssl_lessons.errors import InputError
 from ssl_lessons.evaluation import evidence
@@ -18,10 +17,6 @@ from ssl_lessons.evaluation.evidence import FAILS, HOLDS, UNSURE, UNTESTED, Runs
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = files.find()
-# Chapters that still state claims themselves; each leaves this list with its second edition, none joins it.
-FIRST_EDITION = {
-    "07", "18", "21"
-}  # fmt: skip
 TABLE = book.claims()
 IN_USE = [row for row in TABLE.values() if row.status == "claim"]
 KEYS = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "data" / "references.bib").read_text(), re.MULTILINE))
@@ -78,7 +73,7 @@ def calls(path):
 
 
 def faults(path) -> list[str]:
-    """What a chapter of the second edition does with claims that the table should do, or that cannot fail."""
+    """What a chapter does with claims that the table should do, or that cannot fail."""
     found = []
     for call in calls(path):
         names = [keyword.arg for keyword in call.keywords]
@@ -93,18 +88,12 @@ def faults(path) -> list[str]:
             ):
                 found.append(f"line {call.lineno}: a number stands where runs should")
     words = {n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)}
-    return found + [
-        f"the verdict {w!r} is written out" for w in (*FIRST_EDITION_WORDS, *evidence.WORDS) if w in words
-    ]
+    return found + [f"the verdict {w!r} is written out" for w in evidence.WORDS if w in words]
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_states_no_rule_of_its_own(path):
-    found = faults(path)
-    if files.number_of(path) in FIRST_EDITION:
-        assert found or not calls(path), f"take {files.number_of(path)} out of FIRST_EDITION"
-    else:
-        assert not found
+    assert not faults(path)
 
 
 @pytest.mark.parametrize(

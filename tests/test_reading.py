@@ -1,16 +1,14 @@
-"""Chapters of the second edition are of a size that can be read in one sitting, and say how long it takes."""
+"""Chapters are of a size that can be read in one sitting, and say how long it takes."""
 
 import re
 
 import jupytext
 import nbformat
 import pytest
-from test_claims import FIRST_EDITION
 
 from ssl_lessons.book import files, reading
 
 CHAPTERS = files.find()
-SECOND_EDITION = [path for path in CHAPTERS if files.number_of(path) not in FIRST_EDITION]
 HEADER = """\
 # ---
 # jupyter:
@@ -94,7 +92,7 @@ def test_the_title_tells_honest_minutes(path):
     assert told and int(told[1]) == reading.size(path).minutes
 
 
-@pytest.mark.parametrize("path", SECOND_EDITION, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_is_one_sitting(path):
     found = reading.size(path)
     assert found.words <= 2800 and found.lines <= 350 and found.minutes <= 45 and found.longest <= 25

@@ -8,7 +8,7 @@ import csv
 import functools
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ssl_lessons.book import plots
@@ -28,7 +28,6 @@ SAYS = {
     "no_higher": "{treatment}: less than {margin} above {control}",
     "correlates": "{treatment} and {control}: rank correlation of at least {margin}",
 }
-FIRST_EDITION = ("reproduced", "not reproduced here", "mixed")
 
 
 @dataclass(frozen=True)
@@ -83,11 +82,10 @@ def verdicts(
 
 def claim(
     id: str,
-    *first_edition,
+    *,
     drawn: Runs | None = None,
     photographs: Runs | None = None,
     groups: Sequence | None = None,
-    **named,
 ) -> None:
     """Show a statement of the literature beside its verdicts in the drawn world and on photographs, and store them for
     the book-wide ledger.
@@ -96,8 +94,6 @@ def claim(
     and which of them must have learned.  drawn, photographs: evidence.Runs of that world, None where nobody ran it;
     groups: for correlations, see evidence.correlation.  Raises InputError as `verdicts` does.
     """
-    if first_edition or named:
-        return _first_edition(id, *first_edition, **named)
     found, row = verdicts(id, drawn, photographs, groups), claims()[id]
     rows = [
         ("Statement", row.statement),
@@ -121,29 +117,6 @@ def _address(key: str) -> str:
     return entry[1]
 
 
-def _first_edition(
-    id: str, statement: str, verdict: str, evidence: str | Mapping, source: str | None = None
-) -> None:
-    """The form of the chapters whose second edition is still to come: the chapter states everything itself."""
-    if verdict not in FIRST_EDITION:
-        raise InputError(
-            f"Claim {id}: the verdict must be one of {', '.join(map(repr, FIRST_EDITION))}, not {verdict!r}."
-        )
-    for name, value in (("id", id), ("statement", statement), ("evidence", evidence)):
-        if not value:
-            raise InputError(f"Claim {id!r}: {name} is empty.")
-    numbers = isinstance(evidence, Mapping)
-    evidence = {k: _number(v) for k, v in evidence.items()} if numbers else evidence
-    measured = evidence
-    if numbers:
-        measured = ", ".join(
-            f"{k} {format(v, '.3g') if isinstance(v, float) else v}" for k, v in evidence.items()
-        )
-    rows = [("Statement", statement), ("Source", source), ("Measured here", measured), ("Verdict", verdict)]
-    record = {"id": id, "statement": statement, "verdict": verdict, "source": source, "evidence": evidence}
-    _show(id, [row for row in rows if row[1]], record)
-
-
 def _show(id: str, rows: list[tuple[str, str]], record: dict) -> None:
     text = "\n".join([f"Claim {id}", *(f"  {name}: {value}" for name, value in rows)])
     body = "\n".join(
@@ -154,11 +127,6 @@ def _show(id: str, rows: list[tuple[str, str]], record: dict) -> None:
     markup = f"<table>\n<caption>Claim {html.escape(id)}</caption>\n<tbody>\n{body}\n</tbody>\n</table>"
     if not plots.display_bundle({"text/html": markup, "text/plain": text, CLAIM_MIME: record}):
         print(text)
-
-
-def _number(value):
-    """A plain Python value that JSON can hold, from a Python, NumPy or torch scalar."""
-    return value.item() if hasattr(value, "item") else value
 
 
 def _linked(text: str) -> str:
