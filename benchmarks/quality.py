@@ -7,7 +7,7 @@
 One run varies one choice of the quick recipe (SimCLR, STEPS steps) and belongs to the slice of that name; "base" is the
 recipe itself.  `seed` draws the world, the weights, the batches and the views.  Measures see unlabeled images only;
 `probe` and `knn` use labels and judge the measures; `held_out`, the same probe with one half of the train images on the
-other: what choosing with labels may look at.  (Rows without `world` are of the first edition, and of another protocol.)
+other: what choosing with labels may look at.
 """
 
 import argparse
