@@ -20,7 +20,7 @@
 #
 # **You need** [chapter 01](01_energy_and_reconstruction.ipynb) (denoising, autoencoders), [chapter
 # 03](03_one_step_ahead.ipynb) (predict the next symbol), Gaussians and Bayes' rule.
-# **Time**: 29 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 30 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # The companion [07b](07b_against_an_adversary.ipynb) has the adversaries: GAN, BiGAN, VQGAN.
 
 # %%
@@ -277,12 +277,12 @@ assert min(fine) > 0.9
 
 # %% [markdown]
 # The baseline first: the second painter rebuilds best by far, with 100 real numbers against 384 bits. Among the VQ-VAEs
-# no single cause kills. Without restarts most of the words are lost, but that costs only a few points of error. With a
-# bad start and restarts nothing is lost, and cannot be: the first restart, before the first step, moves nearly all
-# codes (printed). With *both* causes the dictionary shrinks to almost nothing, and the error rises. So print both
-# numbers: perplexity says how many words are in use, the error whether the decoder makes something of them (untrained,
-# it does not). The last column is about 100 % for all: of the finest details nothing is right. A squared error forgives
-# a blurred edge.
+# no single cause kills. Without restarts most words are lost, for about four points of error, less than the spread of
+# the seeds. With a bad start and restarts hardly anything is lost: the first restart, before the first step, moves
+# nearly all codes (printed). With *both* causes two of three seeds end with one word and the mean picture; the third,
+# in the figure's last row, keeps two words. So print both: perplexity counts the words in use, the error says whether
+# the decoder makes something of them (untrained, it does not). The last column is about 100 % for all: of the finest
+# details next to nothing is right. A squared error forgives a blurred edge.
 #
 # ### A prior, so that it can draw
 #
@@ -370,7 +370,7 @@ assert abs(big["ten, cooling"] - 0.8) < 0.05
 assert abs(big["one small noise level"] - 0.5) < 0.05
 
 # %% [markdown]
-# With one level the walkers stay where they happened to start, half and half. Cooling finds the right shares.
+# With one level the walkers stay where they happened to start, half and half. Cooling nearly finds the right shares.
 #
 # ### Denoising diffusion
 #
@@ -604,13 +604,16 @@ assert seen[2, 3] > seen_before[2, 3] + 0.1
 assert new > old + 0.05 and grid.max() < grid_before.max() + 0.05
 
 # %% [markdown]
-# (3) With little noise, neither for sure. There the two maps of the hue are alike, and the best cell for the kind is
-# about as good before training. Shown alone, the trained maps would look like knowledge. They are **architecture**.
-# Under noise, both: there the random network loses the kind and much of the colour, and the trained one keeps them. To
-# see *through the noise*, that is what it has **learned**. (4) In the middle, less so at the end, least at the
-# beginning; with hardly any noise as well as with some. But the seeds choose different cells, and the diverged one is
-# among them. In diffusion models that generalise, a middle level is best ([Li et al.,
-# 2025](https://arxiv.org/abs/2502.05743); where they memorise, the peak goes).
+# (3) With little noise (99 and 88 %), neither for sure. The two maps of the hue are alike, and the best cell for the
+# kind is as good before training; at 88 % training gains on the kind, but not in every seed. Shown alone, the trained
+# maps would look like knowledge. They are **architecture**. Under noise, the kind: at 50 and 7 % the random network has
+# lost it, the trained one has not, from the middle up. Of the ground's hue the former loses only part, most in its
+# middle (printed). To see *through the noise*, that is what the denoiser has **learned**. (4) The printed means say: in
+# the middle. But there the diverged run scores highest. The two runs that trained both read best just after the middle
+# (up S/4), one with hardly any noise (99 %), the other with little else (7 %); averaged over the levels the middle is
+# hardly better than the last layer, or worse. So two runs say "inside", and nothing about the level. In diffusion
+# models that generalise, a middle level is best ([Li et al., 2025](https://arxiv.org/abs/2502.05743); where they
+# memorise, the peak goes).
 #
 # ## The answer
 #
@@ -700,30 +703,31 @@ assert (
 assert mean("simclr") > most["probe"] + 0.1
 
 # %% [markdown]
-# The baselines first. Edges, without any network, beat every machine that draws, whoever reads; with 100 labels they
-# are level with SimCLR, by neighbours far ahead. Neighbours name the kind from the second painter's hundred numbers in
-# half of the pictures, far above every machine that draws; raw pixels (the first painter's way) are, too. With 100
-# labels none is clearly ahead of the hundred numbers. Only a *linear* reader with 2,000 labels finds next to nothing in
-# those and something in every generator, about as much as in an untrained network or more. So predictions (1) and (2)
-# depend on the reader. Training rearranges what is there; it adds nothing to the picture.
+# Edges, without any network, beat all three that draw, whoever reads; with 100 labels they are level with SimCLR, by
+# neighbours far ahead, for the linear reader behind. Prediction (2) depends on the reader. With 100 labels none of the
+# three beats the hundred numbers, by neighbours none (by far), for a *linear* reader with 2,000 labels all three: it
+# finds next to nothing in the numbers, in the generators about as much as in an untrained network, clearly more only in
+# the prior. So does (1): by neighbours the second painter beats the first (the row of raw pixels); to the other readers
+# neither says much. Training rearranges what is there; it adds nothing to the picture.
 #
-# Then ask what was *learned*. The codes of the VQ-VAE say no more of the kind than before training, to a linear reader
-# or to neighbours. Nor do neighbours in the denoiser; its linear score is not told apart from the untrained one. The
-# prior did learn it, for a linear reader: to predict a picture's next word it helps to know the object. SimCLR, which
-# draws nothing, is ahead of all three after 250 steps (of 128 pictures in two views of changed colours: a hint that no
-# generator had).
+# Then ask what was *learned*. The codes of the VQ-VAE *with restarts* say no more of the kind than before training, to
+# a linear reader or to neighbours. Nor do neighbours in the denoiser. Its linear score is not told apart from the
+# untrained one: the highest of the three is the diverged run's, and the two that trained score a little below their
+# untrained twins. The prior did learn it, for a linear reader: perhaps because knowing the object helps to predict the
+# next word. SimCLR, which draws nothing, is ahead of all three after 250 steps (of 128 pictures in two views of changed
+# colours: a hint that no generator had).
 #
-# So the answer to the title is: *something, and less than you would think from its pictures*. A loss on pixels pays for
-# every pixel, and few of them depend on what is shown. It fits that the prior, which never sees a pixel, learned most.
-# This does not say that generators cannot know. Longer runs were not made here (`benchmarks/generate.py --long`
-# makes them). On photographs (CIFAR-10, Tiny ImageNet) probes inside diffusion models are comparable to contrastive
-# learning ([Xiang et al., 2023](https://arxiv.org/abs/2303.09769), abstract).
+# So the answer to the title is: *the drawings do not tell you; the way back says: little, beyond what an untrained
+# network gives*. One reason may be (untested) that a loss on pixels pays for every pixel, and few depend on what is
+# shown: the prior, which never sees a pixel, gained most. This does not say that generators cannot know. Longer runs
+# (`benchmarks/generate.py --long`) were not made here. On photographs (CIFAR-10, Tiny ImageNet) probes inside diffusion
+# models are comparable to contrastive learning ([Xiang et al., 2023](https://arxiv.org/abs/2303.09769), abstract).
 #
 # ## Play: noise level and layer
 #
 # The strip shows what the live network (150 steps) sees and guesses, the map what the recorded ones (600 steps) know of
 # the kind, times 100. Its axis counts diffusion steps. **Find the level at which the guess loses the object. Is that
-# where the map goes dark?**
+# where the map goes dark?** (Step 51 needs the live slider.)
 
 # %%
 scene = {
@@ -746,7 +750,7 @@ assert objects[3] < 0.7 * objects[0] and grounds[3] > 0.9 * grounds[0]
 assert grid[:, 3].mean() > 0.6 * grid[:, 0].mean() and grounds[4] < 0.2
 
 # %% [markdown]
-# <details><summary>Answer</summary>No. At step 51 (7 % of the variance is picture) the object's hue is half lost and the ground's is not, but the kind is read nearly as well as with little noise. The map goes dark only at step 91, where the ground is lost as well.</details>
+# <details><summary>Answer</summary>No. At step 51 (7 % of the variance is picture), read by a linear probe, the object's hue is half lost and the ground's is not, but the kind is read nearly as well as with little noise. The map goes dark only at step 91, where the ground is lost as well.</details>
 #
 # ## Exercises
 #
@@ -861,7 +865,8 @@ book.claim("C-110e", drawn=Runs(some, ends, floor("levels")))
 
 # %% [markdown]
 # The end of an encoder states what its loss compares. The end of a U-Net hands back pixels. The denoiser's floor is the
-# better of its untrained twin and the second painter: if it reads no better than those, it tests neither statement.
+# better of its untrained twin and the second painter: if it reads no better than those, it tests neither statement. One
+# of its three runs diverged.
 #
 # ## Where it comes from, where it went
 #

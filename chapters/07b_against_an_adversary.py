@@ -164,7 +164,7 @@ plots.show(
 # %% [markdown]
 # So three things can go wrong, and they have different cures: *circles* (the penalty), *no slope* (the other loss), and
 # a third that the game does not forbid on its way: a generator that draws a few good pictures and nothing else, **mode
-# collapse**. You meet it below.
+# collapse**. Below you count kinds to test for it.
 #
 # ## Pairs: when must the encoder invert?
 #
@@ -424,12 +424,15 @@ for arm, name in ((BIGAN, "BiGAN"), (ALI, "ALI")):
     assert swing > 0.2
 
 # %% [markdown]
-# Read the floors first. Raw pixels beat every encoder that played: BiGAN's, ALI's, the regressor's. BiGAN's $E$ has
-# learned something (it is above the untrained encoder) and less than the autoencoder of the same size. And it does
-# *not* invert: on average what comes back misses more than the mean digit would, and mostly has the wrong kind, so "the
-# same kind, if not the same picture" does not hold here either. The regressor, which learned from drawings alone,
-# inverts better. Do ALI's dice hurt? These rows do not say: within one run the error swings widely (left panel), so
-# where you stop decides much.
+# Read "seeds" first (one is a reading, not a verdict), then the floors. Raw pixels beat every encoder that played:
+# BiGAN's, ALI's, the regressor's. BiGAN's $E$ has learned something (it is above the untrained encoder) and less than
+# the autoencoder of the same size. And it does *not* invert: what comes back misses nearly as much as somebody else's
+# digit would, and mostly it has the wrong kind. The regressor, which learned from drawings alone, inverts better. Yet
+# its code probes worst of all, below the untrained encoder's; the code found by search hardly better. To invert a
+# generator is not to make the kind easy to read.
+#
+# Do ALI's dice hurt? ALI ends *better*, but its error goes up and down, and BiGAN's climbs from step 500 on (left
+# panel): where you stop decides much.
 #
 # What profits from the adversary is the adversary: *inside the critic* the probe reads more than in the same critic
 # untrained. But compare within that pair only: it has 128
@@ -440,8 +443,8 @@ for arm, name in ((BIGAN, "BiGAN"), (ALI, "ALI")):
 # count kinds whenever you train a GAN. This one passes. At the end most kinds are drawn, about as varied as real
 # digits, and the error of $G(E(x))$ is still above the mean digit's. So the drawings vary as they should, and the
 # pairing is wrong. The theorem speaks of the *end* of the game. Short of it, a critic that sees clouds of pairs, one
-# sample at a time, may forgive a wrong partner long after it has stopped forgiving a wrong digit (a conjecture: nothing
-# here tests it).
+# sample at a time, may forgive a wrong partner long after it has stopped forgiving a wrong digit (an untested
+# conjecture).
 #
 # ### Without an encoder: search
 #
@@ -504,11 +507,11 @@ below = torch.special.gammainc(torch.tensor(8.0), torch.tensor(4.85**2 / 2))  # 
 assert abs(below - 0.9) < 0.005
 
 # %% [markdown]
-# An encoder's start saves steps if the encoder inverts: the regressor's does. BiGAN's is a worse start than zero. After
-# 500 steps of the GAN's search, zero, the start that knows nothing, has caught up with the regressor. The search copies
-# better than the generator's own encoder does, and ends at codes longer than nine of ten draws: it has left the region
-# where the generator is trained to draw. So a low error is no proof that a picture is among the generator's drawings;
-# read the length beside it.
+# An encoder's start saves steps if the encoder inverts: the regressor's does, but zero saves most of that as well.
+# BiGAN's is a worse start than zero. After 500 steps of the GAN's search, zero, the start that knows nothing, has
+# caught up with the regressor. The search copies better than the generator's own encoder does, and ends at codes longer
+# than nine of ten draws: it has left the region where the generator is trained to draw. So a low error is no proof that
+# a picture is among the generator's drawings; read the length beside it.
 #
 # ## An adversary against blur
 #
@@ -580,8 +583,8 @@ for name, y in (("blurred", blurred), ("blurred, striped", blurred + gap * strip
 # %% [markdown]
 # A blurred picture lacks power in the fine bands. Stripes bring power and no truth. Now the record, on drawn pictures
 # (world 2): a VQ-VAE like chapter 07's, 500 steps (its decoder enlarges by repetition, so that it draws no checkerboard
-# of its own), and from the *same weights* 300 further steps on the same batches, once without and once with the critic
-# (at half of $\lambda$).
+# of its own; compare within this table only), and from the *same weights* 300 further steps on the same batches, once
+# without and once with the critic (at half of $\lambda$).
 
 # %% tags=["hide-input"]
 START, PLAIN, SHARP = (
@@ -673,23 +676,23 @@ assert abs(statistics.fmean(learned)) < 0.02
 
 # %% [markdown]
 # Compare the last two rows, not the first with the last. Against the start the critic seems to cost nothing: the error
-# falls. Against the same steps without a critic it gives and takes. It *gives* power: contrast in the coarse band and
-# at 3 to 5 cycles, a little in the finest (still far below the real). It *takes* squared error. The fine detail is not
-# the picture's own: its correlation does not rise with its power. The decoder has learned what a texture should look
-# like, not where it is.
+# falls. Against the same steps without a critic it gives and takes. It *gives* power: at 3 to 5 cycles, a little in the
+# finest band (still far below the real), too much in the coarse one. It *takes* squared error, and no band gains in
+# correlation: what was added is not the picture's own. Look at the strips: you see more contrast and (partly wrong)
+# colour, not detail. In 300 steps this critic has not made sharp pictures.
 #
-# What it teaches the *encoder* this table cannot show. Both probes stand near chance, below the pixels, below the
-# network before training, and far below plain edges: where nothing is read with or without a critic, no difference can
-# appear.
+# What it teaches the *encoder* this table cannot show. Both probes of the encoder stand near chance, below the pixels,
+# below the network before training, and far below plain edges, and the codes' hardly better: where
+# nothing is read with or without a critic, no difference can appear.
 #
 # ## A generator as a looking glass
 #
-# Turn the tables: freeze somebody else's encoder and train a generator on its features. What the generator gets right
-# must be in the features. **A decoder with squared error** draws the mean of all pictures with those features
-# ([Dosovitskiy and Brox, 2016](https://arxiv.org/abs/1506.02753); [Mahendran and Vedaldi,
+# Turn the tables: freeze somebody else's encoder and train a generator on its features. What the generator gets right,
+# beyond what it paints without them, must be in the features. **A decoder with squared error** draws the mean of all
+# pictures with those features ([Dosovitskiy and Brox, 2016](https://arxiv.org/abs/1506.02753); [Mahendran and Vedaldi,
 # 2015](https://arxiv.org/abs/1412.0035), had optimised the picture instead). The record: SimCLR, 400 steps, its
 # features $h$ and its *projection* behind the projector, and the untrained encoder; decoders of 800 steps each. Beside
-# the decoder's errors stands what a *linear probe* reads. Mind the last column: one seed is a reading, not a verdict.
+# the decoder's errors stands what a *linear probe* reads. Mind the seeds.
 
 # %% tags=["hide-input"]
 PLACES = {"untrained h": "untrained h", "h": "h", "z": "projection"}
@@ -742,11 +745,12 @@ assert untrained > inside + 0.2 and inside > behind + 0.1
 
 # %% [markdown]
 # SimCLR's views recolour every picture, and you can watch the colour go: the untrained network misses next to nothing
-# of the ground's colour, $h$ more, the projection most. Where light and dark are, training *adds*: both of SimCLR's
-# codes give better silhouettes than the untrained one. Probe and decoder agree on the order, not on the amount: behind
-# the projector the probe reads little of the hue, and the decoder still paints most of the ground's colour. That is no
-# contradiction: the decoder is nonlinear, and its error counts brightness too, which is not hue. Compare down a
-# column, not across.
+# of the ground's colour, $h$ more, the projection most. Where light and dark are, training makes more *easy to get
+# out*: from both of SimCLR's codes this decoder gives better silhouettes than from the untrained one; over all pixels
+# $h$ is level with it. Probe and decoder agree on the order, not on the amount: behind the projector the
+# probe reads little of the hue, and the decoder still paints most of the ground's colour. That is no contradiction: the
+# decoder is nonlinear, and its error counts brightness too, which is not hue. Compare down a column, not across. With
+# 100 labels the projection probes above $h$ here; [chapter 20b](20b_projector.ipynb) says why.
 #
 # ### Several drawings from one code
 #
@@ -825,9 +829,9 @@ assert low < high and mean("glass: rcdm from h", "made_up_layout") < 0.05
 # decoders did. (Six drawings of 100 pictures at 16 x 16; 1,500 steps.)
 #
 # **The answer to the title.** An adversary teaches its opponents whatever makes two clouds alike; what an encoder knows
-# is guaranteed only at the end of a game without dice. On these digits the game stopped short of that end: the
-# generator learned to draw, the encoder learned less than from plain reconstruction, and the critic's own features
-# gained.
+# is guaranteed only at the end of a game without dice. On these digits (as many runs as "seeds" counts: with one, no
+# verdict) the game stopped short of that end: the generator learned to draw, the encoder read worse than plain
+# reconstruction, and the critic's own features gained a few points on the untrained one's.
 #
 # ## Exercises
 #
@@ -941,7 +945,8 @@ book.claim("C-140", drawn=hues)
 #     return torch.linalg.eigvals(step).abs().max().item()
 #     # Below gamma = 1 the path turns, and the factor is sqrt(1 - lr gamma + lr^2 / 4): above 1 unless gamma > lr / 4.
 #     # Beyond gamma = 1 the eigenvalues are real, and the slow one, 1 - lr (gamma - sqrt(gamma^2 - 1)) / 2, goes back
-#     # to 1: a critic that may not be steep hardly tells the generator where to go.
+#     # to 1: a critic that may not be steep hardly tells the generator where to go. (Near gamma = 2 / lr the other
+#     # one passes -1: the path diverges.)
 #
 #
 # def gap_of_pairs(E, G, p, prior):

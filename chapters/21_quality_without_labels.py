@@ -20,7 +20,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), the singular value decomposition, and the collapse of
 # [chapter 20](20_collapse.ipynb).
-# **Time**: 37 minutes to read, about 45 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 38 minutes to read, about 45 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -140,10 +140,10 @@ assert [k for k, s in PUZZLE.items() if min(of(s)) > floors] == ["P", "Q", "S", 
 # %% [markdown]
 # First the baselines: by the vote of neighbours raw pixels (44 %) beat all five settings; these are short runs. By the
 # probe four of five beat both floors. Keep P or S: a tie (1.8 points apart, ranges overlap). Loss, uniformity and
-# RankMe keep **R, the one that learned nothing**: below its own encoder before training, and a point above chance.
-# Alignment keeps T, the second worst in the mean. Without colour changes the views of a picture share their colours and
-# the task is easy (the lowest loss); presumably colours spread pictures over many directions. Each measure answers
-# another question than yours. What does it ask, and when is that close to what you want?
+# RankMe keep **R, the one that learned nothing the labels ask for**: below its own encoder before training, and a point
+# above chance. Alignment keeps T, the second worst in the mean. Without colour changes the views of a picture share
+# their colours and the task is easy (the lowest loss); presumably colours spread pictures over many directions. Each
+# measure answers another question than yours. What does it ask, and when is that close to what you want?
 #
 # ## Idea 1: count the directions
 #
@@ -242,8 +242,8 @@ plots.show(
 )
 
 # %% [markdown]
-# Every cloud has full rank, and the more of it the worse, down to 53 % where directions equal points. (There plain least
-# squares is at its worst; beyond it recovers in part.) **High rank is not enough: it matters which directions.**
+# Every cloud has full rank, and the more of it the worse, down to 53 % where directions equal points. (Beyond, plain
+# least squares recovers in part.) **High rank is not enough: it matters which directions.**
 #
 # ## Idea 2: ask for more than variance
 #
@@ -303,8 +303,8 @@ assert rank_me(middle[:, 0]) > 20 and lidar(middle) < 11 and lidar(last) > 36
 
 # %% [markdown]
 # The middle row is LiDAR's point: ten directions of signal and twenty of wobble are ten. Now the last: if *all*
-# directions wobble, they are equally bad, and LiDAR reports full rank. It compares directions
-# with each other, never with zero. (Exercise 3 derives it.)
+# directions wobble, they are equally bad, and LiDAR reports nearly full rank (37 of 40). It compares directions with
+# each other, never with zero. (Exercise 3 derives it.)
 #
 # **Together, and spread.** [Wang and Isola (2020)](https://arxiv.org/abs/2005.10242) split a contrastive loss in
 # two: **alignment**, the mean squared distance of unit-length pairs, and **uniformity**, the log of the mean of
@@ -465,9 +465,9 @@ assert abs(good["probe"] - of(("length", "60 steps"))[0]) < 0.06
 assert min(of(colourless, "lidar_own_z")) > max(of(base, "lidar_own_z"))
 
 # %% [markdown]
-# Loss, RankMe and dimension (a *low* one being good) prefer the setting that has learned nothing; so does LiDAR, once both
-# have run the recipe's 120 steps (record). The rotation probe does not. (The live probe lies within six points of the
-# record's; the cell checks it.)
+# Loss, RankMe and dimension (a *low* one being good) prefer the setting that learned nothing the labels ask for. LiDAR
+# prefers SimCLR here (one seed), and the other one once both have run the recipe's 120 steps (record). The
+# rotation probe prefers SimCLR.
 #
 # ## The sweep
 #
@@ -549,10 +549,10 @@ assert without.low < 0 and abs(without.tau - 0.19) < 0.01
 # **Among the measures without labels the rotation probe comes first in every column**, and clearly so for $\tau$ over
 # the 22: its interval lies above every other estimate. Over methods, and in regret (1.5 against 1.8 for alignment of
 # $h$), the lead is within noise. Labels do better: 0.2. And among policies, where its authors use it, one seed of three
-# takes a wrong one, 11.7 points below the best. **No measure of the spectrum has an interval clearly above zero, RankMe
-# of $z$ included.** Seven measures choose worse than a lot, six of them clearly. (Three settings cannot have a RankMe
-# above 4, 16 and 17; without them its $\tau$ is +0.19. Losses of different methods are different functions: their order
-# means nothing.)
+# takes a wrong one, 11.7 points below the best. **Over the 22, no measure of the spectrum has an interval clearly above
+# zero, RankMe of $z$ included.** Seven measures choose worse than a lot, six of them by more than a point. (Three
+# settings cannot have a RankMe above 4, 16 and 17; without them its $\tau$ is +0.19. Losses of different methods are
+# different functions: their order means nothing.)
 #
 # Now RankMe's *picks*, slice by slice:
 
@@ -595,8 +595,8 @@ assert by_h[0] == mean(("learning rate", "0.001"), "rank_h")
 # describe: one method. ($\tau$ does not show it: *where the maximum lies* and *how all are ordered* are two things.) It
 # also picks the best of nine methods (VICReg, whose loss asks for spread), a use they rule out. Among policies it takes
 # R. Among learning rates, and among all 15 settings of one policy, it takes the smallest rate; the second costs 28
-# points. That run has moved least: its $h$ has rank 139, before training 172, all others are below 112. So look at the
-# start:
+# points. That run seems to have moved least: its $h$ has rank 139, before training 172, all others are below 112. So
+# look at the start:
 
 # %%
 length = {int(mean(s, "steps")): s for s in (untrained, *groups["length"])}
@@ -635,8 +635,8 @@ plots.show(
 # %% [markdown]
 # **The highest RankMe of the whole sweep belongs to the network before training.** Random filters spread over many
 # directions, few of them useful. In these runs the rank first crashes (96 to 10 within 30 steps) while the probe rises;
-# from there rank and probe rise together, and only there can RankMe rank runs. Long runs, as in the papers, should be
-# far along.
+# from there both rise in the mean. Where a sweep mixes the two branches, a high rank can mean *far along* or *hardly
+# begun*. Long runs, as in the papers, should all be on the second.
 #
 # The figure splits the SimCLR settings by what their views have in common: 15 with the recipe's policy, 8 policies
 # (with the recipe itself in both).
@@ -677,11 +677,11 @@ assert taus[low, POLICIES].low < -0.7 and taus[low, POLICIES].high > 0.7
 assert min(groups[EVERYTHING], key=lambda s: mean(s, "tree_h")) == colourless
 
 # %% [markdown]
-# Here is the sign: with one policy a *low* dimension, as in IdEst, orders settings nearly as well as labels do (one
-# seed to another +0.64 against +0.73), and a high one (TwoNN) is as wrong as the low one is right. Its pick among the
-# fifteen still costs 13 points. Across policies eight settings cannot tell (-0.73 to +0.75); its pick there is R, with
-# the lowest dimension of all. There only two measures of fifteen have an interval above zero: rotation, and alignment
-# of $h$ by a common ruler.
+# With one policy a *low* dimension, as in IdEst, orders settings nearly as well as labels do (one seed to another +0.64
+# against +0.73), and a high one (TwoNN) orders them backwards (its whole interval lies below -0.4). The low one's pick
+# among the fifteen still costs more than 13 points. Across policies eight settings cannot tell (-0.73 to +0.75); its
+# pick there is R, with the lowest dimension of all. There only two measures of fifteen have an interval above zero:
+# rotation, and alignment of $h$ by a common ruler.
 #
 # ### The yardstick moves
 #
@@ -711,8 +711,8 @@ for name, space in (("alignment", "z"), ("lidar", "h"), ("lidar", "z")):
     assert rulers[name, space, "common"].tau < 0
 
 # %% [markdown]
-# A common ruler rescues alignment of $h$, and is no visible help to alignment of $z$ and LiDAR (all three $\tau$ below
-# zero, intervals wide).
+# A common ruler lifts alignment of $h$ from +0.07 to +0.86 (eight settings; the intervals overlap), and is no visible
+# help to alignment of $z$ and LiDAR (all three $\tau$ below zero, intervals wide).
 #
 # ### Do two measures protect each other?
 #
@@ -727,7 +727,7 @@ assert taus[pair, EVERYTHING].tau < taus[rotation, EVERYTHING].low
 assert regret[rotation] < regret[pair] < regret["RankMe of z"]
 
 # %% [markdown]
-# Better than RankMe, worse than rotation alone: averaging a good witness with a poor one is no protection.
+# Better than RankMe, worse than rotation alone: averaging a good witness with a poor one was no protection here.
 #
 # ## What goes wrong: a perfect score for knowing nothing
 #
@@ -820,12 +820,12 @@ assert max(column["rotation"][n] for n in empty) < 0.015 < SimCLR["rotation"]
 assert max(column["probe"][n] for n in empty) < 0.16 < SimCLR["probe"] - 0.02
 
 # %% [markdown]
-# RankMe is won by noise; second is the encoder before training. As a *share of the width* whitened pixels and brightness have full marks too (in plain RankMe both stand below SimCLR): whitening
-# flattens the spectrum and adds no knowledge, and brightness uses both of its directions. Uniformity is won by noise,
-# alignment by the constant; LiDAR puts noise and the constant above SimCLR. Brightness, a single number, wins both
-# columns of shape. Only the rotation probe gives nothing to the three that know next to nothing: it asks for a skill.
-# Its own, not yours: [chapter 26d](26d_a_policy_for_your_domain.ipynb) draws the same kinds from above, where no
-# encoder can tell a quarter turn: there the winner of this page can know nothing at all.
+# RankMe is won by noise; second is the encoder before training. As a *share of the width* whitened pixels and
+# brightness have full marks too (in plain RankMe both stand below SimCLR): whitening flattens the spectrum and adds no
+# knowledge, and brightness uses both of its directions. Uniformity is won by noise, alignment by the constant; LiDAR
+# puts SimCLR last of the five rows of width 256, below the constant and noise. Brightness, a single number, wins both
+# columns of shape. Only the rotation probe gives nothing to the three that know next to nothing (brightness a little): it asks for a skill. Its own, not yours: [chapter 26d](26d_a_policy_for_your_domain.ipynb) draws the
+# same kinds from above, where no encoder can tell a quarter turn and the winner of this page can know nothing.
 #
 # ## Play: choose a measure and a group
 #
@@ -972,26 +972,27 @@ upper = [groups[EVERYTHING][i] for i in by_rank[11:]]
 assert {("length", "480 steps"), ("length", "240 steps")} <= set(upper)
 
 # %% [markdown]
-# C-103a uses Spearman's rank correlation, hence another number than $\tau$. C-103b is the mean over
-# the five slices of SimCLR; policies and learning rates decide it (see above). C-104a is carried by the longest runs,
-# which stand in the upper half. C-104b is about $z$, what RankMe is defined on; of *features* R has the lower rank
-# (asserted). C-106 is about SimSiam nets of many sizes; it is not run here. That rotations rank policies
-# (C-111) is judged in [26d](26d_a_policy_for_your_domain.ipynb). All of it: short runs, one small world; the papers
-# have hundreds of long runs.
+# C-103a uses Spearman's rank correlation, hence another number than $\tau$. C-103b is the mean over the five slices of
+# SimCLR. Policies decide it: without them RankMe loses 1.7 points more than labels, less than the margin (no interval
+# computed); in temperature and projector it loses less than they do. C-104a is carried by the longest runs, which stand
+# in the upper half. C-104b is about $z$, what RankMe is defined on; of *features* R has the lower rank (asserted).
+# C-105 holds in one slice of six temperatures, and compares two spaces: RankMe looks at $z$, $\alpha$-ReQ at $h$. C-106
+# (SimSiam nets of many sizes) is not run here. That rotations rank policies (C-111) is judged in
+# [26d](26d_a_policy_for_your_domain.ipynb). Short runs, one small world; the papers have hundreds of long runs.
 #
 # ## Where it comes from, where it went
 #
 # The effective rank comes from signal processing; Li et al. and RankMe made it a forecast. The power law behind
-# $\alpha$-ReQ was seen in the brains of mice ([Stringer et al.,
-# 2019](https://doi.org/10.1038/s41586-019-1346-5)) and fitted to deep features ([Ghosh et al.,
-# 2022](https://arxiv.org/abs/2202.05808)). LiDAR answers the first objection, that variance is not information.
-# Questions with free answers let SelfAugment (Reed et al.) choose policies.
+# $\alpha$-ReQ was seen in the brains of mice ([Stringer et al., 2019](https://doi.org/10.1038/s41586-019-1346-5)) and
+# fitted to deep features ([Ghosh et al., 2022](https://arxiv.org/abs/2202.05808)). LiDAR was built against the first
+# objection, that variance is not information. Questions with free answers let SelfAugment (Reed et al.) choose
+# policies.
 #
 # **What to do in practice.** First find out what labels would cost. The row *held-out labels* takes 1,100, an afternoon
 # of clicking, and removes nearly all regret. If you cannot: compare settings of one method, one policy, one length, one
-# learning rate, and keep an untrained network in the table; whatever prefers it is no judge of how far a run has come.
-# Use a question with free answers *that exist in your data*. Use the spectrum as an alarm for collapse, and for one
-# choice at a time. Ask two seeds before you believe an order.
+# learning rate, and keep an untrained network in the table; whatever prefers it cannot tell a run that has begun from
+# one that has not. Use a question with free answers *that exist in your data*. Use the spectrum as an alarm for
+# collapse, and for one choice at a time. Ask two seeds before you believe an order.
 #
 # ### Quiz
 #
@@ -1000,9 +1001,11 @@ assert {("length", "480 steps"), ("length", "240 steps")} <= set(upper)
 # <details><summary>Answer</summary>Nothing that a linear probe could not do itself: whitening is an invertible linear map. It
 # removed what RankMe looked at. (A regularised probe cares about scale, so its accuracy may move.)</details>
 #
-# **2.** Why can the loss order runs of different length, but not runs with different views?
+# **2.** Why may the loss order runs of different length, but hardly runs with different views?
 #
-# <details><summary>Answer</summary>Two lengths minimise the same function, so lower means further along. Other views make another task: without colour change, colours alone find the partner and lower the loss.</details>
+# <details><summary>Answer</summary>Two lengths minimise the same function, so lower means further along *that
+# function*; whether the features follow is another matter. Other views make another task: without colour change,
+# colours presumably find the partner, and the loss is low.</details>
 #
 # **3.** A measure has $\tau = 0.75$ on twenty settings, with an interval from 0.5 to 0.9. The ceiling is 0.7. Is it
 # better than labels?
@@ -1014,9 +1017,10 @@ assert {("length", "480 steps"), ("length", "240 steps")} <= set(upper)
 # ## Solutions
 #
 # **Try.** (1) The cloud rises on the whole ($\tau$ +0.60), but it is no line: temperature 1 has the lowest rank and a
-# middling probe. The regret is 0.0: the maximum is right. (2) Length (the same function, further down) and projector (the
-# same views and temperature). (3) SIGReg of $z$: +0.09, regret 0.0. It finds the longest run and orders nothing; one
-# right pick is no evidence of more.
+# middling probe. The regret is 0.0: the maximum is right. (2) Length and projector. In length all runs minimise the
+# same function, and a lower loss is further along. That is no guarantee: learning rates share the function too, and
+# there the loss costs 4.4 points, more than a lot (3.6). (3) SIGReg of $z$: +0.09, regret 0.0. It finds the longest run
+# and orders nothing; one right pick is no evidence of more.
 #
 # ```python
 # def is_rank_me(measure):
