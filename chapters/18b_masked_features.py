@@ -362,7 +362,7 @@ print(f"loss at the end: {same['loss']:.3f} stopped, {moving['loss']:.3f} not st
 # *How to see it*: print the price beside the loss. A price that falls towards zero says that the target is dying. Loss
 # / price is the share *not* explained; one minus it is what the student knows beyond the place (roughly: the price is
 # taken on whole pictures, the loss on crops). In the first three rows more than half is left unexplained;
-# in the last the loss, tiny as it is, is no smaller than the price: it explains nothing.
+# in the last the loss, tiny as it is, is no smaller than the price.
 #
 # ## Does a teacher have to follow?
 #
@@ -561,8 +561,7 @@ assert min(mean("mae"), mean("salt")) > slower
 # follows (I-JEPA) and the codes (BEiT, two seeds). But the question was too simple: pixels are also the target of
 # SimMIM, of I-JEPA's masks and of the run without a mask. **One target spans some ten points, so what is hidden, what
 # the encoder sees and how well the one rate fits can matter as much as the target**; only the pairs below compare
-# targets. SimCLR, with no mask and 300 steps, is a yardstick from outside: lower than MAE by this reading and higher by
-# the mean token, in the mean; the lines say *cannot tell* both times.
+# targets.
 #
 # Each line below the table judges one statement: *two points above MAE*. "Does not hold" excludes that; where the whole
 # interval is negative (on all tokens: loss on all, SimMIM, CrossMAE, I-JEPA) the row is below MAE at MAE's rate.

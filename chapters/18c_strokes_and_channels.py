@@ -318,7 +318,7 @@ print("corner to corner:", bool(g[0, 7, 7].abs().max() > 0))
 assert torch.allclose(gain, 1 + torch.tensor([3.0, 1, 1, 1]) / 1.5, atol=1e-4)
 
 # %% [markdown]
-# Read the gains: the loud channel is multiplied by 3, the quiet ones by 1.67. Loud grows against quiet: channels
+# Read the gains: the loud channel is multiplied by more than the quiet ones. Loud grows against quiet: channels
 # compete. And the last line is a side effect that is easily missed: the strength sums over the *whole* map, so with
 # GRN every place hears from every other, which small convolutions alone would need many layers for.
 #

@@ -20,7 +20,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), the singular value decomposition, and the collapse of
 # [chapter 20](20_collapse.ipynb).
-# **Time**: 38 minutes to read, about 45 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 37 minutes to read, about 45 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %%
 try:
@@ -138,8 +138,8 @@ floors = max(of(pixels) + of(untrained))
 assert [k for k, s in PUZZLE.items() if min(of(s)) > floors] == ["P", "Q", "S", "T"]
 
 # %% [markdown]
-# First the baselines: by the vote of neighbours raw pixels (44 %) beat all five settings; these are short runs. By the
-# probe four of five beat both floors. Keep P or S: a tie (1.8 points apart, ranges overlap). Loss, uniformity and
+# First the baselines: by the vote of neighbours raw pixels beat all five settings; these are short runs. By the
+# probe four of five beat both floors. Keep P or S: a tie (their ranges overlap). Loss, uniformity and
 # RankMe keep **R, the one that learned nothing the labels ask for**: below its own encoder before training, and a point
 # above chance. Alignment keeps T, the second worst in the mean. Without colour changes the views of a picture share
 # their colours and the task is easy (the lowest loss); presumably colours spread pictures over many directions. Each
@@ -242,19 +242,20 @@ plots.show(
 )
 
 # %% [markdown]
-# Every cloud has full rank, and the more of it the worse, down to 53 % where directions equal points. (Beyond, plain
+# Every cloud has full rank, and the more of it the worse, most of all where directions equal points. (Beyond, plain
 # least squares recovers in part.) **High rank is not enough: it matters which directions.**
 #
 # ## Idea 2: ask for more than variance
 #
-# **Survive the augmentation.** A direction in which two views of *one* picture differ as much as two pictures
-# is noise. **LiDAR** ([Thilak et al., 2024](https://arxiv.org/abs/2312.04000)) weighs directions as linear
-# discriminant analysis does, with "picture" in the role of the class. With $z_{ij}$ view $j$ of picture $i$, $n$ pictures of
-# $q$ views, $\mu_i$ the mean over the views, $\mu$ the mean of all, $\delta$ small:
+# **Survive the augmentation.** A direction in which two views of *one* picture differ as much as two pictures is noise.
+# **LiDAR** ([Thilak et al., 2024](https://arxiv.org/abs/2312.04000)) weighs directions as linear discriminant analysis
+# does, with "picture" in the role of the class. With $z_{ij}$ view $j$ of picture $i$, $n$ pictures of $q$ views,
+# $\mu_i$ the mean over the views, $\mu$ the mean of all, $\delta$ small:
 #
 # $$\Sigma_b = \tfrac1n\sum_i(\mu_i-\mu)(\mu_i-\mu)^\top,\qquad \Sigma_w = \tfrac1{nq}\sum_{i,j}(z_{ij}-\mu_i)(z_{ij}-\mu_i)^\top + \delta I,$$
 #
-# and LiDAR is the exponential of the entropy of the eigenvalues of $\Sigma_w^{-1/2}\,\Sigma_b\,\Sigma_w^{-1/2}$, as shares.
+# and LiDAR is the exponential of the entropy of the eigenvalues of $\Sigma_w^{-1/2}\,\Sigma_b\,\Sigma_w^{-1/2}$, as
+# shares.
 
 
 # %%
@@ -303,7 +304,7 @@ assert rank_me(middle[:, 0]) > 20 and lidar(middle) < 11 and lidar(last) > 36
 
 # %% [markdown]
 # The middle row is LiDAR's point: ten directions of signal and twenty of wobble are ten. Now the last: if *all*
-# directions wobble, they are equally bad, and LiDAR reports nearly full rank (37 of 40). It compares directions with
+# directions wobble, they are equally bad, and LiDAR reports nearly full rank (last row). It compares directions with
 # each other, never with zero. (Exercise 3 derives it.)
 #
 # **Together, and spread.** [Wang and Isola (2020)](https://arxiv.org/abs/2005.10242) split a contrastive loss in
@@ -472,12 +473,12 @@ assert min(of(colourless, "lidar_own_z")) > max(of(base, "lidar_own_z"))
 # ## The sweep
 #
 # The record: 22 SimCLR settings, each the quick recipe (120 steps) with one choice changed: temperature, policy,
-# projector, length, learning rate; and 8 other methods. Three seeds each, the same seeds for all. Measures are turned so
-# that more should be better. $\tau$ is of the settings' means over the seeds, its interval by drawing settings. **One to
-# another**: the measure in one seed, the probe in another, mean of the six ordered pairs. **Regret**: in each of the six
-# slices (one choice changed) and each seed, the probe of the best setting minus that of the pick, in points; then the mean
-# of all. **Held-out labels**: the probe fitted on 100 labels of one half of the train pictures, scored on the other
-# thousand.
+# projector, length, learning rate; and 8 other methods. Three seeds each, the same seeds for all. Measures are turned
+# so that more should be better. $\tau$ is of the settings' means over the seeds, its interval by drawing settings.
+# **One to another**: the measure in one seed, the probe in another, mean of the six ordered pairs. **Regret**: in each
+# of the six slices (one choice changed) and each seed, the probe of the best setting minus that of the pick, in points;
+# then the mean of all. **Held-out labels**: the probe fitted on 100 labels of one half of the train pictures, scored on
+# the other thousand.
 
 # %%
 names = (*quality.MEASURES, *quality.COMBINED)
@@ -547,12 +548,12 @@ assert without.low < 0 and abs(without.tau - 0.19) < 0.01
 
 # %% [markdown]
 # **Among the measures without labels the rotation probe comes first in every column**, and clearly so for $\tau$ over
-# the 22: its interval lies above every other estimate. Over methods, and in regret (1.5 against 1.8 for alignment of
-# $h$), the lead is within noise. Labels do better: 0.2. And among policies, where its authors use it, one seed of three
-# takes a wrong one, 11.7 points below the best. **Over the 22, no measure of the spectrum has an interval clearly above
-# zero, RankMe of $z$ included.** Seven measures choose worse than a lot, six of them by more than a point. (Three
-# settings cannot have a RankMe above 4, 16 and 17; without them its $\tau$ is +0.19. Losses of different methods are
-# different functions: their order means nothing.)
+# the 22: its interval lies above every other estimate. Over methods, and in regret (beside alignment of $h$), the lead
+# is within noise. Labels do better. And among policies, where its authors use it, one seed of three takes a wrong one,
+# far below the best. **Over the 22, no measure of the spectrum has an interval clearly above zero, RankMe of $z$
+# included.** Seven measures choose worse than a lot, six of them by more than a point. (Three settings cannot have a
+# RankMe above 4, 16 and 17; without them it does no better (printed). Losses of different methods are different
+# functions: their order means nothing.)
 #
 # Now RankMe's *picks*, slice by slice:
 
@@ -594,9 +595,9 @@ assert by_h[0] == mean(("learning rate", "0.001"), "rank_h")
 # three rivals are too narrow. In length, loss, rotation and low dimension do it too.) That is the use its authors
 # describe: one method. ($\tau$ does not show it: *where the maximum lies* and *how all are ordered* are two things.) It
 # also picks the best of nine methods (VICReg, whose loss asks for spread), a use they rule out. Among policies it takes
-# R. Among learning rates, and among all 15 settings of one policy, it takes the smallest rate; the second costs 28
-# points. That run seems to have moved least: its $h$ has rank 139, before training 172, all others are below 112. So
-# look at the start:
+# R. Among learning rates, and among all 15 settings of one policy, it takes the smallest rate; the second costs dearly. That run
+# seems to have moved least: of all trained runs its $h$ keeps the rank nearest to the untrained one. So look at the
+# start:
 
 # %%
 length = {int(mean(s, "steps")): s for s in (untrained, *groups["length"])}
@@ -634,7 +635,7 @@ plots.show(
 
 # %% [markdown]
 # **The highest RankMe of the whole sweep belongs to the network before training.** Random filters spread over many
-# directions, few of them useful. In these runs the rank first crashes (96 to 10 within 30 steps) while the probe rises;
+# directions, few of them useful. In these runs the rank first crashes, within 30 steps, while the probe rises;
 # from there both rise in the mean. Where a sweep mixes the two branches, a high rank can mean *far along* or *hardly
 # begun*. Long runs, as in the papers, should all be on the second.
 #
@@ -666,7 +667,7 @@ plots.show(
     ),
 )
 
-# %%
+# %% tags=["hide-input"]
 low, high = "low tree dimension of h", "TwoNN dimension of h"
 assert taus[low, FIXED].low > 0.4 and taus[high, FIXED].high < -0.4
 by_low = quality.to_another_seed(score[low, FIXED], probes(FIXED))
@@ -677,11 +678,11 @@ assert taus[low, POLICIES].low < -0.7 and taus[low, POLICIES].high > 0.7
 assert min(groups[EVERYTHING], key=lambda s: mean(s, "tree_h")) == colourless
 
 # %% [markdown]
-# With one policy a *low* dimension, as in IdEst, orders settings nearly as well as labels do (one seed to another +0.64
-# against +0.73), and a high one (TwoNN) orders them backwards (its whole interval lies below -0.4). The low one's pick
-# among the fifteen still costs more than 13 points. Across policies eight settings cannot tell (-0.73 to +0.75); its
-# pick there is R, with the lowest dimension of all. There only two measures of fifteen have an interval above zero:
-# rotation, and alignment of $h$ by a common ruler.
+# With one policy a *low* dimension, as in IdEst, orders settings nearly as well as labels do (one seed to another,
+# printed), and a high one (TwoNN) orders them backwards (its whole interval lies below zero; asserted). The low one's
+# pick among the fifteen is still a bad one. Across policies eight settings cannot tell; its pick there is R, with the
+# lowest dimension of all. There only two measures of fifteen have an interval above zero: rotation, and alignment of
+# $h$ by a common ruler.
 #
 # ### The yardstick moves
 #
@@ -711,13 +712,13 @@ for name, space in (("alignment", "z"), ("lidar", "h"), ("lidar", "z")):
     assert rulers[name, space, "common"].tau < 0
 
 # %% [markdown]
-# A common ruler lifts alignment of $h$ from +0.07 to +0.86 (eight settings; the intervals overlap), and is no visible
+# A common ruler lifts alignment of $h$ (eight settings; the intervals overlap), and is no visible
 # help to alignment of $z$ and LiDAR (all three $\tau$ below zero, intervals wide).
 #
 # ### Do two measures protect each other?
 #
-# One combination, written down before its number was computed (the single rows were known): the mean of a setting's places by
-# rotation and by RankMe of $z$.
+# One combination, written down before its number was computed (the single rows were known): the mean of a setting's
+# places by rotation and by RankMe of $z$.
 
 # %%
 pair = "rotation and RankMe"
@@ -824,8 +825,9 @@ assert max(column["probe"][n] for n in empty) < 0.16 < SimCLR["probe"] - 0.02
 # brightness have full marks too (in plain RankMe both stand below SimCLR): whitening flattens the spectrum and adds no
 # knowledge, and brightness uses both of its directions. Uniformity is won by noise, alignment by the constant; LiDAR
 # puts SimCLR last of the five rows of width 256, below the constant and noise. Brightness, a single number, wins both
-# columns of shape. Only the rotation probe gives nothing to the three that know next to nothing (brightness a little): it asks for a skill. Its own, not yours: [chapter 26d](26d_a_policy_for_your_domain.ipynb) draws the
-# same kinds from above, where no encoder can tell a quarter turn and the winner of this page can know nothing.
+# columns of shape. Only the rotation probe gives nothing to the three that know next to nothing (brightness a little):
+# it asks for a skill. Its own, not yours: [chapter 26d](26d_a_policy_for_your_domain.ipynb) draws the same kinds from
+# above, where no encoder can tell a quarter turn and the winner of this page can know nothing.
 #
 # ## Play: choose a measure and a group
 #
@@ -859,8 +861,8 @@ widgets.explore(
 # ### 1 · Which one is RankMe? (•, 10 minutes)
 #
 # A colleague hands you a function `measure(z)` (`z` float64 `[N, D]`) and says it is RankMe. Among those that will
-# come, one forgets the exponential, one centres, one squares. Some are right, in another style. Do not call `rank_me`: choose
-# clouds whose RankMe you know **by hand**, and return `True` or `False`.
+# come, one forgets the exponential, one centres, one squares. Some are right, in another style. Do not call `rank_me`:
+# choose clouds whose RankMe you know **by hand**, and return `True` or `False`.
 #
 # <details><summary>Hint 1</summary>The identity matrix tells few of them apart: all shares are equal. Take unequal singular values.</details>
 # <details><summary>Hint 2</summary>A diagonal matrix shows its singular values, and its rows have unlike length. Two equal
@@ -878,9 +880,9 @@ ch21.check_is_rank_me(is_rank_me)
 # ### 2 · Two clouds (••, 15 minutes)
 #
 # Pictures (`uint8 [N, 3, 8, 8]`) are of two kinds: the left half brighter, or the right half. Return two clouds, float
-# `[N, 16]`, in which each row is a **deterministic** function of its own picture. `empty`: RankMe at least 14.4 of 16, and a
-# linear probe finds nothing about the kind. `thin`: RankMe at most 1.5, and the probe is right for 95 %. Together they
-# say that rank is neither sufficient nor, for one question, necessary.
+# `[N, 16]`, in which each row is a **deterministic** function of its own picture. `empty`: RankMe at least 14.4 of 16,
+# and a linear probe finds nothing about the kind. `thin`: RankMe at most 1.5, and the probe is right for 95 %. Together
+# they say that rank is neither sufficient nor, for one question, necessary.
 #
 # <details><summary>Hint 1</summary>Thin: one number per picture, and fifteen zeros.</details>
 # <details><summary>Hint 2</summary>Empty: a hash. Sums of pixels are whole numbers; what do sines of large multiples of one look like?</details>
@@ -973,11 +975,11 @@ assert {("length", "480 steps"), ("length", "240 steps")} <= set(upper)
 
 # %% [markdown]
 # C-103a uses Spearman's rank correlation, hence another number than $\tau$. C-103b is the mean over the five slices of
-# SimCLR. Policies decide it: without them RankMe loses 1.7 points more than labels, less than the margin (no interval
-# computed); in temperature and projector it loses less than they do. C-104a is carried by the longest runs, which stand
-# in the upper half. C-104b is about $z$, what RankMe is defined on; of *features* R has the lower rank (asserted).
-# C-105 holds in one slice of six temperatures, and compares two spaces: RankMe looks at $z$, $\alpha$-ReQ at $h$. C-106
-# (SimSiam nets of many sizes) is not run here. That rotations rank policies (C-111) is judged in
+# SimCLR. Policies decide it: without them RankMe loses less than the margin more than labels (no interval computed); in
+# temperature and projector it loses less than they do. C-104a is carried by the longest runs, which stand in the upper
+# half. C-104b is about $z$, what RankMe is defined on; of *features* R has the lower rank (asserted). C-105 holds in
+# one slice of six temperatures, and compares two spaces: RankMe looks at $z$, $\alpha$-ReQ at $h$. C-106 (SimSiam nets
+# of many sizes) is not run here. That rotations rank policies (C-111) is judged in
 # [26d](26d_a_policy_for_your_domain.ipynb). Short runs, one small world; the papers have hundreds of long runs.
 #
 # ## Where it comes from, where it went
@@ -996,7 +998,8 @@ assert {("length", "480 steps"), ("length", "240 steps")} <= set(upper)
 #
 # ### Quiz
 #
-# **1.** Two runs have RankMe 40 and 90 of 256. A colleague adds a layer that whitens; both now have 250. What has improved?
+# **1.** Two runs have RankMe 40 and 90 of 256. A colleague adds a layer that whitens; both now have 250. What has
+# improved?
 #
 # <details><summary>Answer</summary>Nothing that a linear probe could not do itself: whitening is an invertible linear map. It
 # removed what RankMe looked at. (A regularised probe cares about scale, so its accuracy may move.)</details>
@@ -1016,10 +1019,10 @@ assert {("length", "480 steps"), ("length", "240 steps")} <= set(upper)
 # %% [markdown]
 # ## Solutions
 #
-# **Try.** (1) The cloud rises on the whole ($\tau$ +0.60), but it is no line: temperature 1 has the lowest rank and a
-# middling probe. The regret is 0.0: the maximum is right. (2) Length and projector. In length all runs minimise the
+# **Try.** (1) The cloud rises on the whole, but it is no line: temperature 1 has the lowest rank and a
+# middling probe. The regret is zero: the maximum is right. (2) Length and projector. In length all runs minimise the
 # same function, and a lower loss is further along. That is no guarantee: learning rates share the function too, and
-# there the loss costs 4.4 points, more than a lot (3.6). (3) SIGReg of $z$: +0.09, regret 0.0. It finds the longest run
+# there the loss costs more than a lot. (3) SIGReg of $z$: a $\tau$ near zero, no regret. It finds the longest run
 # and orders nothing; one right pick is no evidence of more.
 #
 # ```python
