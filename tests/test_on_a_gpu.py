@@ -309,28 +309,44 @@ def factors(y, x):
             "angle": data.Factor(x[:, 2], "circular")}  # fmt: skip
 
 
-def evaluate(name, device):
+def views_of(x, y):
+    """Features and labels, and each picture's once more as tokens, as a map, as a mask."""
+    tokens = torch.stack([x, x.flip(0)], dim=1)
+    return {"x": x, "y": y, "tokens": tokens, "map": tokens.mT[..., None], "mask": y[:, None, None].expand(-1, 2, 2)}
+
+
+SPLIT = lambda f, a, b: f(a["x"], a["y"], b["x"], b["y"])  # noqa: E731
+EVALUATIONS = {
+    "knn_accuracy": SPLIT, "linear_probe": SPLIT, "mlp_probe": SPLIT,
+    "fit_probe": lambda f, a, b: f(a["x"], a["y"])[3],
+    "label_efficiency": lambda f, a, b: SPLIT(lambda *split: f(*split, (1, 2), draws=2)[1]["mean"], a, b),
+    "factor_probe": lambda f, a, b: f(a["x"], factors(a["y"], a["x"]), b["x"], factors(b["y"], b["x"])),
+    "precision_at_k": lambda f, a, b: f(a["x"], a["y"], 3),
+    "recall_at_k": lambda f, a, b: f(a["x"], a["y"], 3),
+    "mean_average_precision": lambda f, a, b: f(b["x"], b["y"], a["x"], a["y"]),
+    "purity": lambda f, a, b: f(a["y"], a["y"].flip(0)),
+    "edges": lambda f, a, b: f((50 * a["map"].abs()).byte().expand(-1, -1, -1, 2), 1),
+    "attentive_probe": lambda f, a, b: f(a["tokens"], a["y"], b["tokens"], b["y"], queries=1, steps=3),
+    "dense_probe": lambda f, a, b: f(a["map"], a["mask"], b["map"], b["mask"], steps=5)[:1],
+    "intersection_over_union": lambda f, a, b: f(a["mask"], a["mask"].flip(0), 3),
+}
+
+
+def evaluate(call, name, device):
     x, y, test_x, test_y = features(device)
-    if name in ("knn_accuracy", "linear_probe"):
-        return getattr(evaluation, name)(x, y, test_x, test_y)
-    if name == "label_efficiency":
-        return evaluation.label_efficiency(x, y, test_x, test_y, (1, 2), draws=2)[1]["mean"]
-    if name == "factor_probe":
-        return evaluation.factor_probe(x, factors(y, x), test_x, factors(test_y, test_x))
-    if name == "precision_at_k":
-        return evaluation.precision_at_k(x, y, 3)
-    return evaluation.fit_probe(x, y)[3]
+    return call(getattr(evaluation, name), views_of(x, y), views_of(test_x, test_y))
 
 
-def check_evaluation(name, _):
-    same(evaluate(name, CPU), evaluate(name, GPU))
+def check_evaluation(name, call):
+    same(evaluate(call, name, CPU), evaluate(call, name, GPU))
 
 
 @pretend_gpu.on_a_gpu
 def test_evaluation():
-    names = set(evaluation.__all__) - {"PROBE_CS", "ProbeResult", "extract_features", "pixels"}
-    names -= {"FineTuned", "fine_tune", "fine_tune_efficiency"}  # see test_fine_tuning
-    pretend_gpu.each(dict.fromkeys(sorted(names)), check_evaluation)
+    others = {"AttentivePool", "DenseResult", "FineTuned", "HeadResult", "PROBE_CS", "ProbeResult"}
+    others |= {"extract_features", "pixels", "fine_tune", "fine_tune_efficiency"}  # below, and in test_fine_tuning
+    assert set(EVALUATIONS) == set(evaluation.__all__) - others
+    pretend_gpu.each(EVALUATIONS, check_evaluation)
     encoder, pictures = build_encoder("convnet", width=4, dim=16), tiny().images
     expected = evaluation.extract_features(encoder, pictures, device=CPU)
     for home in ("cpu", "cuda"):

@@ -14,6 +14,6 @@ __all__, __getattr__ = hand_on(
         "layout": ("Found",),
         "loading": ("NAMES", "load"),
         "real": ("cifar10", "digits", "stl10"),
-        "world": ("captions", "recolour", "render", "sample_factors", "shapes", "video"),
+        "world": ("captions", "object_masks", "recolour", "render", "sample_factors", "shapes", "video"),
     },
 )

@@ -211,12 +211,20 @@ def _coverage(f: dict[str, Tensor], x: Tensor, y: Tensor, size: int) -> list[Ten
     return cover
 
 
+def _grid(n: int, size: int) -> tuple[Tensor, Tensor]:
+    """x to the right and y upwards of the middle of every pixel, from -1 to 1: twice [n, size, size]."""
+    ticks = (torch.arange(size) + 0.5) / size * 2 - 1
+    return ticks.view(1, 1, size).expand(n, size, size), -ticks.view(1, size, 1).expand(n, size, size)
+
+
+def covered(f: dict[str, Tensor], size: int) -> Tensor:
+    """How much of each pixel the object covers, from 0 to 1: [n, size, size]."""
+    return sum(_coverage(f, *_grid(len(f["x"]), size), size))
+
+
 def draw(f: dict[str, Tensor], size: int, objects: bool) -> Tensor:
     """The pictures of a table of factors, [n] each: uint8 [n, 3, size, size]; without objects, their backgrounds."""
-    n = len(f["x"])
-    ticks = (torch.arange(size) + 0.5) / size * 2 - 1
-    x = ticks.view(1, 1, size).expand(n, size, size)
-    y = -ticks.view(1, size, 1).expand(n, size, size)
+    x, y = _grid(len(f["x"]), size)
 
     # Light object on dark ground or the reverse: the contrast is guaranteed, its sign says nothing.
     sign = 2 * f["polarity"].float() - 1

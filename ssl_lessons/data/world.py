@@ -16,7 +16,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ssl_lessons.data.drawing import CLASSES, TEXTURES, draw
+from ssl_lessons.data.drawing import CLASSES, TEXTURES, covered, draw
 from ssl_lessons.data.image_set import SPLITS, UNLABELLED, Factor, ImageSet, label_subset
 from ssl_lessons.errors import InputError
 from ssl_lessons.views.color import lab_to_rgb, rgb_to_lab
@@ -171,6 +171,17 @@ def shapes(
             images.images, images.labels, images.classes, images.name, split, images.factors, folds
         )
     return images
+
+
+def object_masks(images: ImageSet) -> Tensor:
+    """Where the object of each picture of the embedded world is, exactly: bool [N, S, S], the pixels of which it covers
+    at least half.  Raises InputError for other images than those of `data.shapes` with objects.
+    """
+    if "kind" not in images.factors:
+        raise InputError("only pictures of data.shapes with objects have known masks")
+    table = {name: factor.values for name, factor in images.factors.items()}
+    rows = range(0, len(images), _CHUNK)
+    return torch.cat([covered({k: v[i : i + _CHUNK] for k, v in table.items()}, images.size) for i in rows]) >= 0.5
 
 
 def recolour(images: ImageSet, object_hue: Tensor, chroma: float = 25.0) -> ImageSet:

@@ -1,6 +1,10 @@
-"""How good is a representation?  Frozen features, kNN, linear probe, label efficiency, factor probe, fine-tuning."""
+"""How good is a representation?  Frozen features, kNN, linear and richer probes, label efficiency, factor probe,
+fine-tuning, retrieval, what features know at a place.
+"""
 
+from ssl_lessons.evaluation.dense import DenseResult, dense_probe, intersection_over_union
 from ssl_lessons.evaluation.fine_tuning import FineTuned, fine_tune, fine_tune_efficiency
+from ssl_lessons.evaluation.heads import AttentivePool, HeadResult, attentive_probe, mlp_probe
 from ssl_lessons.evaluation.probes import (
     PROBE_CS,
     ProbeResult,
@@ -15,9 +19,11 @@ from ssl_lessons.evaluation.probes import (
     precision_at_k,
     purity,
 )
+from ssl_lessons.evaluation.retrieval import mean_average_precision, recall_at_k
 
 __all__ = [
-    "FineTuned", "PROBE_CS", "ProbeResult", "edges", "extract_features", "factor_probe", "fine_tune",
-    "fine_tune_efficiency", "fit_probe", "knn_accuracy", "label_efficiency", "linear_probe", "pixels",
-    "precision_at_k", "purity",
+    "AttentivePool", "DenseResult", "FineTuned", "HeadResult", "PROBE_CS", "ProbeResult", "attentive_probe",
+    "dense_probe", "edges", "extract_features", "factor_probe", "fine_tune", "fine_tune_efficiency", "fit_probe",
+    "intersection_over_union", "knn_accuracy", "label_efficiency", "linear_probe", "mean_average_precision",
+    "mlp_probe", "pixels", "precision_at_k", "purity", "recall_at_k",
 ]  # fmt: skip

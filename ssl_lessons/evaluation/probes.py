@@ -24,9 +24,11 @@ RIDGE_ALPHAS = np.logspace(-1, 5, 7)
 
 @torch.no_grad()
 def extract_features(
-    encoder: nn.Module, images: Tensor, batch_size: int = 512, device: torch.device | str | None = None
-) -> Tensor:
-    """Frozen features of uint8 images [N, 3, H, W]: float32 [N, dim] on the CPU.
+    encoder: nn.Module, images: Tensor, batch_size: int = 512, device: torch.device | str | None = None,
+    maps: bool = False,
+) -> Tensor:  # fmt: skip
+    """Frozen features of uint8 images [N, 3, H, W]: float32 [N, dim] on the CPU; with maps, [N, dim, h, w], the
+    encoder's last features before it averages them over the picture (its `maps`).
 
     images: a tensor on any device, or data.StoredPictures.  device: where to compute; by default where the encoder is,
     or on the GPU when the encoder is on the CPU and there is one.
@@ -42,7 +44,8 @@ def extract_features(
     modes = [(module, module.training) for module in encoder.modules()]
     try:
         encoder.eval().to(device)
-        return torch.cat([encoder(normalize(b.to(device))).float().cpu() for b in images.split(batch_size)])
+        read = encoder.maps if maps else encoder
+        return torch.cat([read(normalize(b.to(device))).float().cpu() for b in images.split(batch_size)])
     finally:
         encoder.to(home)
         for module, training in modes:
@@ -165,8 +168,7 @@ def fit_probe(train_x: Tensor, train_y: Tensor, seed: int = 0):
     train_x = checked_features(train_x, "training features")
     y = checked_labels(train_y, train_x, "training labels").cpu().numpy()
     x = train_x.cpu().numpy()
-    counts = np.bincount(y)
-    if (counts > 0).sum() < 2:
+    if len(np.unique(y)) < 2:
         raise InputError("a probe needs labels of at least two classes")
     scaler = StandardScaler().fit(x)
     z, span = scaler.transform(x), None
@@ -178,16 +180,22 @@ def fit_probe(train_x: Tensor, train_y: Tensor, seed: int = 0):
     # many small fits: threads would only wait for each other
     with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
-        if counts.max() == 1:
+        folds = folds_of(y, seed)
+        if not folds:
             return scaler, span, model.fit(z, y), PROBE_CS[2]
-        search = GridSearchCV(model, {"C": PROBE_CS}, cv=_folds(y, counts, seed)).fit(z, y)
+        search = GridSearchCV(model, {"C": PROBE_CS}, cv=folds).fit(z, y)
     return scaler, span, search.best_estimator_, search.best_params_["C"]
 
 
-def _folds(y: np.ndarray, counts: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows to train on and rows to validate on, for every fold of labels y [N] with counts [C] per class."""
+def folds_of(y: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to train on and rows to validate on, for every fold of the labels y [N] that `fit_probe` describes; none
+    where every class has a single label.
+    """
     from sklearn.model_selection import StratifiedKFold
 
+    counts = np.bincount(y)
+    if counts.max() == 1:
+        return []
     several, single = np.flatnonzero(counts[y] > 1), np.flatnonzero(counts[y] == 1)
     splitter = StratifiedKFold(min(5, int(counts.max())), shuffle=True, random_state=seed)
     with warnings.catch_warnings():

@@ -36,8 +36,12 @@ class ConvNet(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.dim = dim
 
+    def maps(self, x: Tensor) -> Tensor:
+        """The features before the mean: [N, 3, S, S] -> [N, dim, ceil(S / 16), ceil(S / 16)]."""
+        return self.layers(x)
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x).mean(dim=(2, 3))
+        return self.maps(x).mean(dim=(2, 3))
 
 
 class ResNet18(nn.Module):
@@ -62,6 +66,12 @@ class ResNet18(nn.Module):
             nn.init.kaiming_normal_(self.backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
         if not max_pool:
             self.backbone.maxpool = nn.Identity()
+
+    def maps(self, x: Tensor) -> Tensor:
+        """The features before the mean: [N, 3, S, S] -> [N, 512, h, w]."""
+        net = self.backbone
+        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+        return net.layer4(net.layer3(net.layer2(net.layer1(x))))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.backbone(x)
@@ -186,6 +196,10 @@ class ViT(nn.Module):
         """
         tokens = self.tokens(x, mask, mask_token)
         return self.encode(tokens if keep is None else take(tokens, keep))
+
+    def maps(self, x: Tensor) -> Tensor:
+        """The output tokens in their places: [N, 3, size, size] -> [N, dim, side, side]."""
+        return self.patches(x).mT.unflatten(2, (self.side, self.side))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.patches(x).mean(dim=1)

@@ -1,0 +1,117 @@
+"""What do features know at a place?  A linear read-out of feature maps, and overlap as its score."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, interpolate
+
+from ssl_lessons.errors import InputError
+from ssl_lessons.evaluation.checks import checked_features
+
+DENSE_PENALTIES = (1e-5, 1e-3, 1e-1)  # of the summed squares of the weights, beside the mean cross-entropy of a pixel
+
+
+class DenseResult(NamedTuple):
+    """Test scores of a dense probe: mean intersection over union, the same per class [C] (NaN for a class that neither
+    occurs nor is predicted), share of right pixels, and the penalty that the validation chose.
+    """
+
+    mean_iou: float
+    iou: Tensor
+    accuracy: float
+    penalty: float
+
+
+def intersection_over_union(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
+    """Per class, the pixels that prediction and truth share over those that either has: float64 [classes].
+
+    predicted, truth: whole numbers in 0..classes-1 of one shape; all pictures are counted together, as is usual for
+    segmentation (Everingham et al. 2015, section 4.2).  NaN for a class that occurs in neither.
+    Raises InputError for other shapes, and values that are no classes.
+    """
+    if predicted.shape != truth.shape or not truth.numel():
+        raise InputError(f"prediction and truth need one shape, not {[*predicted.shape]} and {[*truth.shape]}")
+    for values in (predicted, truth):
+        if values.is_floating_point() or int(values.min()) < 0 or int(values.max()) >= classes:
+            raise InputError(f"prediction and truth must hold whole numbers from 0 to {classes - 1}")
+    pairs = truth.flatten().long() * classes + predicted.flatten().long()
+    counts = torch.bincount(pairs, minlength=classes**2).view(classes, classes).double()
+    shared = counts.diagonal()
+    return shared / (counts.sum(dim=0) + counts.sum(dim=1) - shared)
+
+
+def dense_probe(
+    train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, steps: int = 60, seed: int = 0
+) -> DenseResult:
+    """Read a class per pixel off frozen feature maps, linearly: logits at every place of the map, enlarged bilinearly
+    to the size of the masks (as the linear segmentation of Oquab et al. 2023, DINOv2, section 7.4).
+
+    train_x, test_x: maps [N, D, h, w], standardised per dimension with the training mean and deviation.  train_y,
+    test_y: masks of whole numbers, or bool, [N, H, W].  The problem is convex; `steps` iterations of L-BFGS start from
+    zero.  The penalty (of DENSE_PENALTIES) is the one with the best mean IoU on a fifth of the training pictures, held
+    out; `seed` chooses them.
+    Raises InputError for maps and masks that do not fit together, fewer than five training pictures, a single class.
+    """
+    (train_x, train_y), (test_x, test_y) = (_checked(*s) for s in ((train_x, train_y), (test_x, test_y)))
+    if train_x.shape[1] != test_x.shape[1]:
+        raise InputError(
+            f"training and test maps must come from one encoder: they have {train_x.shape[1]} and {test_x.shape[1]} "
+            "dimensions"
+        )
+    if len(train_x) < 5 or len(train_y.unique()) < 2:
+        raise InputError("a dense probe needs at least five training pictures and two classes in their masks")
+    mean = train_x.mean(dim=(0, 2, 3), keepdim=True)
+    deviation = train_x.std(dim=(0, 2, 3), keepdim=True) + 1e-6
+    train_x, test_x = ((x - mean) / deviation for x in (train_x, test_x))
+    classes = int(max(train_y.max(), test_y.max())) + 1
+    shuffled = torch.randperm(len(train_x), generator=torch.Generator().manual_seed(seed))
+    held, rows = shuffled[: len(shuffled) // 5], shuffled[len(shuffled) // 5 :]
+
+    def overlap(readout, x, y) -> Tensor:
+        return intersection_over_union(_logits(readout, x, y.shape[1:]).argmax(dim=1), y, classes)
+
+    found = {
+        p: float(overlap(_fit(train_x[rows], train_y[rows], classes, p, steps), train_x[held], train_y[held]).nanmean())
+        for p in DENSE_PENALTIES
+    }
+    penalty = max(found, key=found.get)
+    readout = _fit(train_x, train_y, classes, penalty, steps)
+    predicted = _logits(readout, test_x, test_y.shape[1:]).argmax(dim=1)
+    iou = intersection_over_union(predicted, test_y, classes)
+    return DenseResult(float(iou.nanmean()), iou, float((predicted == test_y).double().mean()), penalty)
+
+
+def _logits(readout: tuple[Tensor, Tensor], x: Tensor, size) -> Tensor:
+    """Maps x [N, D, h, w] -> logits [N, C, H, W].  Reading first and enlarging then is the same as the reverse."""
+    weight, bias = readout
+    low = torch.einsum("cd,ndhw->nchw", weight, x) + bias[:, None, None]
+    return interpolate(low, tuple(size), mode="bilinear", align_corners=False)
+
+
+def _fit(x: Tensor, y: Tensor, classes: int, penalty: float, steps: int) -> tuple[Tensor, Tensor]:
+    weight = torch.zeros(classes, x.shape[1], requires_grad=True)
+    bias = torch.zeros(classes, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight, bias], max_iter=steps, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimizer.zero_grad()
+        value = cross_entropy(_logits((weight, bias), x, y.shape[1:]), y) + penalty * weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return weight.detach(), bias.detach()
+
+
+def _checked(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps [N, D, h, w] as float32 and masks [N, H, W] as int64, on the CPU."""
+    if x.ndim != 4 or y.ndim != 3 or len(x) != len(y):
+        raise InputError(
+            f"a dense probe reads maps [N, D, h, w] and masks [N, H, W], not {[*x.shape]} and {[*y.shape]}"
+        )
+    if y.is_floating_point() or int(y.min()) < 0:
+        raise InputError("masks must hold a class 0, 1, ... for every pixel, or be bool")
+    return checked_features(x.flatten(1), "maps").view(x.shape).float().cpu(), y.long().cpu()
