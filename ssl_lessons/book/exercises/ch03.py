@@ -1,6 +1,8 @@
 """Chapter 03: what a PixelCNN sees, NADE's conditionals, what a label is worth, looking ahead.
 
 Chapter 03b: the forward recursion with a gap, and the expected moves of Baum-Welch.
+
+Over 400 lines: the exercises of two notebooks, each of which can be read by itself.
 """
 
 from __future__ import annotations

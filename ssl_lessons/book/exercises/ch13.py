@@ -1,4 +1,7 @@
-"""Chapters 13 and 13b: NT-Xent for two views and more, the bound, the temperature, losses that are nearly right."""
+"""Chapters 13 and 13b: NT-Xent for two views and more, the bound, the temperature, losses that are nearly right.
+
+Over 400 lines: the exercises of two notebooks, each of which can be read by itself.
+"""
 
 from __future__ import annotations
 

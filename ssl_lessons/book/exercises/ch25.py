@@ -1,4 +1,7 @@
-"""Chapter 25: the schedule, a time budget, false negatives, batches that survive an interruption, a choice."""
+"""Chapter 25: the schedule, a time budget, false negatives, batches that survive an interruption, a choice.
+
+Over 400 lines: five exercises with their named mistakes, each of which can be read by itself.
+"""
 
 from __future__ import annotations
 
