@@ -79,6 +79,16 @@ def test_no_flipped_bit_anywhere_does_harm(tmp_path):
         assert same(loaded, state(1 if any("damaged" in str(w.message) for w in seen) else 2)), at
 
 
+def test_a_file_that_the_disk_does_not_hand_out_stays_where_it_is(tmp_path, monkeypatch):
+    for step in (1, 2):
+        checkpoints.save(state(step), tmp_path)
+    with monkeypatch.context() as away:
+        away.setattr(type(tmp_path), "read_bytes", lambda path: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        with pytest.raises(InputError, match="cannot be read now: Input/output error"):
+            checkpoints.load(tmp_path)
+    assert same(quiet_load(tmp_path), state(2))
+
+
 def test_damaged_beyond_repair_is_refused(tmp_path):
     checkpoints.save(state(1), tmp_path)
     checkpoints.save(state(2), tmp_path)

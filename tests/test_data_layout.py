@@ -39,7 +39,7 @@ def in_split(layout, split: str) -> dict[str, str | None]:
 
 def test_class_folders_are_plain(tmp_path):
     layout = understand(make(tmp_path / "photos", "cat", "dog/puppies", "dog/old", n=20))
-    assert layout.plain and layout.classes == ("cat", "dog") and layout.name == "photos"
+    assert layout.classes == ("cat", "dog") and layout.name == "photos"
     assert sum(counts(layout).values()) == 60 and layout.left_out == {}
     assert layout.sentence.startswith("photos: 2 classes (cat, dog), ") and "split by name" in layout.sentence
     found = in_split(layout, "train") | in_split(layout, "test")
@@ -55,7 +55,7 @@ def test_a_folder_around_class_folders_is_looked_through(tmp_path):
     make(tmp_path, "outer/.git", "__MACOSX/cat", "outer/inner/cat/@eaDir", "outer/inner/.ipynb_checkpoints")
     (tmp_path / "outer/inner/cat/._00.png").write_bytes(b"x")
     layout = understand(tmp_path)
-    assert layout.plain and layout.root == tmp_path / "outer/inner" and len(layout.entries) == 12
+    assert layout.root == tmp_path / "outer/inner" and len(layout.entries) == 12
 
 
 def test_what_lies_beside_a_wrapped_folder_does_not_hide_its_classes(tmp_path):
@@ -79,7 +79,7 @@ def test_no_class_and_no_picture_is_left_out_without_a_word(tmp_path):
     make(tmp_path, "web", n=3, ending="GIF")
     make(tmp_path, "notes", n=3, ending="txt")
     layout = understand(tmp_path)
-    assert layout.classes == ("cat", "dog", "web") and not layout.plain
+    assert layout.classes == ("cat", "dog", "web")
     assert layout.left_out == {".heic, which cannot be read here": (6, "cat/00.HEIC")}
     assert "none of its pictures can be read here: phone" in layout.sentence
     assert "6 left out: 6 .heic" in layout.sentence
@@ -159,12 +159,43 @@ def test_splits_with_classes(tmp_path, train, test):
     (tmp_path / "docs" / "readme.md").write_text("hello")
     layout = understand(tmp_path)
     assert (
-        layout.classes == ("cat", "dog") and counts(layout) == {"train": 14, "test": 14} and not layout.plain
+        layout.classes == ("cat", "dog") and counts(layout) == {"train": 14, "test": 14}
     )
     assert in_split(layout, "test") == {
         f"{test}/{c}/{i:02d}.png": c for c in ("cat", "dog") for i in range(7)
     }
     assert "2 classes (cat, dog), 14 train and 14 test pictures in predefined splits" in layout.sentence
+
+
+@pytest.mark.parametrize(
+    "train, test",
+    [("seg_train", "seg_test"), ("ILSVRC2012_img_train", "ILSVRC2012_img_val"), ("trainA", "testA"), ("trn", "tst")],
+)
+def test_a_word_of_folders_that_are_otherwise_alike_makes_them_splits(tmp_path, train, test):
+    layout = understand(make(tmp_path / "a", f"{train}/cat", f"{train}/dog", f"{test}/cat", f"{test}/dog"))
+    assert layout.classes == ("cat", "dog") and counts(layout) == {"train": 12, "test": 12}
+    layout = understand(make(tmp_path / "b", f"cat/{train}", f"cat/{test}", f"dog/{train}", f"dog/{test}"))
+    assert layout.classes == ("cat", "dog") and counts(layout) == {"train": 12, "test": 12}
+    with pytest.raises(InputError, match="can be read as splits .*or as classes"):
+        understand(make(tmp_path / "a", "seg_pred"))
+
+
+def test_classes_that_speak_of_trains_and_tests_stay_classes(tmp_path):
+    layout = understand(make(tmp_path, "steam_train", "crash_test", "blood_test"))
+    assert layout.classes == ("blood_test", "crash_test", "steam_train") and "split by name" in layout.sentence
+
+
+def test_files_without_an_ending_and_packed_ones_are_counted(tmp_path):
+    make(tmp_path, "cat", "dog")
+    for name in ("bird/00", "bird/01", "more.zip", "README"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    layout = understand(tmp_path)
+    assert {reason: count for reason, (count, _) in layout.left_out.items()} == {
+        "without an ending, so not read here": 2, ".zip, to be unpacked first": 1,
+    }  # fmt: skip
+    assert "no class, as none of its pictures can be read here: bird" in layout.sentence
 
 
 def test_splits_may_wrap_their_class_folders_or_have_none(tmp_path):
@@ -191,7 +222,7 @@ def test_train_without_test_is_split_by_name_as_when_it_is_given_alone(tmp_path)
     alone = understand(tmp_path / "train")
     assert in_split(understand(tmp_path), "test") == in_split(alone, "test")
     both = understand(make(tmp_path, "extra"))
-    assert counts(both)["unlabeled"] == 6 and not both.plain
+    assert counts(both)["unlabeled"] == 6
     assert {n.removeprefix("train/") for n in in_split(both, "test")} == set(in_split(alone, "test"))
 
 
@@ -287,7 +318,7 @@ def test_labels_that_fit_nothing_are_refused(tmp_path):
 @pytest.mark.parametrize("folder", ["", "a", "a/b/c"])
 def test_pictures_in_one_place_are_a_set_without_labels(tmp_path, folder):
     layout = understand(make(tmp_path, folder, n=50))
-    assert layout.classes == () and (layout.labels == -1).all() and not layout.plain
+    assert layout.classes == () and (layout.labels == -1).all()
     assert sum(counts(layout).values()) == 50 and 3 <= counts(layout)["test"] <= 20
     assert [e.name for e in layout.entries] == [f"{i:02d}.png" for i in range(50)]
     assert "without labels" in layout.sentence and "a probe needs labels" in layout.sentence
@@ -446,5 +477,5 @@ def test_folders_that_hold_nothing_are_refused(tmp_path):
     with pytest.raises(InputError, match="no picture that can be read here"):
         understand(tmp_path)
     make(tmp_path, "cat", "dog", ending="nef")
-    with pytest.raises(InputError, match=r"12 left out \(12 .nef"):
+    with pytest.raises(InputError, match=r"13 left out \(12 .nef.*1 .zip, to be unpacked first"):
         understand(tmp_path)

@@ -226,7 +226,8 @@ def _print_folder(f: dict) -> None:
         )
     for reason, found in f["unreadable"].items():
         print(f"unreadable   {found['count']} of {f['sampled']} tried: {reason} (such as {found['first']})")
-    print(f"to decode    {f['seconds']:,.0f} s on {f['cores']} cores, once; then they are kept")
+    when = "once; then they are kept" if f["kept"] else "each time: so few are not kept"
+    print(f"to decode    {f['seconds']:,.0f} s on {f['cores']} cores, {when}")
     print(f"at {f['size']} px     {f['memory_bytes'] / 1e9:.2f} GB, in memory or in the cache folder")
     print(f"one epoch    {f['minutes_per_epoch']:.1f} minutes of the quick recipe")
 

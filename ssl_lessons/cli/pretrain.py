@@ -266,14 +266,16 @@ def _planned(asked: dict, out: Path, resume: bool, data_dir: str | None) -> dict
     changed = [
         f"--{name.replace('_', '-')} {known.get(name)} -> {value}"
         for name, value in asked.items()
-        if known.get(name) != value and not (name in ("data", "unlabeled") and _moved(known.get(name), value))
+        if known.get(name) != value
+        and name != "precision"  # of another card
+        and not (name in ("data", "unlabeled") and _moved(known.get(name), value))
     ]
     if changed:
         raise InputError(
             f"the run in {out} was started with other options ({', '.join(changed)}); "
             "leave them out or choose another folder"
         )
-    return stored | {name: asked[name] for name in ("data", "unlabeled") if name in asked}
+    return stored | {name: asked[name] for name in ("data", "unlabeled", "precision") if name in asked}
 
 
 def _moved(old: str | None, new: str) -> bool:

@@ -68,7 +68,7 @@ def pictures(
     places = cached.find(wanted)
     if len(wanted) and (places >= 0).all():
         return cached.serve(wanted, places)
-    if len(wanted) < SMALL and sum(e.bytes if e.length is None else e.length for e in wanted) < SMALL_BYTES:
+    if not worth_keeping(wanted):
         return _in_memory(wanted, size, False, cached)
     del cached  # Windows replaces no file that is mapped
     try:
@@ -80,6 +80,11 @@ def pictures(
         _refuse_or_warn(error, len(wanted), size, root, path.parent)
         return _in_memory(wanted, size, progress, _Cached())
     return cached.serve(wanted, places)
+
+
+def worth_keeping(entries: Sequence[Entry]) -> bool:
+    """Whether decoding these pictures takes long enough to keep the outcome."""
+    return len(entries) >= SMALL or sum(e.bytes if e.length is None else e.length for e in entries) >= SMALL_BYTES
 
 
 def cache_folder() -> Path:

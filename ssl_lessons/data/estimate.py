@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_lessons.data import decoding
-from ssl_lessons.data.cache import cache_folder
+from ssl_lessons.data.cache import cache_folder, worth_keeping
 from ssl_lessons.data.decoded import cores, count_reasons, decode, opened, quiet
 from ssl_lessons.data.layout import Entry
 from ssl_lessons.data.stored import available_memory
@@ -29,7 +29,7 @@ def estimate(entries: Sequence[Entry], size: int, sample: int = 64) -> dict:
     {"min", "median", "max"} in pixels; modes, formats: Pillow's names -> count; unreadable: reason -> {"count",
     "first"} in the sample; seconds_per_picture: on one thread; seconds: of all pictures on all `cores`, scaled from
     the sample; memory_bytes: of all pictures as uint8 at `size`, in memory or in the cache folder; and what is
-    available of either, None where nothing says so.  width ... seconds are None when none of the sample is readable.
+    available of either, None where nothing says so.  kept: whether decoded pictures stay in the cache folder.  width ... seconds are None when none of the sample is readable.
 
     Raises InputError when there is no picture.
     """
@@ -58,6 +58,7 @@ def estimate(entries: Sequence[Entry], size: int, sample: int = 64) -> dict:
         "size": size,
         "seconds_per_picture": seconds / len(readable) if readable else None,
         "seconds": together * len(entries) if readable else None,
+        "kept": worth_keeping(entries),
         "cores": cores(),
         "memory_bytes": len(entries) * 3 * size * size,
         "available_memory_bytes": available_memory(),

@@ -38,7 +38,7 @@ def folder(
     Sub-folders are classes, or predefined splits (train, val, test, unlabeled) with or without classes; a folder
     without such sub-folders is a set without labels: classes () and labels -1.  Hugging Face's metadata files and
     WebDataset's archives are understood, too (data/README.md lists all layouts).  What was found is said in one
-    warning, `Found`, once per process, unless it is class folders that were read whole.
+    warning, `Found`, once per process.
     Without predefined splits about 80 % are train and 20 % test, by each file's name alone: adding, removing or
     moving pictures leaves the others where they were.  "unlabeled" is the split of that name, else train, without
     labels.
@@ -99,6 +99,6 @@ def _no_collector():
 
 def _tell(layout: Layout, asked: tuple) -> None:
     """Says what was found, once: a run reads several splits of the same folder."""
-    if not layout.plain and (*asked, layout.sentence) not in _told:
+    if (*asked, layout.sentence) not in _told:
         _told.add((*asked, layout.sentence))
         warnings.warn(layout.sentence, Found, stacklevel=3)

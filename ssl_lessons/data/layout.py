@@ -19,7 +19,7 @@ LABELS = ("folders", "splits", "none")
 
 
 class Found(UserWarning):
-    """What was found in a folder of pictures, where that is more than class folders that were read whole."""
+    """What was found in a folder of pictures."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Layout:
     entries: all pictures that are used.  labels: int64 [N], the class of each, -1 for none.
     rows: "train", "test" and, where there are pictures for it alone, "unlabeled" -> places in `entries`, int64.
     left_out: reason -> (how many pictures, name of the first).
-    sentence: all that in one line.  plain: whether there is nothing to be told: class folders, read whole.
+    sentence: all that in one line.
     """
 
     root: Path
@@ -42,7 +42,6 @@ class Layout:
     rows: dict[str, np.ndarray]
     left_out: dict[str, tuple[int, str]]
     sentence: str
-    plain: bool
 
 
 def understand(root: str | Path, labels: str | None = None, unlabeled: str | Path | None = None) -> Layout:
@@ -81,11 +80,6 @@ def understand(root: str | Path, labels: str | None = None, unlabeled: str | Pat
         rows,
         left_out,
         f"{name}: {'; '.join(told)}",
-        plain=len(told) == 1
-        and bool(reading.classes)
-        and reading.written is None
-        and rows.keys() == {"train", "test"}
-        and not reading.predefined,
     )
 
 

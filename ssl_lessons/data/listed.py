@@ -8,6 +8,7 @@ import os
 import posixpath
 import tarfile
 import unicodedata
+import warnings
 from pathlib import Path
 
 from ssl_lessons.data.tree import UNREADABLE, Entry, Tree, hidden, readable_endings
@@ -63,7 +64,7 @@ def archives(found: list[Entry]) -> tuple[Tree, dict[str, str | None]]:
     """
     tree, labels, readable = Tree(), {}, readable_endings()
     for archive in found:
-        pictures, classes = [], {}
+        pictures, classes, end = [], {}, 0
         try:
             with tarfile.open(archive.path, "r:") as tar, open(archive.path, "rb") as file:
                 for member in tar:
@@ -81,6 +82,9 @@ def archives(found: list[Entry]) -> tuple[Tree, dict[str, str | None]]:
                     elif ending in UNREADABLE:
                         reason = f"{ending}, which cannot be read here"
                         tree.left_out.append((reason, f"{archive.name}/{member.name}"))
+                    end = member.offset_data + member.size
+                if archive.bytes < (-(-end // tarfile.BLOCKSIZE) + 1) * tarfile.BLOCKSIZE:
+                    warnings.warn(f"{archive.path} has no end mark: it may be cut off", stacklevel=2)
         except tarfile.ReadError as error:
             raise InputError(
                 f"cannot read {archive.path} ({error}): the file is damaged, or compressed; archives must be plain "

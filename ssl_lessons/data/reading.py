@@ -12,7 +12,7 @@ import numpy as np
 
 from ssl_lessons.data import listed
 from ssl_lessons.data.image_set import UNLABELLED
-from ssl_lessons.data.splits import held_out, split_of
+from ssl_lessons.data.splits import held_out, split_of, splits_of
 from ssl_lessons.data.tree import Entry, Tree, readable_endings, walk
 from ssl_lessons.errors import InputError
 
@@ -103,7 +103,7 @@ class Reading:
         for i, name in enumerate(names):
             below.setdefault(name.partition("/")[0] if "/" in name else "", []).append(i)
         loose = below.pop("", [])
-        kinds = {top: split_of(top) for top in below}
+        kinds = splits_of(below)
         splits = [top for top in below if kinds[top]] if self.choice != "folders" else []
         others = [top for top in below if not kinds[top]]
         if self.choice == "splits":
@@ -137,7 +137,7 @@ class Reading:
         if not all(name.count("/") > 1 for name in names):
             return names
         parts = [name.split("/", 2) for name in names]
-        kinds = {folder: split_of(folder) for folder in {p[1] for p in parts}}
+        kinds = splits_of({p[1] for p in parts})
         if (
             None in kinds.values()
             or len(set(kinds.values())) < 2

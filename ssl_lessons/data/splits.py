@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -16,23 +17,47 @@ TEST_SHARE = 0.2  # of pictures that are in no predefined split
 # A split's name in any common spelling: "train", "Training", "train_set", "imgs_train", "test images", "val2017".
 _FILL = r"(?:images?|imgs?|pictures?|pics|photos?|data|sets?|splits?|files?|folder)*"
 _SPLITS = {
-    "train": "train|training",
+    "train": "train|training|trn",
     "val": "val|valid|validation|dev|development",
-    "test": "test|tests|testing|eval|evaluation|holdout|heldout",
+    "test": "test|tests|testing|tst|eval|evaluation|holdout|heldout",
     "unlabeled": "unlabell?ed|unsup|unsupervised|extra|nolabels?|unannotated",
 }
 
 
+_WORDS = re.compile(r"[a-z]+|[A-Z]+(?![a-z])|[A-Z][a-z]*")
+
+
 def split_of(name: str) -> str | None:
     """ "train", "val", "test" or "unlabeled" where a folder or archive is called like that, else None."""
-    name = name.lower()
-    if name.endswith(".tar"):  # imagenet-train-0001.tar: any word of it
-        found = {split_of(word) for word in re.split(r"[\W\d_]+", name[:-4])} - {None}
-        return found.pop() if len(found) == 1 else None
-    letters = re.sub(r"[\W\d_]+", "", name)
+    if name.lower().endswith(".tar"):
+        return split_in(name[:-4])
+    letters = re.sub(r"[\W\d_]+", "", name.lower())
     return next(
         (s for s, words in _SPLITS.items() if re.fullmatch(f"{_FILL}(?:{words}){_FILL}", letters)), None
     )
+
+
+def split_in(name: str) -> str | None:
+    """The split that a word of the name means (seg_train, ILSVRC2012_img_val, testA), None for none and for several."""
+    found = {split_of(word) for word in _WORDS.findall(name)} - {None}
+    return found.pop() if len(found) == 1 else None
+
+
+def splits_of(names: Iterable[str]) -> dict[str, str | None]:
+    """The split of each of the folders that lie side by side: by their whole names, else by a word of each, where
+    names that are alike but for that word make a train and a test (or val) split (not: steam_train, crash_test).
+    """
+    names = list(names)
+    whole = {name: split_of(name) for name in names}
+    if any(whole.values()):
+        return whole
+    groups: dict[str, dict[str, str]] = {}  # what is left of a name -> name -> split
+    for name in names:
+        if split := split_in(name):
+            rest = _WORDS.sub(lambda word: "" if split_of(word[0]) else word[0], name)
+            groups.setdefault(rest, {})[name] = split
+    found = next((g for g in groups.values() if "train" in g.values() and {"test", "val"} & set(g.values())), {})
+    return whole | found
 
 
 def held_out(names: list[str], labels: np.ndarray) -> np.ndarray:

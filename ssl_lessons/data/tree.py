@@ -23,6 +23,7 @@ UNREADABLE = frozenset(
     ".heic .heif .hif .avif .webp .jp2 .jxl .jxr .wdp .raw .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .dng .orf .rw2 .raf "
     ".pef .srw .x3f .svg .svgz .exr .hdr .dcm .fits .fit .psb .xcf .bpg .flif".split()
 )
+PACKED = frozenset(".zip .gz .tgz .bz2 .tbz2 .xz .txz .zst .7z .rar".split())
 METADATA = ("metadata.csv", "metadata.jsonl")
 LINKED = "linked to a picture that is already there"
 
@@ -153,6 +154,10 @@ class _Walker:
                 self.tree.left_out.append(("linked to a file that is not there", name))
         elif ending in UNREADABLE:
             self.tree.left_out.append((f"{ending}, which cannot be read here", name))
+        elif ending in PACKED:
+            self.tree.left_out.append((f"{ending}, to be unpacked first", name))
+        elif "." not in entry.name and not entry.name.isupper():  # LICENSE and README are no pictures
+            self.tree.left_out.append(("without an ending, so not read here", name))
         elif entry.name in METADATA:
             self.tree.metadata.append(name)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, one_hot
 
+from ssl_lessons.errors import InputError
 from ssl_lessons.methods.base import Method
 from ssl_lessons.methods.context_encoder import painter
 from ssl_lessons.methods.pretext_task import gentle
@@ -22,6 +23,20 @@ from ssl_lessons.views.color import (
     smooth_frequencies,
     soft_encode,
 )
+
+
+def lab_cells(x: Tensor, side: int) -> Tensor:
+    """Mean (L, a, b) of side x side cells: normalised views [N, 3, S, S] -> [N, 3, side, side].
+
+    Raises InputError for views that do not fall into so many cells of whole pixels.
+    """
+    pixels = x.shape[-1] // side
+    if not pixels or x.shape[-1] // pixels != side:
+        raise InputError(
+            f"the colours of {side} x {side} cells are asked for, and views of {x.shape[-1]} px do not fall into them; "
+            f"take a multiple of {side} (--size {4 * side})"
+        )
+    return avg_pool2d(lab_of_views(x), pixels)
 
 
 class Colorization(Method):
@@ -65,7 +80,7 @@ class Colorization(Method):
 
     def cells(self, x: Tensor) -> Tensor:
         """The colours to be told, mean (a, b) of side x side cells: normalised [N, 3, S, S] -> [N, 2, side, side]."""
-        return avg_pool2d(lab_of_views(x)[:, 1:], x.shape[-1] // self.side)
+        return lab_cells(x, self.side)[:, 1:]
 
     def logits(self, x: Tensor) -> Tensor:
         """Scores [N, Q, side, side] of the bins for views x [N, 3, S, S]."""

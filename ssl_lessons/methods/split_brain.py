@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, cross_entropy
+from torch.nn.functional import cross_entropy
 
 from ssl_lessons.methods.base import Method
+from ssl_lessons.methods.colorization import lab_cells
 from ssl_lessons.methods.context_encoder import painter
 from ssl_lessons.methods.pretext_task import gentle
-from ssl_lessons.models import SplitChannels, lab_of_views
+from ssl_lessons.models import SplitChannels
 from ssl_lessons.views import Policy
 from ssl_lessons.views.color import ab_bins, nearest_bins
 
@@ -37,7 +38,7 @@ class SplitBrain(Method):
 
     def targets(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Classes of the cells: lightness and colour, int64 [N, side, side] each."""
-        cells = avg_pool2d(lab_of_views(x), x.shape[-1] // self.side)
+        cells = lab_cells(x, self.side)
         light = (cells[:, 0] / LIGHTNESS_BIN).long().clamp(0, 100 // LIGHTNESS_BIN - 1)
         return light, nearest_bins(cells[:, 1:].movedim(1, -1), self.bins)[..., 0]
 

@@ -13,6 +13,7 @@ from einops import rearrange
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from ssl_lessons.errors import InputError
 from ssl_lessons.models.settle import settle
@@ -332,13 +333,18 @@ def save_encoder(encoder: nn.Module, folder: str | Path, image_size: int) -> Non
     """Write `encoder.safetensors` and the small `encoder.json` that rebuilds the network around it.
 
     A wrapped encoder (torch.compile, DataParallel) is saved as the one inside.  Both files are written whole before
-    either takes its place.  Raises InputError for a network without the name and options of `build_encoder`, and where
-    the folder cannot be written.
+    either takes its place.  Raises InputError for a network without the name and options of `build_encoder`, for one
+    with a parametrization, and where the folder cannot be written.
     """
     folder, plain = Path(folder), _unwrap(encoder)
     if not hasattr(plain, "name") or not hasattr(plain, "options"):
         raise InputError(
             "save an encoder made by build_encoder: its name and options are needed to rebuild it"
+        )
+    if changed := [n for n, m in plain.named_modules() if is_parametrized(m)]:
+        raise InputError(
+            f"{changed[0] or 'the encoder'} has a parametrization (weight or spectral norm), which the saved encoder would "
+            "lack: remove it first with torch.nn.utils.parametrize.remove_parametrizations"
         )
     weights = {k: v.detach().cpu().contiguous() for k, v in plain.state_dict().items()}
     content = save(_unwrapped_names(weights))

@@ -45,12 +45,15 @@ def load(folder: Path) -> dict | None:
     """The newest checkpoint of `folder` that is whole, or None when there is none at all.
 
     A truncated or damaged file is named in a warning, set aside as *.damaged (so that it never takes the reserve's
-    place) and the previous one is used; when every file is damaged, InputError says so.
+    place) and the previous one is used; when every file is damaged, InputError says so.  A file that the system does
+    not hand out is left where it is, with InputError: a run must not begin anew because a network drive is away.
     """
     found = [p for p in (folder / CURRENT, folder / PREVIOUS) if p.exists()]
     for path in found:
         try:
             return _read(path)
+        except OSError as error:  # the disk, not the file: it may be whole
+            raise InputError(f"{path} cannot be read now: {error.strerror}; nothing is lost, try again") from None
         except Exception as error:  # noqa: BLE001 - a damaged file can make the reader raise nearly anything
             aside = path.with_name(path.name + ".damaged")
             os.replace(path, aside)
