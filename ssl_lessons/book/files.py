@@ -85,32 +85,54 @@ def find(numbers: Sequence[str] = (), chapters: Path = CHAPTERS) -> list[Path]:
     return sorted(wanted)
 
 
+def released(root: Path = ROOT) -> str | None:
+    """The tag of the release that this clone is, from pyproject's `[tool.ssl-lessons] tag`; None between releases."""
+    pyproject = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    return pyproject.get("tool", {}).get("ssl-lessons", {}).get("tag")
+
+
 def badge(number: str, chapters: Path = CHAPTERS) -> str:
     """The Open-in-Colab badge of a chapter, in Markdown."""
     name = find([number], chapters)[0].stem
     place = repository().removeprefix("https://github.com/")
     return (
         f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-        f"(https://colab.research.google.com/github/{place}/blob/main/chapters/{name}.ipynb)"
+        f"(https://colab.research.google.com/github/{place}/blob/{released() or 'main'}/chapters/{name}.ipynb)"
     )
+
+
+SETUP = '''\
+try:
+    import ssl_lessons
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
+
+    print("Installing, about half a minute")
+    place = "git+{place}"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {{
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }}
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{{place}} could not be installed: {{cause}} ({{reason}})"
+        raise RuntimeError(message) from None
+from ssl_lessons import book
+
+device = book.setup("{number}")'''
 
 
 def setup_cell(number: str, chapters: Path = CHAPTERS) -> str:
     """The set-up cell of a chapter: installs the book where it is missing (on Colab), then seeds."""
     own = number_of(find([number], chapters)[0])
-    return "\n".join(
-        [
-            "try:",
-            "    import ssl_lessons",
-            "except ImportError:  # Colab",
-            "    import os",
-            "",
-            f'    os.system("pip install -q git+{repository()}")',
-            "from ssl_lessons import book",
-            "",
-            f'device = book.setup("{own}")',
-        ]
-    )
+    return SETUP.format(place=repository() + (f"@{released()}" if released() else ""), number=own)
 
 
 def check_pair(path: Path) -> list[str]:

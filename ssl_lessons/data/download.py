@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -11,13 +12,26 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
+from ssl_lessons.data.cache import cache_folder
 from ssl_lessons.errors import InputError
+from ssl_lessons.progress import progress as progress_bar
 
+CLONE = Path(__file__).resolve().parents[2]
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 30  # seconds without a byte before a connection counts as dropped
 WAITS = (1.0, 2.0, 4.0)  # seconds before each retry; the count starts again whenever bytes came in
+
+
+def downloads(chosen: str | Path | None = None) -> Path:
+    """Where archives lie and go, wherever a command is run: `chosen`, else $SSL_LESSONS_DATA, else data/cache of the
+    clone; without a clone, `downloads` in the folder of decoded pictures (see `cache.cache_folder`).
+    """
+    chosen = chosen or os.environ.get("SSL_LESSONS_DATA")
+    if chosen:
+        return Path(chosen).expanduser()
+    if (CLONE / "pyproject.toml").is_file():
+        return CLONE / "data" / "cache"
+    return cache_folder() / "downloads"
 
 
 class _Dropped(Exception):
@@ -125,9 +139,10 @@ def _attempt(source: str, part: Path, path: Path, progress: bool) -> None:
         else:  # the whole file is coming, whatever was asked
             start, total = 0, _number(response.headers.get("Content-Length"))
         done = start
-        bar = tqdm(
-            desc=path.name, total=total, initial=start, unit="B", unit_scale=True, disable=not progress
-        )
+        bar = progress_bar(
+            file=sys.stderr, desc=f"{path.name}: ", total=total, initial=start, unit="B", unit_scale=True,
+            disable=not progress,
+        )  # fmt: skip
         with bar, open(part, "ab" if start else "wb") as f:
             while chunk := _read(response):
                 f.write(chunk)

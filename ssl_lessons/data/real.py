@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision import datasets
 from torchvision.datasets.utils import check_integrity, extract_archive
 
-from ssl_lessons.data.download import fetch
+from ssl_lessons.data.download import downloads, fetch
 from ssl_lessons.data.image_set import UNLABELLED, ImageSet
 from ssl_lessons.data.splits import check, subset
 from ssl_lessons.errors import InputError
@@ -58,7 +58,8 @@ def stl10(
     The ten predefined folds of 1,000 are in the train split's `folds` (not when `n` draws a subset).
     size: side in pixels (default 96).  n: size of a random subset drawn with `seed`.
     data_dir: where `stl10_binary` is or goes; default the environment variable SSL_LESSONS_DATA, else
-    data/cache.  The whole unlabeled split takes 2.8 GB of memory while it is read, whatever `n` is.
+    data/cache of the clone (see `download.downloads`).
+    The whole unlabeled split takes 2.8 GB of memory while it is read, whatever `n` is.
     download: get the 2.6 GB archive when it is absent; mirror: a base URL to get it from.
     Raises InputError when the data are absent and not to be downloaded, or cannot be obtained.
     """
@@ -131,7 +132,7 @@ def _intact(dataset, root: Path) -> bool:
 
 def _obtain(dataset, title: str, space: str, data_dir, mirror: str | None, download: bool) -> Path:
     """The folder under which torchvision will find `dataset`, unpacked and verified."""
-    root = Path(data_dir or os.environ.get("SSL_LESSONS_DATA") or Path("data", "cache")).expanduser()
+    root = downloads(data_dir)
     if _intact(dataset, root):
         return root
     archive, target = root / dataset.filename, root / dataset.base_folder
