@@ -25,11 +25,11 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 CLAIM_MIME = "application/vnd.ssl-lessons.claim+json"  # how a claim lies among the outputs of a cell
 
 
-def repository() -> str:
-    """The address of the repository, from pyproject's `[project.urls] Repository` (the only place that states
-    it).
+def repository(root: Path = ROOT) -> str:
+    """The address of the repository, from pyproject's `[project.urls] Repository`: `adopt` keeps the others equal to
+    it.
     """
-    pyproject = ROOT / "pyproject.toml"
+    pyproject = root / "pyproject.toml"
     if pyproject.is_file():
         urls = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {}).get("urls", {})
     else:
@@ -101,7 +101,7 @@ def badge(number: str, chapters: Path = CHAPTERS) -> str:
     )
 
 
-SETUP = '''\
+SETUP = """\
 try:
     import ssl_lessons
 except ImportError:  # on Colab
@@ -126,7 +126,7 @@ except ImportError:  # on Colab
         raise RuntimeError(message) from None
 from ssl_lessons import book
 
-device = book.setup("{number}")'''
+device = book.setup("{number}")"""
 
 
 def setup_cell(number: str, chapters: Path = CHAPTERS) -> str:
@@ -204,21 +204,26 @@ def clean(notebook) -> None:
             "language_info": {"name": "python"},
         }
     )
-    used = set()
+    name_cells(notebook.cells)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         cell.metadata = type(cell.metadata)({"tags": tags} if tags else {})
         if HIDDEN in tags:
             cell.metadata |= {"jupyter": {"source_hidden": True}, "cellView": "form"}
-        # From the content, so that inserting a cell changes one id, not all that follow.
+        if cell.cell_type == "code":
+            cell.outputs = _clean_outputs(cell.outputs)
+
+
+def name_cells(cells: Sequence) -> None:
+    """Give each cell an id that follows from its content: inserting a cell changes one id, not all that follow."""
+    used = set()
+    for cell in cells:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
         copy = 1
         while (name := digest if copy == 1 else f"{digest}-{copy}") in used:
             copy += 1
         used.add(name)
         cell["id"] = name
-        if cell.cell_type == "code":
-            cell.outputs = _clean_outputs(cell.outputs)
 
 
 def _clean_outputs(outputs: list) -> list:
