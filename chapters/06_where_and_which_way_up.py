@@ -824,7 +824,7 @@ ch06.check_distance_from_chance(my_distance_from_chance)
 # %% [markdown]
 # ## Claims put to the test
 #
-# Statement, source, rule and margin of each stand in `data/claims.csv`; the chapter hands in the runs. "Rotation
+# Statement, source, rule and margin of each stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv); the chapter hands in the runs. "Rotation
 # fails on textures" is not among them: on textures of uniform angles it cannot come out otherwise.
 
 # %%

@@ -736,7 +736,7 @@ assert mean("simclr") > most["probe"] + 0.1
 # So the answer to the title is: *the drawings do not tell you; the way back says: little, beyond what an untrained
 # network gives*. One reason may be (untested) that a loss on pixels pays for every pixel, and few depend on what is
 # shown: the prior, which never sees a pixel, gained most. This does not say that generators cannot know. Longer runs
-# (`benchmarks/generate.py --long`) were not made here. On photographs (CIFAR-10, Tiny ImageNet) probes inside diffusion
+# ([`benchmarks/generate.py --long`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/generate.py)) were not made here. On photographs (CIFAR-10, Tiny ImageNet) probes inside diffusion
 # models are comparable to contrastive learning ([Xiang et al., 2023](https://arxiv.org/abs/2303.09769), abstract).
 #
 # ## Play: noise level and layer

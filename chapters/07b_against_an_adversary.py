@@ -909,7 +909,7 @@ ch07b.check_trust(trust)
 #
 # That plain GAN dynamics do not converge, and that a sure critic leaves no slope, are mathematics: asserted above, no
 # claim about learning. Three statements of authors wait for three seeds each, the first two on digits; with fewer they
-# are not decided. Source and rule stand in `data/claims.csv`. When the first is, read it with care: the printed line
+# are not decided. Source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). When the first is, read it with care: the printed line
 # says how near *random* features of the critic's 128 numbers come to the same rule.
 
 # %%

@@ -841,7 +841,7 @@ ch13.check_nt_xent_many(nt_xent_many)
 # %% [markdown]
 # ## Claims, tested
 #
-# Three recorded seeds, compared pair by pair, by rules that stand in `data/claims.csv` since before the runs. The first
+# Three recorded seeds, compared pair by pair, by rules that stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv) since before the runs. The first
 # claim takes the 1,000-step runs of chapter 00.
 
 

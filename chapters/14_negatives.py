@@ -874,7 +874,7 @@ ch14.check_meets_itself(meets_itself_share)
 # %% [markdown]
 # ## Claims, tested
 #
-# Recorded seeds, compared pair by pair, by rules that stand in `data/claims.csv`. For ageing, keys of the same 128 views
+# Recorded seeds, compared pair by pair, by rules that stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). For ageing, keys of the same 128 views
 # are made at steps 72 and 144 of MoCo's run by both of its encoders, the one that learns and the one that follows, and
 # made again 32 steps later.
 

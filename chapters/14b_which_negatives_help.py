@@ -595,7 +595,7 @@ ch14.check_false_negative_mask(left_out)
 # %% [markdown]
 # ## Claims, tested
 #
-# Recorded seeds, compared pair by pair, by rules in `data/claims.csv`. A gap between batches counts only where both of
+# Recorded seeds, compared pair by pair, by rules in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). A gap between batches counts only where both of
 # its runs have learned.
 
 # %%

@@ -996,7 +996,7 @@ ch15.check_direct_predictor(direct_predictor)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule stand in `data/claims.csv`; the runs are those of the record. That removing the predictor or
+# Statement, source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv); the runs are those of the record. That removing the predictor or
 # the stop-gradient collapses BYOL and SimSiam is judged in [chapter 20](20_collapse.ipynb).
 
 # %%

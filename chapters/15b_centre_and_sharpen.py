@@ -658,7 +658,7 @@ ch15.check_highest_rate(highest_rate)
 #
 # ## Claims, tested
 #
-# Statement, source and rule stand in `data/claims.csv`. The quantities of the first two are no accuracies, so DINO itself
+# Statement, source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). The quantities of the first two are no accuracies, so DINO itself
 # must have learned.
 
 # %%

@@ -1026,7 +1026,7 @@ ch16.check_covariance_term(covariance_term)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule stand in `data/claims.csv`. The first takes the record above. For the second nobody here has
+# Statement, source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). The first takes the record above. For the second nobody here has
 # run what it needs, SimCLR behind VICReg's projector; printed are the runs of [chapter 00](00_start_here.ipynb)'s record,
 # about a minute of computing each and each behind its own projector.
 

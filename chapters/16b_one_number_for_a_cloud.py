@@ -647,7 +647,7 @@ ch16.check_threshold(alarm_begins)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule stand in `data/claims.csv`; the runs are those of the record. The third takes, for each seed,
+# Statement, source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv); the runs are those of the record. The third takes, for each seed,
 # the best of four methods with two views as the other seeds see it, so that luck is not counted.
 
 # %%

@@ -339,7 +339,7 @@ ch17.check_multi_crop(multi_crop)
 #
 # ## Claims, tested
 #
-# Seeds are paired; rules and margins stand in `data/claims.csv`. The first is asked of SimCLR and of MSN apart, since a
+# Seeds are paired; rules and margins stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). The first is asked of SimCLR and of MSN apart, since a
 # mean over methods would let one speak for all.
 
 

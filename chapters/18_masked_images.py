@@ -847,7 +847,7 @@ ch18.check_leaks_somewhere(leaks_somewhere)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule stand in `data/claims.csv`. C-90, C-93, C-96a and C-98 are read by a probe on all
+# Statement, source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). C-90, C-93, C-96a and C-98 are read by a probe on all
 # tokens, C-96b is fine-tuned. In C-96a and C-96b SimCLR stands in for MoCo v3. For C-91 the runs
 # are the three seeds' pictures, and the error is that of the mean visible colour, of which the better fill removes a share.
 

@@ -415,7 +415,7 @@ assert all(p.grad is None for p in student.frozen.parameters())
 #
 # Same start, same pictures, 800 steps of 128 (SimCLR 300: its steps cost several times as much). One learning rate for
 # all, 3e-3: it lies between two at which MAE does about equally well on held-out train images; **nothing else was
-# tuned** (`benchmarks/masked.py`). So every comparison with MAE leans towards MAE, and "below MAE" means "below MAE at
+# tuned** ([`benchmarks/masked.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/masked.py)). So every comparison with MAE leans towards MAE, and "below MAE" means "below MAE at
 # MAE's rate". Seconds are not equal either: a method that drops hidden tokens is cheaper, one with a teacher pays for
 # it, and SALT stands on another run of 800 steps, MAE's, whose price comes on top. In the table, beside those you know:
 #
@@ -697,7 +697,7 @@ print("7 x 7 of 14 x 14:", f"{seven:.1e}" if done else "not attempted")
 # %% [markdown]
 # ## Claims, tested
 #
-# Statements and rules stand in `data/claims.csv`.
+# Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
 
 
 # %% tags=["hide-input"]

@@ -671,7 +671,7 @@ for case, pairs in lengths.items():
 #
 # ## The ward: does the diagnosis hold for patients it has not seen?
 #
-# `benchmarks/clinic.py` breaks the methods of this book in many ways, a few seconds of training each; `diagnose` sees
+# [`benchmarks/clinic.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/clinic.py) breaks the methods of this book in many ways, a few seconds of training each; `diagnose` sees
 # embeddings and history, never the name of the case. Its lines were drawn on some of these cases, and those prove
 # nothing. The **test** has other cases, settings, seeds and the harder drawn world, written down before any was run.
 

@@ -212,7 +212,7 @@ for name, head in heads.items():
 #
 # ## The record: four heads, three seeds
 #
-# `benchmarks/collapse_heads.py` trains SimCLR for 300 steps with four heads: none, one linear layer, MLPs of two and of
+# [`benchmarks/collapse_heads.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/collapse_heads.py) trains SimCLR for 300 steps with four heads: none, one linear layer, MLPs of two and of
 # three layers.
 
 # %%
@@ -381,7 +381,7 @@ ch20.check_direct_clr(direct_clr)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule come from the table of claims. Photographs enter where `benchmarks/photographs.py` has
+# Statement, source and rule come from the table of claims. Photographs enter where [`benchmarks/photographs.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/photographs.py) has
 # recorded its group "projector".
 
 # %%

@@ -950,7 +950,7 @@ ch21.check_two_taus(two_taus)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statements and rules stand in `data/claims.csv`. Picks are made seed by seed; "chosen with labels" looks at held-out
+# Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). Picks are made seed by seed; "chosen with labels" looks at held-out
 # train pictures and is judged on test.
 
 

@@ -573,7 +573,7 @@ ch26.check_company_left(company_left)
 # ## A claim, tested
 #
 # The page sets a goal, 68 % at batch 128 against 70 %, and reports no run. Statement, rule and margin stand in
-# `data/claims.csv`; both arms see the same pictures.
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv); both arms see the same pictures.
 
 # %%
 book.claim(

@@ -351,7 +351,8 @@ assert changed[True, 2] > changed[True, 4] > changed[True, 8]
 # uv run --group serve ssl-lessons export runs/first --out runs/bundle
 # ```
 #
-# It takes packages that the chapters do without, so here is a record.
+# It takes packages that the chapters do without (if you have no clone: `pip install "ssl-lessons[serve]"`, and then the
+# commands here without `uv run --group serve`), so here is a record.
 
 # %%
 served, served_origin = book.recorded("serving")
@@ -413,7 +414,7 @@ assert 0.003 < by["convnet", "int8"]["changed"] < 0.02
 #   archived on 7 August 2025; no further fixes, no security patches. Here it listens on the loopback only and wants a
 #   token.
 # - **[Starlette](https://starlette.dev) and uvicorn**, the one to keep: the whole server is one file,
-#   `ssl_lessons/deployment/server.py`.
+#   [`ssl_lessons/deployment/server.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/ssl_lessons/deployment/server.py).
 #
 # ```
 # uv run --group serve ssl-lessons serve runs/bundle --port 8000
@@ -421,7 +422,7 @@ assert 0.003 < by["convnet", "int8"]["changed"] < 0.02
 # ```
 #
 # Most of a server is what it says to the wrong request. Both answer 4xx, and go on, when the body is empty, cut off, of
-# another type, or when a PNG of a few hundred bytes *claims* to be 50,000 by 50,000 pixels. `tests/test_serving.py` sends
+# another type, or when a PNG of a few hundred bytes *claims* to be 50,000 by 50,000 pixels. [`tests/test_serving.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/tests/test_serving.py) sends
 # them all of this.
 
 # %% tags=["hide-input"]
@@ -543,7 +544,7 @@ assert quiet["changed"] > 2 * skew["8 bits, for comparison"]["changed"]
 # *nearest* takes the corner. Most of the difference between the two rows is a shift by one pixel.)
 #
 # Two habits help. Put the normalisation *inside* the exported model, as the bundle does. And keep a test that sends one
-# picture through the training reader and through the server and compares every pixel, as `tests/test_deployment.py` does.
+# picture through the training reader and through the server and compares every pixel, as [`tests/test_deployment.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/tests/test_deployment.py) does.
 #
 # ## Exercises
 #

@@ -405,7 +405,7 @@ assert all(abs(values["which quarter"] - 0.25) < 0.04 for values in live.values(
 #
 # ## A rule, written down before the runs
 #
-# It stands at the top of `benchmarks/extensions.py`. For each score: Spearman's rank correlation with the probe over
+# It stands at the top of [`benchmarks/extensions.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/extensions.py). For each score: Spearman's rank correlation with the probe over
 # the 36 policies (the correlation of places in the two orders, since nothing says that the relation is a straight
 # line), means over the seeds, in the world from above, with a 90 % interval (bootstrap over policies, widened where
 # Fisher's formula of exercise 3 is wider). The score *is an aid* if the interval lies above 0 and the estimate is at
@@ -726,7 +726,7 @@ ch26d.check_regret(regret)
 # ## Claims, tested
 #
 # The page's question about gradients, in the domain it was asked for; and the published score where it can work: upright
-# pictures, policies that do not turn. Statements and rules stand in `data/claims.csv`.
+# pictures, policies that do not turn. Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
 
 
 # %%
