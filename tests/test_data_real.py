@@ -325,7 +325,7 @@ def test_archive_put_there_by_hand_needs_no_download(stl, server, tmp_path):
 
 
 def test_interrupted_unpacking_is_redone(stl, server, tmp_path, monkeypatch):
-    genuine = real.extract_archive
+    genuine = real.unpack
 
     def interrupted(archive, to):
         genuine(archive, to)
@@ -333,11 +333,11 @@ def test_interrupted_unpacking_is_redone(stl, server, tmp_path, monkeypatch):
         half.write_bytes(half.read_bytes()[:1000])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(real, "extract_archive", interrupted)
+    monkeypatch.setattr(real, "unpack", interrupted)
     with pytest.raises(KeyboardInterrupt):
         real.stl10("test", data_dir=tmp_path, download=True)
     assert not (tmp_path / "stl10_binary").exists()
-    monkeypatch.setattr(real, "extract_archive", genuine)
+    monkeypatch.setattr(real, "unpack", genuine)
     data = real.stl10("unlabeled", data_dir=tmp_path, download=True)
     assert torch.equal(data.images, planes(stl[0]["unlabeled"]))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["stl10_binary", "stl10_binary.tar.gz"]

@@ -64,7 +64,7 @@ def export(
     train = labelled(load_split(source, "train", size, train_images, place), "the probe of a bundle")
     calibration = load_at_most(CALIBRATION, source, "unlabeled", size, place).images
     print(f"a probe from {len(train):,} labelled images, then {precision} ...", file=sys.stderr)
-    probe = linear_layer(extract_features(encoder, train.images), train.labels)
+    probe = linear_layer(extract_features(encoder, train.images, progress=True), train.labels)
     make_bundle(
         encoder, probe, out, classes=train.classes, size=size, precision=precision, calibration=calibration
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import tarfile
 import time
 import urllib.error
 import urllib.request
@@ -12,8 +13,11 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tqdm.utils import CallbackIOWrapper
+
 from ssl_lessons.data.cache import cache_folder
 from ssl_lessons.errors import InputError
+from ssl_lessons.progress import patient
 from ssl_lessons.progress import progress as progress_bar
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -57,13 +61,13 @@ def fetch(url: str, path, md5: str, mirror: str | None = None, progress: bool = 
     source = _source(url, mirror)
     try:
         if path.exists():
-            if checksum(path) == md5:
+            if checksum(path, progress) == md5:
                 return path
             if not part.exists():
                 path.rename(part)  # most likely cut short: continue it, the checksum has the last word
         path.parent.mkdir(parents=True, exist_ok=True)
         _transfer(source, part, path, progress)
-        got = checksum(part)
+        got = checksum(part, progress)
         if got != md5:
             part.unlink()
             raise InputError(
@@ -79,10 +83,24 @@ def fetch(url: str, path, md5: str, mirror: str | None = None, progress: bool = 
     return path
 
 
-def checksum(path) -> str:
+def checksum(path, progress: bool = True) -> str:
     """MD5 of a file, hexadecimal: a guard against damage, not against malice."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    path, md5 = Path(path), hashlib.md5(usedforsecurity=False)
+    bar = patient(what=f"checking {path.name}", shown=progress, total=_size(path), unit="B", unit_scale=True)
+    with bar, open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            md5.update(chunk)
+            bar.update(len(chunk))
+    return md5.hexdigest()
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a .tar.gz into a folder, with a bar on stderr when it takes long.  Raises OSError when it cannot."""
+    size = archive.stat().st_size
+    bar = patient(what=f"unpacking {archive.name}", total=size, unit="B", unit_scale=True)
+    with bar, open(archive, "rb") as file:
+        with tarfile.open(fileobj=CallbackIOWrapper(bar.update, file, "read"), mode="r:gz") as tar:
+            tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
 
 def _source(url: str, mirror: str | None) -> str:

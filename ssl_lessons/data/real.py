@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision import datasets
-from torchvision.datasets.utils import check_integrity, extract_archive
 
-from ssl_lessons.data.download import downloads, fetch
+from ssl_lessons.data.download import checksum, downloads, fetch, unpack
 from ssl_lessons.data.image_set import UNLABELLED, ImageSet
 from ssl_lessons.data.splits import check, subset
 from ssl_lessons.errors import InputError
@@ -124,7 +122,7 @@ def _intact(dataset, root: Path) -> bool:
         listed = [tuple(entry) for entry in dataset.train_list + dataset.test_list]
         if hasattr(dataset, "meta"):
             listed.append((dataset.meta["filename"], dataset.meta["md5"]))
-        if not all(check_integrity(base / name, md5) for name, md5 in listed):
+        if not all((base / name).is_file() and checksum(base / name) == md5 for name, md5 in listed):
             return False
         _seen_intact.add(base)
     return base.exists()
@@ -136,7 +134,8 @@ def _obtain(dataset, title: str, space: str, data_dir, mirror: str | None, downl
     if _intact(dataset, root):
         return root
     archive, target = root / dataset.filename, root / dataset.base_folder
-    if not download and not check_integrity(archive, dataset.tgz_md5):  # one put there by hand will do
+    # An archive put there by hand will do.
+    if not download and not (archive.is_file() and checksum(archive) == dataset.tgz_md5):
         state = "is damaged" if target.exists() else "is not there"
         raise InputError(
             f"{title} was looked for in {target} and {state}: run again with --download (download=True in "
@@ -146,10 +145,9 @@ def _obtain(dataset, title: str, space: str, data_dir, mirror: str | None, downl
     fetch(dataset.url, archive, dataset.tgz_md5, mirror=mirror)
     # Unpacked beside its place and then renamed, so that an interrupted run leaves no half-full folder.
     unpacking = root / f"{dataset.base_folder}.unpacking"
-    print(f"unpacking {archive} ...", file=sys.stderr)
     try:
         shutil.rmtree(unpacking, ignore_errors=True)
-        extract_archive(str(archive), str(unpacking))
+        unpack(archive, unpacking)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(unpacking / dataset.base_folder, target)
         shutil.rmtree(unpacking)
