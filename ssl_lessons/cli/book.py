@@ -80,8 +80,8 @@ def adopt(
 ) -> None:
     """Make this clone the book of your own repository: pyproject.toml, badges, set-up cells, links, CITATION.cff.
 
-    Changes the texts and, without executing them, the notebooks; outputs stay as they are. Run it with the old
-    address to go back.
+    Writes the texts and, without executing them, the notebooks; outputs stay as they are. The old address leads
+    back.
 
     Example:  ssl-lessons adopt https://github.com/ada/ssl-course
     """
