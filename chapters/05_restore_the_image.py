@@ -19,16 +19,32 @@
 # - say what repairing pixels was worth to the features, beside the pixels themselves.
 #
 # **You need** a network trained with squared error, and the probe of [chapter 00](00_start_here.ipynb) (a linear
-# classifier on frozen features). **Time**: 25 minutes to read, about a minute to run on two CPU cores.
+# classifier on frozen features). **Time**: 24 minutes to read, about a minute to run on two CPU cores.
 # The companion [05b](05b_paint_the_colours.ipynb) takes the colours away and asks for them back.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("05")

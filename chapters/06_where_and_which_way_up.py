@@ -23,13 +23,29 @@
 # [chapter 00](00_start_here.ipynb). **Time**: 32 minutes to read, about a minute to run on two CPU cores. The
 # companion [06b](06b_labels_that_are_equations.ipynb) has the tasks whose label is an equation or the picture itself.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("06")
@@ -808,7 +824,7 @@ ch06.check_distance_from_chance(my_distance_from_chance)
 # %% [markdown]
 # ## Claims put to the test
 #
-# Statement, source, rule and margin of each stand in `data/claims.csv`; the chapter hands in the runs. "Rotation
+# Statement, source, rule and margin of each stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv); the chapter hands in the runs. "Rotation
 # fails on textures" is not among them: on textures of uniform angles it cannot come out otherwise.
 
 # %%

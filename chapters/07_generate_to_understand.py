@@ -23,13 +23,29 @@
 # **Time**: 29 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # The companion [07b](07b_against_an_adversary.ipynb) has the adversaries: GAN, BiGAN, VQGAN.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("07")
@@ -714,7 +730,7 @@ assert mean("simclr") > most["probe"] + 0.1
 # So the answer to the title is: *the drawings do not tell you; the way back says: little, beyond what an untrained
 # network gives*. One reason may be (untested) that a loss on pixels pays for every pixel, and few depend on what is
 # shown: the prior, which never sees a pixel, gained most. This does not say that generators cannot know. Longer runs
-# (`benchmarks/generate.py --long`) were not made here. On photographs (CIFAR-10, Tiny ImageNet) probes inside diffusion
+# ([`benchmarks/generate.py --long`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/generate.py)) were not made here. On photographs (CIFAR-10, Tiny ImageNet) probes inside diffusion
 # models are comparable to contrastive learning ([Xiang et al., 2023](https://arxiv.org/abs/2303.09769), abstract).
 #
 # ## Play: noise level and layer

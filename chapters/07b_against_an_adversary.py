@@ -16,15 +16,31 @@
 # collapse, blur and false detail by numbers, and test whether a generator's drawings may be trusted as a looking glass.
 #
 # **You need** [chapter 07](07_generate_to_understand.ipynb), of which this is an optional companion, and entropy.
-# **Time**: 33 minutes to read, half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 32 minutes to read, half a minute to run on two CPU cores. Nothing is downloaded.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("07b")
@@ -893,7 +909,7 @@ ch07b.check_trust(trust)
 #
 # That plain GAN dynamics do not converge, and that a sure critic leaves no slope, are mathematics: asserted above, no
 # claim about learning. Three statements of authors wait for three seeds each, the first two on digits; with fewer they
-# are not decided. Source and rule stand in `data/claims.csv`. When the first is, read it with care: the printed line
+# are not decided. Source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). When the first is, read it with care: the printed line
 # says how near *random* features of the critic's 128 numbers come to the same rule.
 
 # %%

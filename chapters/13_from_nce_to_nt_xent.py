@@ -18,15 +18,31 @@
 # - write NT-Xent in six lines, test it, and predict what the temperature does to its gradient.
 #
 # **You need** [chapter 00](00_start_here.ipynb), logistic regression, the softmax and the chain rule.
-# **Time**: 31 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 30 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("13")
@@ -825,7 +841,7 @@ ch13.check_nt_xent_many(nt_xent_many)
 # %% [markdown]
 # ## Claims, tested
 #
-# Three recorded seeds, compared pair by pair, by rules that stand in `data/claims.csv` since before the runs. The first
+# Three recorded seeds, compared pair by pair, by rules that stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv) since before the runs. The first
 # claim takes the 1,000-step runs of chapter 00.
 
 

@@ -20,13 +20,29 @@
 # **You need** [chapter 14](14_negatives.ipynb), and the softmax shares of [chapter 13](13_from_nce_to_nt_xent.ipynb).
 # **Time**: 23 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("14b")
@@ -579,7 +595,7 @@ ch14.check_false_negative_mask(left_out)
 # %% [markdown]
 # ## Claims, tested
 #
-# Recorded seeds, compared pair by pair, by rules in `data/claims.csv`. A gap between batches counts only where both of
+# Recorded seeds, compared pair by pair, by rules in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). A gap between batches counts only where both of
 # its runs have learned.
 
 # %%

@@ -22,13 +22,29 @@
 # **Time**: 36 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # The companion [15b](15b_centre_and_sharpen.ipynb) has DINO and its relatives.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("15")
@@ -980,7 +996,7 @@ ch15.check_direct_predictor(direct_predictor)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule stand in `data/claims.csv`; the runs are those of the record. That removing the predictor or
+# Statement, source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv); the runs are those of the record. That removing the predictor or
 # the stop-gradient collapses BYOL and SimSiam is judged in [chapter 20](20_collapse.ipynb).
 
 # %%

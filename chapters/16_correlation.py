@@ -20,15 +20,31 @@
 # - prove in one line that "push the dimensions apart" and "push the images apart" are nearly the same penalty.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), eigenvectors, and the singular value decomposition.
-# **Time**: 36 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 35 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("16")
@@ -1010,7 +1026,7 @@ ch16.check_covariance_term(covariance_term)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule stand in `data/claims.csv`. The first takes the record above. For the second nobody here has
+# Statement, source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). The first takes the record above. For the second nobody here has
 # run what it needs, SimCLR behind VICReg's projector; printed are the runs of [chapter 00](00_start_here.ipynb)'s record,
 # about a minute of computing each and each behind its own projector.
 

@@ -21,16 +21,32 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR, the probe), attention (a block of a transformer), and
 # least squares.
-# **Time**: 32 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 31 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # The companion [18b](18b_masked_features.ipynb) puts codes and features behind the mask instead of pixels.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("18")
@@ -833,7 +849,7 @@ ch18.check_leaks_somewhere(leaks_somewhere)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule stand in `data/claims.csv`. C-90, C-93, C-96a and C-98 are read by a probe on all
+# Statement, source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). C-90, C-93, C-96a and C-98 are read by a probe on all
 # tokens, C-96b is fine-tuned. In C-96a and C-96b SimCLR stands in for MoCo v3. For C-91 the runs
 # are the three seeds' pictures, and the error is that of the mean visible colour, of which the better fill removes a share.
 

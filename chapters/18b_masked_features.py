@@ -20,15 +20,31 @@
 #
 # **You need** [chapter 18](18_masked_images.ipynb) (MAE, the mask) and [chapter 15](15_self_distillation.ipynb)
 # (stop-gradient, a teacher that follows). This is a companion of chapter 18.
-# **Time**: 26 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 25 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("18b")
@@ -399,7 +415,7 @@ assert all(p.grad is None for p in student.frozen.parameters())
 #
 # Same start, same pictures, 800 steps of 128 (SimCLR 300: its steps cost several times as much). One learning rate for
 # all, 3e-3: it lies between two at which MAE does about equally well on held-out train images; **nothing else was
-# tuned** (`benchmarks/masked.py`). So every comparison with MAE leans towards MAE, and "below MAE" means "below MAE at
+# tuned** ([`benchmarks/masked.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/masked.py)). So every comparison with MAE leans towards MAE, and "below MAE" means "below MAE at
 # MAE's rate". Seconds are not equal either: a method that drops hidden tokens is cheaper, one with a teacher pays for
 # it, and SALT stands on another run of 800 steps, MAE's, whose price comes on top. In the table, beside those you know:
 #
@@ -663,7 +679,7 @@ print("7 x 7 of 14 x 14:", f"{seven:.1e}" if done else "not attempted")
 # %% [markdown]
 # ## Claims, tested
 #
-# Statements and rules stand in `data/claims.csv`.
+# Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
 
 
 # %% tags=["hide-input"]

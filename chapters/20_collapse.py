@@ -22,13 +22,29 @@
 # explain the methods that are broken here. **Time**: 33 minutes to read, about a minute to run on two CPU cores.
 # The companion [20b](20b_projector.ipynb) asks what the projector has to do with it.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("20")
@@ -655,7 +671,7 @@ for case, pairs in lengths.items():
 #
 # ## The ward: does the diagnosis hold for patients it has not seen?
 #
-# `benchmarks/clinic.py` breaks the methods of this book in many ways, a few seconds of training each; `diagnose` sees
+# [`benchmarks/clinic.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/clinic.py) breaks the methods of this book in many ways, a few seconds of training each; `diagnose` sees
 # embeddings and history, never the name of the case. Its lines were drawn on some of these cases, and those prove
 # nothing. The **test** has other cases, settings, seeds and the harder drawn world, written down before any was run.
 

@@ -18,15 +18,31 @@
 # - test a claim about a *difference of differences*.
 #
 # **You need** [chapter 20](20_collapse.ipynb), whose companion this is.
-# **Time**: 16 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 15 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("20b")
@@ -196,7 +212,7 @@ for name, head in heads.items():
 #
 # ## The record: four heads, three seeds
 #
-# `benchmarks/collapse_heads.py` trains SimCLR for 300 steps with four heads: none, one linear layer, MLPs of two and of
+# [`benchmarks/collapse_heads.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/collapse_heads.py) trains SimCLR for 300 steps with four heads: none, one linear layer, MLPs of two and of
 # three layers.
 
 # %%
@@ -365,7 +381,7 @@ ch20.check_direct_clr(direct_clr)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule come from the table of claims. Photographs enter where `benchmarks/photographs.py` has
+# Statement, source and rule come from the table of claims. Photographs enter where [`benchmarks/photographs.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/photographs.py) has
 # recorded its group "projector".
 
 # %%

@@ -18,16 +18,32 @@
 # to the same result, and judge the encoder honestly: with few labels, against the baselines, over several draws.
 #
 # **You need** [chapter 00](00_start_here.ipynb); [chapter 13](13_from_nce_to_nt_xent.ipynb) for the loss.
-# **Time**: 35 minutes to read, about a minute to run. As it stands the notebook is a **rehearsal** on small drawn
+# **Time**: 34 minutes to read, about a minute to run. As it stands the notebook is a **rehearsal** on small drawn
 # pictures, beside recorded results on photographs. With a GPU and STL-10 it is the real thing, and takes hours.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("25")

@@ -19,15 +19,31 @@
 #
 # **You need** [chapter 25](25_capstone_stl10_simclr.ipynb) and a convolution. This is a companion of
 # [chapter 26](26_capstone_extensions.ipynb).
-# **Time**: 21 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 20 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("26c")
@@ -335,7 +351,8 @@ assert changed[True, 2] > changed[True, 4] > changed[True, 8]
 # uv run --group serve ssl-lessons export runs/first --out runs/bundle
 # ```
 #
-# It takes packages that the chapters do without, so here is a record.
+# It takes packages that the chapters do without (if you have no clone: `pip install "ssl-lessons[serve]"`, and then the
+# commands here without `uv run --group serve`), so here is a record.
 
 # %%
 served, served_origin = book.recorded("serving")
@@ -397,7 +414,7 @@ assert 0.003 < by["convnet", "int8"]["changed"] < 0.02
 #   archived on 7 August 2025; no further fixes, no security patches. Here it listens on the loopback only and wants a
 #   token.
 # - **[Starlette](https://starlette.dev) and uvicorn**, the one to keep: the whole server is one file,
-#   `ssl_lessons/deployment/server.py`.
+#   [`ssl_lessons/deployment/server.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/ssl_lessons/deployment/server.py).
 #
 # ```
 # uv run --group serve ssl-lessons serve runs/bundle --port 8000
@@ -405,7 +422,7 @@ assert 0.003 < by["convnet", "int8"]["changed"] < 0.02
 # ```
 #
 # Most of a server is what it says to the wrong request. Both answer 4xx, and go on, when the body is empty, cut off, of
-# another type, or when a PNG of a few hundred bytes *claims* to be 50,000 by 50,000 pixels. `tests/test_serving.py` sends
+# another type, or when a PNG of a few hundred bytes *claims* to be 50,000 by 50,000 pixels. [`tests/test_serving.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/tests/test_serving.py) sends
 # them all of this.
 
 # %% tags=["hide-input"]
@@ -527,7 +544,7 @@ assert quiet["changed"] > 2 * skew["8 bits, for comparison"]["changed"]
 # *nearest* takes the corner. Most of the difference between the two rows is a shift by one pixel.)
 #
 # Two habits help. Put the normalisation *inside* the exported model, as the bundle does. And keep a test that sends one
-# picture through the training reader and through the server and compares every pixel, as `tests/test_deployment.py` does.
+# picture through the training reader and through the server and compares every pixel, as [`tests/test_deployment.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/tests/test_deployment.py) does.
 #
 # ## Exercises
 #

@@ -21,15 +21,31 @@
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR) and [chapter
 # 06](06_where_and_which_way_up.ipynb) (which way up). This is a companion of
 # [chapter 26](26_capstone_extensions.ipynb).
-# **Time**: 29 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 28 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
-# %%
+# %% tags=["hide-input"]
 try:
     import ssl_lessons
-except ImportError:  # Colab
-    import os
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
 
-    os.system("pip install -q git+https://github.com/ssl-lessons/ssl-lessons")
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
 from ssl_lessons import book
 
 device = book.setup("26d")
@@ -389,7 +405,7 @@ assert all(abs(values["which quarter"] - 0.25) < 0.04 for values in live.values(
 #
 # ## A rule, written down before the runs
 #
-# It stands at the top of `benchmarks/extensions.py`. For each score: Spearman's rank correlation with the probe over
+# It stands at the top of [`benchmarks/extensions.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/extensions.py). For each score: Spearman's rank correlation with the probe over
 # the 36 policies (the correlation of places in the two orders, since nothing says that the relation is a straight
 # line), means over the seeds, in the world from above, with a 90 % interval (bootstrap over policies, widened where
 # Fisher's formula of exercise 3 is wider). The score *is an aid* if the interval lies above 0 and the estimate is at
@@ -710,7 +726,7 @@ ch26d.check_regret(regret)
 # ## Claims, tested
 #
 # The page's question about gradients, in the domain it was asked for; and the published score where it can work: upright
-# pictures, policies that do not turn. Statements and rules stand in `data/claims.csv`.
+# pictures, policies that do not turn. Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
 
 
 # %%

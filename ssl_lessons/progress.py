@@ -5,6 +5,7 @@ import sys
 from tqdm import tqdm
 
 LINE_EVERY = 30.0  # seconds
+DELAY = 5.0  # seconds of silence that nobody takes for a hang
 
 
 class _Lines(tqdm):
@@ -45,3 +46,10 @@ def progress(iterable=None, *, file=None, **options) -> tqdm:
     # ipykernel's stream is no terminal, but what reads it understands a carriage return.
     redrawn = file.isatty() or type(file).__module__.startswith("ipykernel")
     return (tqdm if redrawn else _Lines)(iterable, file=file, **({"ncols": 100} | options))
+
+
+def patient(iterable=None, what: str = "", shown: bool = True, **options) -> tqdm:
+    """A bar on stderr for what is mostly over at once: it comes after five seconds, and goes when it is done."""
+    return progress(
+        iterable, file=sys.stderr, desc=f"{what}: ", delay=DELAY, leave=False, disable=not shown, **options
+    )

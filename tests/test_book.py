@@ -267,6 +267,12 @@ def test_lab_opens_the_notebook_and_makes_it_from_the_text_when_missing(tmp_path
     assert "--no-browser" not in lab.command("0", chapters=folder)
 
 
+def test_lab_says_first_that_there_is_no_such_chapter(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)  # not installed
+    with pytest.raises(InputError, match="no chapter '99'"):
+        lab.open_chapter("99", chapters=write(tmp_path, **{"00_start": GOOD}))
+
+
 # ---- what chapters call ------------------------------------------------------------------------------------
 
 
@@ -429,9 +435,8 @@ def test_every_picture_has_alt_text(source):
 def test_badge_and_set_up_cell_use_the_address_of_the_repository(source):
     cells = jupytext.read(source).cells
     assert book.badge(source.stem) in cells[0].source
-    first_code = next(cell.source for cell in cells if cell.cell_type == "code")
-    assert f"git+{book.repository()}" in first_code
-    assert re.search(rf"book\.setup\(['\"]{files.number_of(source)}['\"]", first_code)
+    first_code = next(cell for cell in cells if cell.cell_type == "code")
+    assert first_code.source == book.setup_cell(source.stem) and first_code.metadata.get("tags") == [files.HIDDEN]
 
 
 # ---- the running table -------------------------------------------------------------------------------------

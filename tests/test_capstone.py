@@ -36,20 +36,10 @@ def test_the_build_takes_stl10_where_it_lies(monkeypatch, tmp_path):
     assert asked == [("stl10", "unlabeled", None), ("stl10", "train", 64), ("stl10", "test", 64)]
 
 
-def test_a_notebook_and_the_command_line_share_one_download(monkeypatch, tmp_path):
-    monkeypatch.delenv("SSL_LESSONS_DATA", raising=False)
-    monkeypatch.setattr(capstone, "ROOT", tmp_path)
-    assert capstone.data_folder() is None  # installed without a clone
-    (tmp_path / "pyproject.toml").touch()
-    asked = []
-    monkeypatch.setattr(capstone, "stl10_is_here", lambda data_dir=None: bool(asked.append(data_dir)))
-    with pytest.raises(
-        InputError, match='IMAGES = "stl10"'
-    ):  # no night on a GPU is spent on drawings by accident
+def test_no_night_on_a_gpu_is_spent_on_drawings_by_accident(monkeypatch, tmp_path):
+    monkeypatch.setenv("SSL_LESSONS_DATA", str(tmp_path))
+    with pytest.raises(InputError, match='IMAGES = "stl10"'):
         capstone.choose_images("auto", 16, rehearsal=False)
-    assert asked == [tmp_path / "data" / "cache"]
-    monkeypatch.setenv("SSL_LESSONS_DATA", "elsewhere")
-    assert capstone.data_folder() is None
 
 
 def test_stl10_is_not_here_in_an_empty_folder(tmp_path):

@@ -297,12 +297,22 @@ def test_stl10_from_a_classroom_mirror(stl, server, tmp_path, monkeypatch):
     assert (tmp_path / "stl10_binary").is_dir()
 
 
-def test_absent_data_say_how_to_get_them(stl, server, tmp_path, monkeypatch):
+def test_downloads_lie_in_one_place_wherever_a_command_is_run(tmp_path, monkeypatch):
     monkeypatch.delenv("SSL_LESSONS_DATA", raising=False)
+    monkeypatch.setenv("SSL_LESSONS_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+    assert download.downloads() == Path(__file__).parents[1] / "data" / "cache"
+    monkeypatch.setattr(download, "CLONE", tmp_path)  # installed without a clone
+    assert download.downloads() == tmp_path / "cache" / "downloads"
+    monkeypatch.setenv("SSL_LESSONS_DATA", "elsewhere")
+    assert download.downloads() == Path("elsewhere") and download.downloads("here") == Path("here")
+
+
+def test_absent_data_say_how_to_get_them(stl, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSL_LESSONS_DATA", str(tmp_path))
     with pytest.raises(InputError, match=r"--download.*2\.6 GB.*--mirror") as caught:
         real.stl10("test")
-    assert str(Path("data", "cache", "stl10_binary")) in str(caught.value)
+    assert str(tmp_path / "stl10_binary") in str(caught.value)
     with pytest.raises(InputError, match=r"CIFAR-10.*--download.*170 MB"):
         real.cifar10("test", data_dir=tmp_path)
     assert server.paths == []
@@ -315,7 +325,7 @@ def test_archive_put_there_by_hand_needs_no_download(stl, server, tmp_path):
 
 
 def test_interrupted_unpacking_is_redone(stl, server, tmp_path, monkeypatch):
-    genuine = real.extract_archive
+    genuine = real.unpack
 
     def interrupted(archive, to):
         genuine(archive, to)
@@ -323,11 +333,11 @@ def test_interrupted_unpacking_is_redone(stl, server, tmp_path, monkeypatch):
         half.write_bytes(half.read_bytes()[:1000])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(real, "extract_archive", interrupted)
+    monkeypatch.setattr(real, "unpack", interrupted)
     with pytest.raises(KeyboardInterrupt):
         real.stl10("test", data_dir=tmp_path, download=True)
     assert not (tmp_path / "stl10_binary").exists()
-    monkeypatch.setattr(real, "extract_archive", genuine)
+    monkeypatch.setattr(real, "unpack", genuine)
     data = real.stl10("unlabeled", data_dir=tmp_path, download=True)
     assert torch.equal(data.images, planes(stl[0]["unlabeled"]))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["stl10_binary", "stl10_binary.tar.gz"]

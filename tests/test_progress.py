@@ -44,3 +44,18 @@ def test_a_terminal_gets_a_bar_that_is_drawn_over_and_a_hidden_one_says_nothing(
     assert terminal.getvalue().count("\r") >= 2 and "100%" in terminal.getvalue()
     steps(hidden, disable=True)
     assert hidden.getvalue() == ""
+
+
+def test_a_patient_bar_comes_after_a_while_and_leaves_nothing(monkeypatch):
+    import time
+
+    monkeypatch.setattr("sys.stderr", Terminal())
+    assert list(module.patient(range(3), "soon over")) == [0, 1, 2] and module.sys.stderr.getvalue() == ""
+    monkeypatch.setattr(module, "DELAY", 0.05)
+    for _ in module.patient(range(8), "features"):
+        time.sleep(0.1)
+    shown = module.sys.stderr.getvalue()
+    assert "features:" in shown and shown.rpartition("\r")[0].endswith(" ")  # drawn over with blanks
+    monkeypatch.setattr("sys.stderr", hidden := Terminal())
+    list(module.patient(range(3), "features", shown=False))
+    assert hidden.getvalue() == ""

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from ssl_lessons.book.files import find
+from ssl_lessons.book.files import find, repository
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = find()
 BIB = (ROOT / "data" / "references.bib").read_text(encoding="utf-8")
 URLS = set(re.findall(r"url = \{([^}]+)\}", BIB))
 KEYS = re.findall(r"^@\w+\{([^,]+),", BIB, re.MULTILINE)
-OURS = ("https://github.com/ssl-lessons/", "https://colab.research.google.com/", "http://192.168.")
+OURS = (repository(), "https://colab.research.google.com/", "http://192.168.")
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)

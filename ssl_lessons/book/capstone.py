@@ -3,14 +3,11 @@ sittings; and the records that it reads."""
 
 from __future__ import annotations
 
-import datetime
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ssl_lessons import data
-from ssl_lessons.book.files import ROOT
 from ssl_lessons.data import ImageSet
 from ssl_lessons.errors import InputError
 from ssl_lessons.training import checkpoints, time_steps
@@ -30,13 +27,6 @@ class Images(NamedTuple):
     unlabeled: ImageSet
     train: ImageSet
     test: ImageSet
-
-
-def data_folder() -> Path | None:
-    """Where downloads lie: $SSL_LESSONS_DATA, else data/cache of the clone (a notebook runs in its chapters/)."""
-    if "SSL_LESSONS_DATA" in os.environ or not (ROOT / "pyproject.toml").is_file():
-        return None  # the readers' own default
-    return ROOT / "data" / "cache"
 
 
 def stl10_is_here(data_dir: str | Path | None = None) -> bool:
@@ -66,7 +56,6 @@ def choose_images(
     Raises InputError for a name that is neither a data set nor a folder, and for a build without STL-10 that did not
     say which pictures it is for: a night on a GPU is not spent on drawings by accident.
     """
-    data_dir = data_dir or data_folder()
     if wanted == "auto":
         if not rehearsal and not stl10_is_here(data_dir):
             raise InputError(
@@ -132,11 +121,10 @@ class Budget(NamedTuple):
     done: int = 0
 
     def sentence(self) -> str:
-        end = datetime.datetime.now() + datetime.timedelta(minutes=self.minutes)
         begun = f"{self.done} of them are done, the rest takes" if self.done else "in"
         return (
             f"{self.seconds_per_step * 1000:.0f} ms per step: {self.steps} steps are {self.epochs:.1f} epochs, {begun} "
-            f"about {self.minutes:.1f} minutes, ready at {end:%H:%M}"
+            f"about {self.minutes:.1f} minutes"
         )
 
     def legs(self, minutes: float = LEG_MINUTES, lost: float = LOST_MINUTES) -> list[Leg]:

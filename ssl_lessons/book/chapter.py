@@ -75,11 +75,11 @@ def setup(chapter: str, seed: int = 0):
     np.random.seed(seed)
     torch.manual_seed(seed)
     plots.style()
-    # Neither concerns the reader: progress bars fall back to text, and a machine without a GPU is the normal
-    # case.
+    # None concerns the reader: progress bars fall back to text, and a machine without a GPU is the normal case.
     warnings.filterwarnings("ignore", message="IProgress not found")
     warnings.filterwarnings("ignore", message=".*CUDA initialization.*")
     warnings.filterwarnings("ignore", message=".*pin_memory.*no accelerator.*")
+    warnings.filterwarnings("ignore", message=".*Profiler clears events at the end of each cycle")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     threads = torch.get_num_threads()
     where = f"CPU, {threads} thread{'s' * (threads > 1)}"

@@ -25,11 +25,11 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 CLAIM_MIME = "application/vnd.ssl-lessons.claim+json"  # how a claim lies among the outputs of a cell
 
 
-def repository() -> str:
-    """The address of the repository, from pyproject's `[project.urls] Repository` (the only place that states
-    it).
+def repository(root: Path = ROOT) -> str:
+    """The address of the repository, from pyproject's `[project.urls] Repository`: `adopt` keeps the others equal to
+    it.
     """
-    pyproject = ROOT / "pyproject.toml"
+    pyproject = root / "pyproject.toml"
     if pyproject.is_file():
         urls = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {}).get("urls", {})
     else:
@@ -85,32 +85,54 @@ def find(numbers: Sequence[str] = (), chapters: Path = CHAPTERS) -> list[Path]:
     return sorted(wanted)
 
 
+def released(root: Path = ROOT) -> str | None:
+    """The tag of the release that this clone is, from pyproject's `[tool.ssl-lessons] tag`; None between releases."""
+    pyproject = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    return pyproject.get("tool", {}).get("ssl-lessons", {}).get("tag")
+
+
 def badge(number: str, chapters: Path = CHAPTERS) -> str:
     """The Open-in-Colab badge of a chapter, in Markdown."""
     name = find([number], chapters)[0].stem
     place = repository().removeprefix("https://github.com/")
     return (
         f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-        f"(https://colab.research.google.com/github/{place}/blob/main/chapters/{name}.ipynb)"
+        f"(https://colab.research.google.com/github/{place}/blob/{released() or 'main'}/chapters/{name}.ipynb)"
     )
+
+
+SETUP = """\
+try:
+    import ssl_lessons
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
+
+    print("Installing, about half a minute")
+    place = "git+{place}"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {{
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }}
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{{place}} could not be installed: {{cause}} ({{reason}})"
+        raise RuntimeError(message) from None
+from ssl_lessons import book
+
+device = book.setup("{number}")"""
 
 
 def setup_cell(number: str, chapters: Path = CHAPTERS) -> str:
     """The set-up cell of a chapter: installs the book where it is missing (on Colab), then seeds."""
     own = number_of(find([number], chapters)[0])
-    return "\n".join(
-        [
-            "try:",
-            "    import ssl_lessons",
-            "except ImportError:  # Colab",
-            "    import os",
-            "",
-            f'    os.system("pip install -q git+{repository()}")',
-            "from ssl_lessons import book",
-            "",
-            f'device = book.setup("{own}")',
-        ]
-    )
+    return SETUP.format(place=repository() + (f"@{released()}" if released() else ""), number=own)
 
 
 def check_pair(path: Path) -> list[str]:
@@ -182,21 +204,26 @@ def clean(notebook) -> None:
             "language_info": {"name": "python"},
         }
     )
-    used = set()
+    name_cells(notebook.cells)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         cell.metadata = type(cell.metadata)({"tags": tags} if tags else {})
         if HIDDEN in tags:
             cell.metadata |= {"jupyter": {"source_hidden": True}, "cellView": "form"}
-        # From the content, so that inserting a cell changes one id, not all that follow.
+        if cell.cell_type == "code":
+            cell.outputs = _clean_outputs(cell.outputs)
+
+
+def name_cells(cells: Sequence) -> None:
+    """Give each cell an id that follows from its content: inserting a cell changes one id, not all that follow."""
+    used = set()
+    for cell in cells:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
         copy = 1
         while (name := digest if copy == 1 else f"{digest}-{copy}") in used:
             copy += 1
         used.add(name)
         cell["id"] = name
-        if cell.cell_type == "code":
-            cell.outputs = _clean_outputs(cell.outputs)
 
 
 def _clean_outputs(outputs: list) -> list:

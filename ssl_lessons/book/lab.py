@@ -42,6 +42,7 @@ def open_chapter(
     number: str = "00", browser: bool = True, port: int | None = None, chapters: Path = CHAPTERS
 ) -> int:
     """Open a chapter in JupyterLab and wait until the server is stopped; return its exit status."""
+    find([number], chapters)  # an unknown chapter is said first
     try:
         import jupyterlab  # noqa: F401
     except ImportError:

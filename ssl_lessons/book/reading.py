@@ -48,9 +48,19 @@ def _words(markdown: str) -> int:
 
 
 def write_minutes(source: Path) -> Size:
-    """Put the honest minutes into the title cell ("**Time**: 25 minutes to read"); the chapter's size."""
-    found, text = size(source), source.read_text(encoding="utf-8")
-    told = _TIME.sub(rf"\g<1>{found.minutes}\g<2>", text, count=1)
-    if told != text:
-        files.write(source, told)
+    """Put the honest minutes into the title cell ("**Time**: 25 minutes to read") and into the table of the README
+    beside the chapters' folder, where there is one; the chapter's size.
+    """
+    found = size(source)
+    _write(source, _TIME, found.minutes)
+    readme = source.parent.parent / "README.md"
+    if readme.is_file():
+        _write(readme, re.compile(rf"(\(chapters/{source.stem}\.ipynb\) \| )\d+( \|)"), found.minutes)
     return found
+
+
+def _write(path: Path, place: re.Pattern, minutes: int) -> None:
+    text = path.read_text(encoding="utf-8")
+    told = place.sub(rf"\g<1>{minutes}\g<2>", text, count=1)
+    if told != text:
+        files.write(path, told)

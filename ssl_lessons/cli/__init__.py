@@ -1,4 +1,4 @@
-"""The command line: `ssl-lessons lab, run, build, doctor, pretrain, probe, diagnose, export, serve`."""
+"""The command line: `ssl-lessons lab, run, build, adopt, doctor, pretrain, probe, diagnose, export, serve`."""
 
 from typing import Annotated
 

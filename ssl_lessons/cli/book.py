@@ -1,4 +1,4 @@
-"""`ssl-lessons lab`, `run` and `build`: the chapters."""
+"""`ssl-lessons lab`, `run`, `build` and `adopt`: the chapters."""
 
 from __future__ import annotations
 
@@ -66,6 +66,31 @@ def build(numbers: Numbers = None, as_json: Json = False) -> None:
     from ssl_lessons import book
 
     _chapters(book.build, numbers, as_json)
+
+
+@app.command()
+def adopt(
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="https://github.com/OWNER/REPO of your fork.")
+    ],
+    tag: Annotated[
+        str | None,
+        typer.Option(help="The release that badges and set-up cells name. Default: none, they name main."),
+    ] = None,
+) -> None:
+    """Make this clone the book of your own repository: pyproject.toml, badges, set-up cells, links, CITATION.cff.
+
+    Writes the texts and, without executing them, the notebooks; outputs stay as they are. The old address leads
+    back.
+
+    Example:  ssl-lessons adopt https://github.com/ada/ssl-course
+    """
+    from ssl_lessons.book.adopt import adopt
+
+    changed = adopt(address, tag)
+    for name, places in changed.items():
+        print(f"{name}: {places} line{'s' * (places != 1)}")
+    print(f"{len(changed)} files changed" if changed else "nothing to change")
 
 
 def _chapters(work, numbers, as_json: bool) -> None:

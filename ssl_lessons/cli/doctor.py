@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,6 +55,7 @@ def _examine(data_dir: str | None) -> dict:
 
     import ssl_lessons
     from ssl_lessons.data.cache import cache_bytes, cache_folder
+    from ssl_lessons.data.download import downloads
     from ssl_lessons.models import pick_device
 
     gpu = pick_device().type == "cuda"
@@ -63,9 +63,7 @@ def _examine(data_dir: str | None) -> dict:
     if gpu:
         properties = torch.cuda.get_device_properties(0)
         device = {"type": "cuda", "name": properties.name, "memory_gb": properties.total_memory / 2**30}
-    place = (
-        Path(data_dir or os.environ.get("SSL_LESSONS_DATA") or Path("data", "cache")).expanduser().absolute()
-    )
+    place = downloads(data_dir).absolute()
     existing = next(folder for folder in (place, *place.parents) if folder.exists())
     total, available = _memory_gb()
     report = {

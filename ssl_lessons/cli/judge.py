@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Annotated
 
@@ -121,7 +122,7 @@ def _probe(folder, encoder, train, test, per_class: int, draws: int, seed: int, 
 
     def learned(network):
         network = network.to(device)
-        return lambda images: extract_features(network, images)
+        return lambda images: extract_features(network, images, progress=True)
 
     def raw(images):
         return pixels(resized(images, side))
@@ -141,7 +142,7 @@ def _probe(folder, encoder, train, test, per_class: int, draws: int, seed: int, 
         train_x, test_x = features(train.images), features(test.images)
         knn = knn_accuracy(train_x, train.labels, test_x, test.labels)
         scores = label_efficiency(
-            train_x, train.labels, test_x, test.labels, (per_class,), draws=draws, seed=seed
+            train_x, train.labels, test_x, test.labels, (per_class,), draws=draws, seed=seed, progress=True
         )[0]
         seconds = time.perf_counter() - start
         rows.append(
@@ -176,7 +177,7 @@ def _fine_tuned(
         begin = time.perf_counter()
         (scores,) = fine_tune_efficiency(
             start, train.images, train.labels, test.images, test.labels, (per_class,), draws, seed,
-            policy=policy, steps=steps, device=device,
+            policy=policy, steps=steps, device=device, progress=True,
         )  # fmt: skip
         seconds = time.perf_counter() - begin
         measured = {key: scores[key] for key in ("mean", "std", "accuracies")}
@@ -240,17 +241,20 @@ def _diagnose(folder, encoder, images) -> dict:
 
     from ssl_lessons import diagnostics
     from ssl_lessons.evaluation import extract_features
+    from ssl_lessons.progress import patient
     from ssl_lessons.training.recipes import get_recipe
     from ssl_lessons.views import make_views
 
-    features = extract_features(encoder, images.images)
+    features = extract_features(encoder, images.images, progress=True)
     report = diagnostics.diagnose(features).as_dict()
     if report["verdict"] != "not finite":
         policy = get_recipe("quick").policy.replace(size=images.size)
         generator, device = torch.Generator().manual_seed(0), next(encoder.parameters()).device
         pairs = []
         with torch.no_grad():
-            for batch in images.images.split(256):
+            for batch in patient(
+                images.images.split(256), "two views of each", total=math.ceil(len(images) / 256)
+            ):
                 views = make_views(batch.to(device), (policy, policy), generator)
                 pairs.append(torch.stack([encoder(view).float().cpu() for view in views]))
         first, second = torch.cat(pairs, dim=1)

@@ -85,7 +85,7 @@ NoCache = Annotated[
 ]
 DataDir = Annotated[
     str | None,
-    typer.Option(help="Where STL-10 and CIFAR-10 lie or go. Default: $SSL_LESSONS_DATA, else data/cache."),
+    typer.Option(help="Where STL-10 and CIFAR-10 lie or go. Default: $SSL_LESSONS_DATA, else data/cache of the clone."),
 ]
 Mirror = Annotated[
     str | None,

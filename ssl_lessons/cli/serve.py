@@ -48,9 +48,10 @@ def export(
     """Make a bundle that `serve` can load: the encoder in DIR, a linear probe, and checksums.
 
     The probe learns from the train split; int8 takes the ranges of the activations from unlabelled images. Writes
-    model.onnx, bundle.json and SHA256SUMS. Needs the packages of the dependency group `serve`.
+    model.onnx, bundle.json and SHA256SUMS. Needs more packages: `uv run --group serve`, or without a
+    repository `pip install "ssl-lessons[serve]"`.
 
-    Example:  uv run --group serve ssl-lessons export runs/first --out runs/bundle
+    Example:  ssl-lessons export runs/first --out runs/bundle
     """
     from ssl_lessons.deployment.export import check_precision, linear_layer, make_bundle
     from ssl_lessons.evaluation import extract_features
@@ -63,7 +64,7 @@ def export(
     train = labelled(load_split(source, "train", size, train_images, place), "the probe of a bundle")
     calibration = load_at_most(CALIBRATION, source, "unlabeled", size, place).images
     print(f"a probe from {len(train):,} labelled images, then {precision} ...", file=sys.stderr)
-    probe = linear_layer(extract_features(encoder, train.images), train.labels)
+    probe = linear_layer(extract_features(encoder, train.images, progress=True), train.labels)
     make_bundle(
         encoder, probe, out, classes=train.classes, size=size, precision=precision, calibration=calibration
     )
@@ -78,12 +79,15 @@ def serve(
 ) -> None:
     """Answer pictures over HTTP on this machine: POST /predict with the bytes of a PNG or JPEG.
 
-    Writes nothing. Needs the packages of the dependency group `serve`. Ctrl-C stops it.
+    Writes nothing. Needs more packages: `uv run --group serve`, or without a
+    repository `pip install "ssl-lessons[serve]"`. Ctrl-C stops it.
 
-    Example:  uv run --group serve ssl-lessons serve runs/bundle --port 8000
+    Example:  ssl-lessons serve runs/bundle --port 8000
     """
+    from ssl_lessons.deployment import HOW_TO_GET
+
     try:
         from ssl_lessons.deployment import server
     except ImportError as error:
-        raise InputError(f"{error.name} is missing: run this with `uv run --group serve`") from None
+        raise InputError(f"{error.name} is missing: {HOW_TO_GET}") from None
     server.main([str(bundle), "--port", str(port)])

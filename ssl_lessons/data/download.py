@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
+import tarfile
 import time
 import urllib.error
 import urllib.request
@@ -11,13 +13,29 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
+from tqdm.utils import CallbackIOWrapper
 
+from ssl_lessons.data.cache import cache_folder
 from ssl_lessons.errors import InputError
+from ssl_lessons.progress import patient
+from ssl_lessons.progress import progress as progress_bar
 
+CLONE = Path(__file__).resolve().parents[2]
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 30  # seconds without a byte before a connection counts as dropped
 WAITS = (1.0, 2.0, 4.0)  # seconds before each retry; the count starts again whenever bytes came in
+
+
+def downloads(chosen: str | Path | None = None) -> Path:
+    """Where archives lie and go, wherever a command is run: `chosen`, else $SSL_LESSONS_DATA, else data/cache of the
+    clone; without a clone, `downloads` in the folder of decoded pictures (see `cache.cache_folder`).
+    """
+    chosen = chosen or os.environ.get("SSL_LESSONS_DATA")
+    if chosen:
+        return Path(chosen).expanduser()
+    if (CLONE / "pyproject.toml").is_file():
+        return CLONE / "data" / "cache"
+    return cache_folder() / "downloads"
 
 
 class _Dropped(Exception):
@@ -43,13 +61,13 @@ def fetch(url: str, path, md5: str, mirror: str | None = None, progress: bool = 
     source = _source(url, mirror)
     try:
         if path.exists():
-            if checksum(path) == md5:
+            if checksum(path, progress) == md5:
                 return path
             if not part.exists():
                 path.rename(part)  # most likely cut short: continue it, the checksum has the last word
         path.parent.mkdir(parents=True, exist_ok=True)
         _transfer(source, part, path, progress)
-        got = checksum(part)
+        got = checksum(part, progress)
         if got != md5:
             part.unlink()
             raise InputError(
@@ -65,10 +83,24 @@ def fetch(url: str, path, md5: str, mirror: str | None = None, progress: bool = 
     return path
 
 
-def checksum(path) -> str:
+def checksum(path, progress: bool = True) -> str:
     """MD5 of a file, hexadecimal: a guard against damage, not against malice."""
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    path, md5 = Path(path), hashlib.md5(usedforsecurity=False)
+    bar = patient(what=f"checking {path.name}", shown=progress, total=_size(path), unit="B", unit_scale=True)
+    with bar, open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            md5.update(chunk)
+            bar.update(len(chunk))
+    return md5.hexdigest()
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a .tar.gz into a folder, with a bar on stderr when it takes long.  Raises OSError when it cannot."""
+    size = archive.stat().st_size
+    bar = patient(what=f"unpacking {archive.name}", total=size, unit="B", unit_scale=True)
+    with bar, open(archive, "rb") as file:
+        with tarfile.open(fileobj=CallbackIOWrapper(bar.update, file, "read"), mode="r:gz") as tar:
+            tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
 
 def _source(url: str, mirror: str | None) -> str:
@@ -125,9 +157,10 @@ def _attempt(source: str, part: Path, path: Path, progress: bool) -> None:
         else:  # the whole file is coming, whatever was asked
             start, total = 0, _number(response.headers.get("Content-Length"))
         done = start
-        bar = tqdm(
-            desc=path.name, total=total, initial=start, unit="B", unit_scale=True, disable=not progress
-        )
+        bar = progress_bar(
+            file=sys.stderr, desc=f"{path.name}: ", total=total, initial=start, unit="B", unit_scale=True,
+            disable=not progress,
+        )  # fmt: skip
         with bar, open(part, "ab" if start else "wb") as f:
             while chunk := _read(response):
                 f.write(chunk)

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision import datasets
-from torchvision.datasets.utils import check_integrity, extract_archive
 
-from ssl_lessons.data.download import fetch
+from ssl_lessons.data.download import checksum, downloads, fetch, unpack
 from ssl_lessons.data.image_set import UNLABELLED, ImageSet
 from ssl_lessons.data.splits import check, subset
 from ssl_lessons.errors import InputError
@@ -58,7 +56,8 @@ def stl10(
     The ten predefined folds of 1,000 are in the train split's `folds` (not when `n` draws a subset).
     size: side in pixels (default 96).  n: size of a random subset drawn with `seed`.
     data_dir: where `stl10_binary` is or goes; default the environment variable SSL_LESSONS_DATA, else
-    data/cache.  The whole unlabeled split takes 2.8 GB of memory while it is read, whatever `n` is.
+    data/cache of the clone (see `download.downloads`).
+    The whole unlabeled split takes 2.8 GB of memory while it is read, whatever `n` is.
     download: get the 2.6 GB archive when it is absent; mirror: a base URL to get it from.
     Raises InputError when the data are absent and not to be downloaded, or cannot be obtained.
     """
@@ -123,7 +122,7 @@ def _intact(dataset, root: Path) -> bool:
         listed = [tuple(entry) for entry in dataset.train_list + dataset.test_list]
         if hasattr(dataset, "meta"):
             listed.append((dataset.meta["filename"], dataset.meta["md5"]))
-        if not all(check_integrity(base / name, md5) for name, md5 in listed):
+        if not all((base / name).is_file() and checksum(base / name) == md5 for name, md5 in listed):
             return False
         _seen_intact.add(base)
     return base.exists()
@@ -131,11 +130,12 @@ def _intact(dataset, root: Path) -> bool:
 
 def _obtain(dataset, title: str, space: str, data_dir, mirror: str | None, download: bool) -> Path:
     """The folder under which torchvision will find `dataset`, unpacked and verified."""
-    root = Path(data_dir or os.environ.get("SSL_LESSONS_DATA") or Path("data", "cache")).expanduser()
+    root = downloads(data_dir)
     if _intact(dataset, root):
         return root
     archive, target = root / dataset.filename, root / dataset.base_folder
-    if not download and not check_integrity(archive, dataset.tgz_md5):  # one put there by hand will do
+    # An archive put there by hand will do.
+    if not download and not (archive.is_file() and checksum(archive) == dataset.tgz_md5):
         state = "is damaged" if target.exists() else "is not there"
         raise InputError(
             f"{title} was looked for in {target} and {state}: run again with --download (download=True in "
@@ -145,10 +145,9 @@ def _obtain(dataset, title: str, space: str, data_dir, mirror: str | None, downl
     fetch(dataset.url, archive, dataset.tgz_md5, mirror=mirror)
     # Unpacked beside its place and then renamed, so that an interrupted run leaves no half-full folder.
     unpacking = root / f"{dataset.base_folder}.unpacking"
-    print(f"unpacking {archive} ...", file=sys.stderr)
     try:
         shutil.rmtree(unpacking, ignore_errors=True)
-        extract_archive(str(archive), str(unpacking))
+        unpack(archive, unpacking)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(unpacking / dataset.base_folder, target)
         shutil.rmtree(unpacking)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ssl_lessons.deployment import HOW_TO_GET
 from ssl_lessons.deployment.pictures import decode
 from ssl_lessons.errors import InputError
 from ssl_lessons.storage import write_together
@@ -96,9 +97,7 @@ def load_bundle(folder: str | Path, threads: int = 1) -> Bundle:
     try:
         import onnxruntime
     except ImportError:
-        raise InputError(
-            "onnxruntime is missing: run this with `uv run --group serve`, or install it"
-        ) from None
+        raise InputError(f"onnxruntime is missing: {HOW_TO_GET}") from None
     fields = json.loads(contents[CARD])
     card = Card(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
     options = onnxruntime.SessionOptions()

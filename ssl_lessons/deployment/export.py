@@ -1,6 +1,6 @@
 """Encoder and probe as one ONNX file, in float32 or quantised to int8.
 
-Needs the packages of the dependency group `serve` (onnx, onnxscript, onnxruntime).  Why not torch's own int8:
+Needs the packages of `serve` (onnx, onnxscript, onnxruntime).  Why not torch's own int8:
 torch.ao.quantization is deprecated in favour of torchao, whose int8 convolutions need a compiler where the model runs;
 an ONNX file runs wherever onnxruntime does, and holds numbers and operations but no Python to execute.
 """
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ssl_lessons.deployment import HOW_TO_GET
 from ssl_lessons.deployment.bundle import Card, write_bundle
 from ssl_lessons.deployment.quantization import fold
 from ssl_lessons.errors import InputError
@@ -72,10 +73,7 @@ def _need(*packages: str) -> None:
         try:
             importlib.import_module(package)
         except ImportError:
-            raise InputError(
-                f"{package} is missing: run this with `uv run --group serve`, or install onnx, onnxscript and "
-                "onnxruntime"
-            ) from None
+            raise InputError(f"{package} is missing: {HOW_TO_GET}") from None
 
 
 def to_onnx(model: Classifier, size: int, path: Path) -> None:

@@ -85,12 +85,12 @@ def fine_tune(
 def fine_tune_efficiency(
     encoder: nn.Module, train_images: Tensor | StoredPictures, train_labels: Tensor,
     test_images: Tensor | StoredPictures, test_labels: Tensor, per_class: tuple[int, ...] = (2, 5, 10, 25),
-    draws: int = 3, seed: int = 0, **options,
+    draws: int = 3, seed: int = 0, progress: bool = False, **options,
 ) -> list[dict]:  # fmt: skip
     """Accuracy of `fine_tune` against the number of labels, with the draws and the rows of `label_efficiency`.
 
     Draw i has the same pictures as there for the same seed, and is trained with seed + i; pictures labelled -1 are
-    never drawn.  options: of `fine_tune`, such as policy, steps, device.
+    never drawn.  progress: a bar on stderr when it takes long.  options: of `fine_tune`, such as policy, steps, device.
     Raises InputError as `fine_tune` does, and for a class with fewer labels than asked for.
     """
 
@@ -98,7 +98,7 @@ def fine_tune_efficiency(
         few = train_images[to_device(chosen, train_images.device)], train_labels[chosen]
         return fine_tune(encoder, *few, test_images, test_labels, seed=draw_seed, **options).accuracy
 
-    return over_draws(train_labels, len(train_images), per_class, draws, seed, score)
+    return over_draws(train_labels, len(train_images), per_class, draws, seed, score, progress)
 
 
 def _batches(n: int, batch_size: int, steps: int, generator: torch.Generator) -> Tensor:

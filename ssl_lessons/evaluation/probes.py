@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from ssl_lessons.data.image_set import Factor, label_subset
 from ssl_lessons.errors import InputError
 from ssl_lessons.evaluation.checks import checked_features, checked_labels, checked_split, same_width
 from ssl_lessons.models.devices import pick_device
+from ssl_lessons.progress import patient
 from ssl_lessons.views import normalize
 
 PROBE_CS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # inverse strength of the L2 penalty, on standardised features
@@ -25,13 +27,13 @@ RIDGE_ALPHAS = np.logspace(-1, 5, 7)
 @torch.no_grad()
 def extract_features(
     encoder: nn.Module, images: Tensor, batch_size: int = 512, device: torch.device | str | None = None,
-    maps: bool = False,
+    maps: bool = False, progress: bool = False,
 ) -> Tensor:  # fmt: skip
     """Frozen features of uint8 images [N, 3, H, W]: float32 [N, dim] on the CPU; with maps, [N, dim, h, w], the
     encoder's last features before it averages them over the picture (its `maps`).
 
     images: a tensor on any device, or data.StoredPictures.  device: where to compute; by default where the encoder is,
-    or on the GPU when the encoder is on the CPU and there is one.
+    or on the GPU when the encoder is on the CPU and there is one.  progress: a bar on stderr when it takes long.
     The encoder runs in eval() without gradients and is put back into the mode it was in and to where it was.
     Raises InputError for no images, others than `views.normalize` takes, and a device that is not there.
     """
@@ -44,8 +46,9 @@ def extract_features(
     modes = [(module, module.training) for module in encoder.modules()]
     try:
         encoder.eval().to(device)
-        read = encoder.maps if maps else encoder
-        return torch.cat([read(normalize(b.to(device))).float().cpu() for b in images.split(batch_size)])
+        read, count = encoder.maps if maps else encoder, math.ceil(len(images) / batch_size)
+        batches = patient(images.split(batch_size), "features", progress, total=count)
+        return torch.cat([read(normalize(b.to(device))).float().cpu() for b in batches])
     finally:
         encoder.to(home)
         for module, training in modes:
@@ -78,11 +81,17 @@ def purity(clusters: Tensor, labels: Tensor) -> float:
     Raises InputError for lengths that differ, no examples, negative or fractional numbers.
     """
     if clusters.shape != labels.shape or clusters.ndim != 1 or not len(labels):
-        raise InputError(f"purity needs two vectors of one length, not {[*clusters.shape]} and {[*labels.shape]}")
+        raise InputError(
+            f"purity needs two vectors of one length, not {[*clusters.shape]} and {[*labels.shape]}"
+        )
     if any(v.is_floating_point() or v.min() < 0 for v in (clusters, labels)):
-        raise InputError("purity needs clusters and labels in whole numbers from 0; leave out pictures without a label")
+        raise InputError(
+            "purity needs clusters and labels in whole numbers from 0; leave out pictures without a label"
+        )
     width = int(labels.max()) + 1
-    counts = torch.bincount(clusters.long() * width + labels.long(), minlength=width * (int(clusters.max()) + 1))
+    counts = torch.bincount(
+        clusters.long() * width + labels.long(), minlength=width * (int(clusters.max()) + 1)
+    )
     return counts.view(-1, width).max(dim=1).values.sum().item() / len(labels)
 
 
@@ -214,11 +223,13 @@ def label_efficiency(
     per_class: tuple[int, ...] = (1, 2, 5, 10, 25),
     draws: int = 10,
     seed: int = 0,
+    progress: bool = False,
 ) -> list[dict]:
     """Linear-probe accuracy against the number of labels, over repeated stratified draws.
 
     Returns one row per entry of `per_class`: labels_per_class, labels, mean, std (over draws), accuracies.
     Draw i is the same set of images for every encoder probed with the same seed; images labelled -1 are never drawn.
+    progress: a bar on stderr when it takes long.
     Raises InputError for features or labels that cannot be used, and a class with fewer labels than asked for.
     """
     train_x, test_x = same_width(train_x, test_x)
@@ -227,7 +238,7 @@ def label_efficiency(
         return linear_probe(train_x[chosen], train_y[chosen], test_x, test_y, seed=seed).accuracy
 
     train_y = train_y.to(train_x.device)
-    return over_draws(train_y, len(train_x), per_class, draws, seed, score)
+    return over_draws(train_y, len(train_x), per_class, draws, seed, score, progress)
 
 
 def over_draws(
@@ -237,6 +248,7 @@ def over_draws(
     draws: int,
     seed: int,
     score: Callable[[Tensor, int], float],
+    progress: bool = False,
 ) -> list[dict]:
     """The rows of `label_efficiency`: accuracies over repeated stratified draws of labels [images].
 
@@ -252,7 +264,8 @@ def over_draws(
     rows = []
     for count in per_class:
         subsets = [label_subset(labels, count, seed=seed + i) for i in range(draws)]
-        scores = [score(chosen, seed + i) for i, chosen in enumerate(subsets)]
+        shown = patient(subsets, f"draws of {count} labels", progress)
+        scores = [score(chosen, seed + i) for i, chosen in enumerate(shown)]
         rows.append(
             {
                 "labels_per_class": count,
