@@ -89,7 +89,6 @@ def command(notebook: Path, browser: bool = True, port: int | None = None) -> li
     words = [
         sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.parent}",
         f"--LabApp.default_url=/lab/tree/{folder.name}/{notebook.name}",
-        "--LabApp.news_url=None",  # no question about news over the first page
     ]  # fmt: skip
     if not browser:
         words.append("--no-browser")
@@ -102,6 +101,12 @@ def command(notebook: Path, browser: bool = True, port: int | None = None) -> li
     return words
 
 
+def environment() -> dict[str, str]:
+    """The environment for `command`: our settings of JupyterLab beside the reader's (no question about its news)."""
+    folders = [str(Path(__file__).parent / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    return {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, folders))}
+
+
 def open_notebook(notebook: Path, browser: bool = True, port: int | None = None) -> int:
     """Open a notebook in JupyterLab and wait until the server is stopped; return its exit status."""
     try:
@@ -111,7 +116,7 @@ def open_notebook(notebook: Path, browser: bool = True, port: int | None = None)
             "JupyterLab is missing: use `uv run ssl-lessons lab` in the repository, or install jupyterlab "
             "and jupytext."
         ) from None
-    process = subprocess.Popen(command(notebook, browser, port), cwd=notebook.parents[1])
+    process = subprocess.Popen(command(notebook, browser, port), cwd=notebook.parents[1], env=environment())
     while True:
         try:
             return process.wait()
