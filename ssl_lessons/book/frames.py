@@ -26,7 +26,7 @@ VARIABLE = (
     "SSL_LESSONS_FRAMES"  # set in the kernel that is to draw frames: how many bytes one widget may take
 )
 GRID = 36  # the largest number of combinations that are all drawn
-NEARLY = 64  # bytes of a frame beside its picture and alt text
+AROUND = 64  # bytes of a frame beside its picture and alt text
 
 _numbers = itertools.count()
 
@@ -63,18 +63,20 @@ def draw(render: Callable, controls: Mapping, describe: Callable[..., str], limi
 
     Raises InputError where even three per control take more; what `render` raises is passed on.
     """
-    drawn = {}
+    drawn: dict[tuple, dict] = {}
     for mode, n in _plans(controls):
         stops = [control.stops(n) for control in controls.values()]
         start = tuple(s.index(c.value) for s, c in zip(stops, controls.values(), strict=True))
-        found, size = {}, 0
-        for place in _places([len(s) for s in stops], start, mode):
+        places = list(_places([len(s) for s in stops], start, mode))
+        if drawn and len(places) * _size(drawn) / len(drawn) > limit:  # judged by those of a larger plan
+            continue
+        found = {}
+        for place in places:
             values = tuple(s[i] for s, i in zip(stops, place, strict=True))
             if values not in drawn:
                 drawn[values] = _frame(render, describe, dict(zip(controls, values, strict=True)))
             found[",".join(map(str, place))] = drawn[values]
-            size += len(json.dumps(drawn[values])) + NEARLY
-            if size > limit:
+            if _size(found) > limit:
                 break
         else:
             listed = [
@@ -100,14 +102,18 @@ def _places(lengths: list[int], start: tuple[int, ...], mode: str) -> Iterator[t
             yield place
 
 
+def _size(found: Mapping) -> int:
+    return sum(len(frame["src"]) + len(frame["alt"]) + AROUND for frame in found.values())
+
+
 def _frame(render: Callable, describe: Callable[..., str], parameters: Mapping) -> dict[str, str]:
     from PIL import Image
 
     from ssl_lessons.book import plots
 
-    image = Image.open(io.BytesIO(plots.png(render(**parameters)))).convert("RGB")
+    image = Image.open(io.BytesIO(plots.png(render(**parameters), compress_level=1))).convert("RGB")
     few = image.quantize(256, dither=Image.Dither.NONE).convert("RGB")
-    kinds = ((few, {"lossless": True, "quality": 80}), (image, {"quality": 80}))  # for lines, for photographs
+    kinds = ((few, {"lossless": True, "quality": 80}), (image, {"quality": 70}))  # for lines, for photographs
     data = min((_webp(picture, **options) for picture, options in kinds), key=len)
     return {
         "src": f"data:image/webp;base64,{base64.b64encode(data).decode()}",
