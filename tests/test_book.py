@@ -36,6 +36,7 @@ GOOD = (
 # # A toy chapter
 
 # %%
+import sys
 import time
 
 for step in range(4):
