@@ -3,7 +3,6 @@
 import json
 import random
 import re
-import sys
 import tomllib
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import torch
 
 from ssl_lessons import book, plots
 from ssl_lessons.book import chapter as chapter_module
-from ssl_lessons.book import files, lab, ledger
+from ssl_lessons.book import files, ledger
 from ssl_lessons.errors import InputError
 from ssl_lessons.evaluation.evidence import HOLDS, UNTESTED, Runs
 
@@ -158,7 +157,7 @@ def test_the_widget_leaves_its_static_picture_only(built):
     explore = json.loads(built[1])["cells"][-2]
     [output] = explore["outputs"]
     assert 'alt="Two bars."' in "".join(output["data"]["text/html"])
-    assert files.WIDGET_MIME not in built[1]
+    assert files.WIDGET_MIME not in built[1] and "<details" not in built[1]
 
 
 def test_claims_are_collected_with_their_numbers(built):
@@ -255,22 +254,6 @@ def test_find(tmp_path):
     assert [p.stem for p in book.find(chapters=folder)][-3:] == ["13_nce", "13b_bugs", "14_queue"]
     assert [p.stem for p in book.find(["13"], folder)] == ["13_nce"]
     assert [p.stem for p in book.find(["13b"], folder)] == ["13b_bugs"]
-
-
-def test_lab_opens_the_notebook_and_makes_it_from_the_text_when_missing(tmp_path):
-    folder = write(tmp_path / "chapters", **{"00_start": GOOD})
-    command = lab.command("0", browser=False, port=8123, chapters=folder)
-    assert command[:4] == [sys.executable, "-m", "jupyterlab", str((folder / "00_start.ipynb").resolve())]
-    assert "--no-browser" in command and "--ServerApp.port=8123" in command
-    assert f"--ServerApp.root_dir={tmp_path.resolve()}" in command
-    assert book.check_pair(folder / "00_start.py") == []
-    assert "--no-browser" not in lab.command("0", chapters=folder)
-
-
-def test_lab_says_first_that_there_is_no_such_chapter(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "jupyterlab", None)  # not installed
-    with pytest.raises(InputError, match="no chapter '99'"):
-        lab.open_chapter("99", chapters=write(tmp_path, **{"00_start": GOOD}))
 
 
 # ---- what chapters call ------------------------------------------------------------------------------------

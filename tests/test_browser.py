@@ -1,11 +1,10 @@
-"""A live widget in a real JupyterLab: run the cells, press the arrow keys, read what the reader would see.
+"""A reader's copy with a live widget in a real JupyterLab: run the cells, press keys, read what the reader would see.
 
 Needs Chromium and JupyterLab; skipped where one is missing. Chromium is driven over the DevTools protocol.
 """
 
 import contextlib
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -27,24 +26,38 @@ DEADLINE = 90  # seconds for each step: a busy machine starts a kernel and impor
 TOKEN = "browser-test"
 CHAPTER = """
 # %%
+import time
 from ssl_lessons import plots
-from ssl_lessons.book.widgets import Slider, explore
+from ssl_lessons.book.widgets import Choice, Slider, explore
 
-def render(tau):
+drawn = []
+
+def render(tau, tenths, kind):
+    drawn.append(tau)
+    time.sleep(tenths / 10)
     if tau > 1.9:
         raise ValueError("<tau> is too large")
     fig, ax = plots.new_figure(2, 1)
     ax.text(.3, .4, f"{tau:.3g}")
     return fig
 
-explore(render, {"tau": Slider(.02, 2, .1, "temperature", log=True)},
-        static=[{"tau": .05}, {"tau": 1.0}], alt=lambda tau: f"the number {tau:.3g}")
+def alt(tau, tenths, kind):
+    return f"the number {tau:.3g}" + (f", drawing {len(drawn)}" if tenths else "")
+
+controls = {
+    "tau": Slider(.02, 2, .1, "temperature", log=True),
+    "tenths": Slider(0, 10, 0, "seconds / 10", step=1, live=True),
+    "kind": Choice(("plain", "fancy"), "plain", "kind"),
+}
+explore(render, controls, static=[{"tau": .05}, {"tau": 1.0}], alt=alt)
 """
-STATIC_PICTURE = "[...document.querySelectorAll('.jp-OutputArea img')].find(i => !i.closest('.widget-html'))"
+STATIC_PICTURE = "document.querySelector('.jp-OutputArea details.ssl-folded img')"
 LIVE_PICTURE = "document.querySelector('.widget-html img')"
 LIVE_ERROR = "document.querySelector('.widget-html [role=alert]')?.textContent"
 HANDLE = "document.querySelector('.widget-slider .noUi-handle')"
+SECOND_HANDLE = "document.querySelectorAll('.widget-slider .noUi-handle')[1]"
 READOUT = "Number(document.querySelector('.widget-slider .widget-readout').textContent)"
+COMPUTING = "document.querySelector('.ssl-live [role=status]')?.innerText"
 KEY_CODES = {"ArrowRight": 39, "Home": 36, "End": 35}
 
 
@@ -87,9 +100,20 @@ class Page:
             raise TimeoutError(f"{error}; the page shows:\n{self.js('document.body.innerText')}") from None
 
     def press(self, key):
+        """Press a key on the element that has the focus."""
         named = {"key": key, "code": key, "windowsVirtualKeyCode": KEY_CODES[key]}
         for event in ("keyDown", "keyUp"):
             self.command("Input.dispatchKeyEvent", type=event, **named)
+
+    def accessible(self, role):
+        """Name and announced value of everything on the page that has this role for assistive technology."""
+        found = []
+        for node in self.command("Accessibility.getFullAXTree")["nodes"]:
+            if node.get("role", {}).get("value") == role:
+                said = {p["name"]: p["value"].get("value") for p in node.get("properties", [])}
+                value = said.get("valuetext") or node.get("value", {}).get("value")
+                found.append((node["name"].get("value"), value))
+        return found
 
     def picture(self, element):
         """Alt text and source of an `<img>` that has been decoded; None while there is none."""
@@ -112,13 +136,13 @@ def start_lab(folder):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = lab.command("00", browser=False, port=port, chapters=folder / "chapters") + [
+    copy, _ = lab.own_copy("00", chapters=folder / "chapters")
+    command = lab.command(copy, browser=False, port=port) + [
         f"--IdentityProvider.token={TOKEN}",
         "--expose-app-in-browser",  # window.jupyterapp
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     ]
     own = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    environment = {**os.environ, **own, "IPYTHONDIR": str(folder / "ipython"), "OMP_NUM_THREADS": "1"}
+    environment = {**lab.environment(), **own, "IPYTHONDIR": str(folder / "ipython"), "OMP_NUM_THREADS": "1"}
     with open(folder / "lab.log", "w") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     return process, f"http://127.0.0.1:{port}"
@@ -148,11 +172,34 @@ def page(tmp_path_factory):
         assert server.poll() is None, (folder / "lab.log").read_text()
         # Without the focus JupyterLab has no current notebook, and runs nothing.
         page.command("Emulation.setFocusEmulationEnabled", enabled=True)
-        page.command("Page.navigate", url=f"{address}/lab/tree/chapters/00_slider.ipynb?token={TOKEN}")
+        page.command("Page.navigate", url=f"{address}/lab/tree/work/00_slider.ipynb?token={TOKEN}")
         page.until("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
         page.js("void jupyterapp.commands.execute('notebook:run-all-cells')")
-        page.until(f"!!{HANDLE} && !!{LIVE_PICTURE}")
+        page.until(f"!!{HANDLE} && !!{LIVE_PICTURE} && !!{STATIC_PICTURE}")
+        page.folder = folder
         yield page
+
+
+def test_the_printed_address_opens_the_reader_s_copy_without_questions(page):
+    assert "/lab/tree/work/00_slider.ipynb?token=" in (page.folder / "lab.log").read_text()
+    assert "news" not in page.js("document.body.innerText")
+
+
+def test_the_live_panel_stands_first_and_the_static_picture_is_folded_below_it(page):
+    places = (
+        "['.ssl-live', 'details.ssl-folded'].map(s => document.querySelector(s).getBoundingClientRect().top)"
+    )
+    live, static = page.js(places)
+    assert live < static
+    assert page.js("document.querySelector('details.ssl-folded').open") is False
+    assert page.js(f"{LIVE_PICTURE}.clientWidth") == 300  # one and a half times 2 inches
+    assert "Run this cell again" in page.js("document.querySelector('.ssl-live').innerText")
+
+
+def test_every_control_has_a_name_and_announces_its_value(page):
+    page.until(f"{SECOND_HANDLE}.hasAttribute('aria-label')")
+    assert page.accessible("slider") == [("temperature", "0.100"), ("seconds / 10", "0")]
+    assert [name for name, _ in page.accessible("combobox")].count("kind") == 1
 
 
 def test_the_static_picture_has_its_alt_text(page):
@@ -170,6 +217,7 @@ def test_an_arrow_key_on_the_slider_redraws_the_picture_and_its_alt_text(page):
     assert old < new < 1.2 * old  # one step of a logarithmic slider
     assert new == page.js(READOUT)
     assert new_source != source
+    assert page.accessible("slider")[0] == ("temperature", f"{new:.3f}"), "the value, not its logarithm"
 
 
 def test_a_render_that_raises_shows_its_error_and_the_next_value_draws_again(page):
@@ -178,3 +226,24 @@ def test_a_render_that_raises_shows_its_error_and_the_next_value_draws_again(pag
     assert page.until(LIVE_ERROR) == "Nothing drawn. ValueError: <tau> is too large"
     page.press("Home")
     assert page.picture(LIVE_PICTURE)[0] == "the number 0.02"
+
+
+def test_a_slow_redraw_says_that_it_computes_and_quick_changes_of_two_sliders_do_not_queue(page):
+    assert page.js(COMPUTING) == ""
+    for handle in (SECOND_HANDLE, HANDLE):
+        page.js(f"{handle}.focus()")
+        for _ in range(10):
+            page.press("ArrowRight")
+    page.until(f"{COMPUTING} === 'computing ...'")
+    page.until(f"{COMPUTING} === '' && {LIVE_PICTURE}.alt.startsWith(`the number ${{{READOUT}}},`)")
+    drawings = int(page.picture(LIVE_PICTURE)[0].rpartition(" ")[2])
+    assert drawings < 16, "of 20 changes most were overtaken by the next one"
+
+
+def test_saving_the_copy_leaves_the_book_as_it_is(page):
+    before = {path: path.read_bytes() for path in (page.folder / "chapters").iterdir()}
+    page.js("void jupyterapp.commands.execute('docmanager:save')")
+    saved = page.folder / "work" / "00_slider.ipynb"
+    wait_for("the saved copy", lambda: "the number" in saved.read_text())
+    assert {path: path.read_bytes() for path in (page.folder / "chapters").iterdir()} == before
+    assert [path.name for path in saved.parent.glob("[!.]*")] == [saved.name], "no .py beside the copy"

@@ -504,14 +504,26 @@ def test_an_unknown_chapter_is_refused():
     assert "99" in refused("lab", "99")
 
 
-def test_lab_passes_its_options(monkeypatch):
-    calls = []
+def test_lab_opens_the_readers_copy_or_the_authors_pair(monkeypatch, tmp_path):
+    opened, copied = [], []
+    monkeypatch.setattr(lab, "own_copy", lambda number, fresh: copied.append(fresh) or (tmp_path / "13_x.ipynb", fresh))
+    monkeypatch.setattr(lab, "original", lambda number: tmp_path / f"{number}_original.ipynb")
     monkeypatch.setattr(
-        lab, "open_chapter", lambda number, browser, port: calls.append((number, browser, port)) or 7
+        lab, "open_notebook", lambda path, browser, port: opened.append((path.name, browser, port)) or 7
     )
     assert ssl("lab").exit_code == 7
-    ssl("lab", "13", "--port", "9999", "--no-browser")
-    assert calls == [("00", True, None), ("13", False, 9999)]
+    assert "ssl-lessons lab --fresh 13" in ssl("lab", "13", "--fresh", "--port", "9999", "--no-browser").stdout
+    assert "newer" not in ssl("lab", "13", "--authors").stdout
+    assert opened == [("13_x.ipynb", True, None), ("13_x.ipynb", False, 9999), ("13_original.ipynb", True, None)]
+    assert copied == [False, True]
+    assert "--authors" in refused("lab", "13", "--authors", "--fresh")
+
+
+def test_build_frames_builds_nothing_else(monkeypatch):
+    asked = []
+    monkeypatch.setattr(book, "build", lambda numbers, **options: asked.append((numbers, options["only_frames"])))
+    assert ssl("build", "--frames", "13").exit_code == 0
+    assert asked == [(["13"], True)]
 
 
 # ---- a service -----------------------------------------------------------------------------------

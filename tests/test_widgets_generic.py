@@ -31,9 +31,9 @@ def describe(tau, k, mode):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What explore() would put on the page: (figure, alt) pairs."""
+    """What explore() would put on the page: (figure, alt, markup around the picture)."""
     calls = []
-    monkeypatch.setattr(plots, "show", lambda fig, alt: calls.append((fig, alt)))
+    monkeypatch.setattr(plots, "show", lambda fig, alt, around: calls.append((fig, alt, around("<img>"))))
     return calls
 
 
@@ -73,10 +73,11 @@ def test_impossible_sliders_are_refused(bad):
 
 def test_static_picture_shows_each_set_with_its_caption_and_alt(shown):
     widgets.explore(render, CONTROLS, static=[{"tau": 0.05}, {"tau": 2.0, "k": 9}], alt=describe)
-    [(sheet, alt)] = shown
+    [(sheet, alt, markup)] = shown
     captions = [text.get_text() for text in sheet.texts]
     assert captions == ["temperature = 0.05", "temperature = 2, negatives = 9"]
     assert "A line from 0.05 to 3" in alt and "A line from 2.00 to 9" in alt
+    assert markup.endswith("<img>") and "<details" not in markup, "nothing is folded without a kernel"
 
 
 def test_side_by_side_keeps_every_pixel():
@@ -102,7 +103,7 @@ def _pixels(fig):
 
 
 def test_live_panel_redraws_on_change_and_shows_errors_as_text():
-    tau, k, mode, picture = widgets.live_panel(render, CONTROLS, describe).children
+    tau, k, mode, _, picture = widgets.live_panel(render, CONTROLS, describe).children
     before = picture.value
     assert 'alt="A line from 0.50 to 3"' in before
     k.value = 7
@@ -116,7 +117,7 @@ def test_live_panel_redraws_on_change_and_shows_errors_as_text():
 
 
 def test_live_sliders_have_the_range_of_their_control_and_a_label():
-    tau, k, mode, _ = widgets.live_panel(render, CONTROLS, describe).children
+    tau, k, mode, *_ = widgets.live_panel(render, CONTROLS, describe).children
     assert [box.description for box in (tau, k, mode)] == ["temperature", "negatives", "weights"]
     assert 10**tau.min == pytest.approx(0.05) and 10**tau.max == pytest.approx(2.0)
     assert (k.min, k.max, k.value) == (1, 9, 3) and isinstance(k.value, int)

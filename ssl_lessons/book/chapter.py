@@ -6,7 +6,7 @@ import statistics
 import warnings
 from collections.abc import Mapping, Sequence
 
-from ssl_lessons.book import plots
+from ssl_lessons.book import frames, plots
 from ssl_lessons.book.files import data_file
 from ssl_lessons.errors import InputError
 
@@ -75,6 +75,7 @@ def setup(chapter: str, seed: int = 0):
     np.random.seed(seed)
     torch.manual_seed(seed)
     plots.style()
+    frames.restart()
     # None concerns the reader: progress bars fall back to text, and a machine without a GPU is the normal case.
     warnings.filterwarnings("ignore", message="IProgress not found")
     warnings.filterwarnings("ignore", message=".*CUDA initialization.*")

@@ -23,6 +23,10 @@ HIDDEN = "hide-input"  # tag of a cell whose code only draws, tabulates or descr
 COLAB = ("accelerator", "colab")  # what a notebook asks of Colab, from the head of its .py: a GPU, and which
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 CLAIM_MIME = "application/vnd.ssl-lessons.claim+json"  # how a claim lies among the outputs of a cell
+FRAMES_MIME = (
+    "application/vnd.ssl-lessons.frames+json"  # and the pictures of a slider, while they are collected
+)
+FOLDED = re.compile(r'.*?<details class="ssl-folded"><summary>.*?</summary>\n(.*)</details>', re.DOTALL)
 
 
 def repository(root: Path = ROOT) -> str:
@@ -229,10 +233,13 @@ def name_cells(cells: Sequence) -> None:
 def _clean_outputs(outputs: list) -> list:
     kept, streams = [], {}
     for output in outputs:
-        # A live widget in a saved notebook is an error box: its state died with the kernel. The static
-        # picture before it stays.
-        if WIDGET_MIME in output.get("data", {}):
+        data = output.get("data", {})
+        # A live widget in a saved notebook is an error box: its state died with the kernel. The static picture, which
+        # was folded below it, stays.
+        if WIDGET_MIME in data or FRAMES_MIME in data:
             continue
+        if folded := FOLDED.fullmatch(data.get("text/html", "")):
+            data["text/html"] = folded[1]
         if output.output_type != "stream":
             kept += _joined(streams) + [output]
             streams = {}

@@ -1,32 +1,95 @@
-"""Open a chapter in JupyterLab."""
+"""Open a chapter in JupyterLab: the reader's own copy of it, or the authors' pair."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
-from ssl_lessons.book.files import CHAPTERS, clean, find, write
+from ssl_lessons.book.files import CHAPTERS, clean, find, sources_of, write
 from ssl_lessons.errors import InputError
 
 
-def command(
-    number: str = "00", browser: bool = True, port: int | None = None, chapters: Path = CHAPTERS
-) -> list[str]:
-    """The command that opens a chapter in JupyterLab; makes the notebook from its text source where it is
-    missing.
+def own_copy(number: str = "00", fresh: bool = False, chapters: Path = CHAPTERS) -> tuple[Path, bool]:
+    """The reader's copy of a chapter in `work/` beside the chapters, and whether the book has a newer version of it.
+
+    All chapters are copied, so that the links between them lead from copy to copy.  A copy in which anything was
+    written or run is never overwritten; one that is still as it was made follows the book.  fresh: put the old copy
+    aside under another name and make a new one.  Raises InputError for an unknown number.
     """
     source = find([number], chapters)[0]
-    notebook = source.with_suffix(".ipynb")
-    if not notebook.is_file():
-        import jupytext
-        import nbformat
+    work = Path(chapters).resolve().parent / "work"
+    copy = work / f"{source.stem}.ipynb"
+    if fresh and copy.exists():
+        copy.rename(_aside(copy))
+    outdated = {other: _outdated(other, work) for other in sources_of(chapters)}
+    return copy, outdated[source]
 
-        made = jupytext.read(source)
-        clean(made)
-        write(notebook, nbformat.writes(made, version=4) + "\n")
-    # Without root_dir only the notebook's folder is served: links to the package and the data would be dead.
-    root = notebook.resolve().parent.parent
-    words = [sys.executable, "-m", "jupyterlab", str(notebook.resolve()), f"--ServerApp.root_dir={root}"]
+
+def _outdated(source: Path, work: Path) -> bool:
+    """Make or renew the copy of a chapter where nothing is lost; whether it stays behind the book."""
+    copy, saved = work / f"{source.stem}.ipynb", source.with_suffix(".ipynb")
+    text = saved.read_text(encoding="utf-8") if saved.is_file() else _from_source(source)
+    notebook = json.loads(text)
+    digest = _digest(notebook)
+    if copy.exists():
+        try:
+            own = json.loads(copy.read_text(encoding="utf-8"))
+            made_from = own["metadata"]["ssl_lessons"]["digest"]
+        except (ValueError, KeyError, TypeError):  # not made here, or damaged: the reader's business
+            return True
+        if made_from == digest:
+            return False
+        if made_from != _digest(own):
+            return True
+    notebook["metadata"].pop("jupytext", None)  # else JupyterLab would write a .py beside the copy
+    notebook["metadata"]["ssl_lessons"] = {"digest": digest}
+    write(copy, json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+    return False
+
+
+def _digest(notebook: dict) -> str:
+    cells = [[cell["cell_type"], cell["source"], cell.get("outputs")] for cell in notebook["cells"]]
+    return hashlib.sha256(json.dumps(cells, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _aside(copy: Path) -> Path:
+    """A name that is not taken: 13_name.2026-11-29T12-00.ipynb."""
+    stem, n = f"{copy.stem}.{datetime.now():%Y-%m-%dT%H-%M}", 1
+    while (path := copy.with_name(f"{stem}{f'-{n}' if n > 1 else ''}.ipynb")).exists():
+        n += 1
+    return path
+
+
+def original(number: str = "00", chapters: Path = CHAPTERS) -> Path:
+    """The authors' notebook of a chapter, made from its text source where it is missing."""
+    source = find([number], chapters)[0]
+    notebook = source.with_suffix(".ipynb").resolve()
+    if not notebook.is_file():
+        write(notebook, _from_source(source))
+    return notebook
+
+
+def _from_source(source: Path) -> str:
+    """The notebook of a text source, without outputs."""
+    import jupytext
+    import nbformat
+
+    made = jupytext.read(source)
+    clean(made)
+    return nbformat.writes(made, version=4) + "\n"
+
+
+def command(notebook: Path, browser: bool = True, port: int | None = None) -> list[str]:
+    """The command that starts JupyterLab on a notebook; the address that it prints opens the notebook, too."""
+    # Served from the folder above: else links to the package and the data would be dead.
+    folder = notebook.parent
+    words = [
+        sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder.parent}",
+        f"--LabApp.default_url=/lab/tree/{folder.name}/{notebook.name}",
+    ]  # fmt: skip
     if not browser:
         words.append("--no-browser")
     if port is not None:
@@ -38,11 +101,14 @@ def command(
     return words
 
 
-def open_chapter(
-    number: str = "00", browser: bool = True, port: int | None = None, chapters: Path = CHAPTERS
-) -> int:
-    """Open a chapter in JupyterLab and wait until the server is stopped; return its exit status."""
-    find([number], chapters)  # an unknown chapter is said first
+def environment() -> dict[str, str]:
+    """The environment for `command`: our settings of JupyterLab beside the reader's (no question about its news)."""
+    folders = [str(Path(__file__).parent / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    return {**os.environ, "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, folders))}
+
+
+def open_notebook(notebook: Path, browser: bool = True, port: int | None = None) -> int:
+    """Open a notebook in JupyterLab and wait until the server is stopped; return its exit status."""
     try:
         import jupyterlab  # noqa: F401
     except ImportError:
@@ -50,7 +116,7 @@ def open_chapter(
             "JupyterLab is missing: use `uv run ssl-lessons lab` in the repository, or install jupyterlab "
             "and jupytext."
         ) from None
-    process = subprocess.Popen(command(number, browser, port, chapters), cwd=Path(chapters).parent)
+    process = subprocess.Popen(command(notebook, browser, port), cwd=notebook.parents[1], env=environment())
     while True:
         try:
             return process.wait()

@@ -9,7 +9,7 @@ import base64
 import html
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,20 +20,22 @@ from ssl_lessons.errors import InputError
 
 __all__ = [
     "COLORS", "GRAY", "bars", "display_bundle", "factor_bars", "image_grid", "image_html", "new_figure", "png", "show",
-    "side_by_side", "spectrum", "style", "table", "training_panel", "watch",
+    "side_by_side", "spectrum", "style", "table", "training_panel", "watch", "wide_html",
 ]  # fmt: skip
 
 SMALL = 50_000  # bytes of a PNG that is small enough as it is
 LARGE = 150_000  # bytes of a PNG from which a JPEG of half the size is preferred
+WIDE = 1.5  # how much a live figure may be enlarged
 
 
 # ---- on screen ---------------------------------------------------------------------------------------------
 
 
-def png(fig: Figure) -> bytes:
+def png(fig: Figure, dpi: float | str = "figure", compress_level: int = 9) -> bytes:
     """The figure as PNG bytes, the same bytes for the same figure (no software or date stamp inside)."""
     buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 9})
+    options = {"compress_level": compress_level}
+    fig.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs=options)
     return buffer.getvalue()
 
 
@@ -54,10 +56,6 @@ def image_html(fig: Figure, alt: str, small: bool = False) -> str:
     HTML rather than a bare `image/png` output, because JupyterLab draws `image/png` without any alt attribute
     and nbconvert's default template then writes "No description has been provided".
     """
-    if not isinstance(alt, str) or not alt.strip():
-        raise InputError(
-            "A figure needs alt text: show(fig, alt) with one or two sentences that say what is to be seen."
-        )
     data = png(fig)
     if small and len(data) > SMALL:
         data = _fewer_colours(data)
@@ -70,18 +68,36 @@ def image_html(fig: Figure, alt: str, small: bool = False) -> str:
         fig.savefig(jpeg, format="jpeg", pil_kwargs={"quality": 90})
         if len(jpeg.getvalue()) < len(data) / 2:  # photographs
             data, kind = jpeg.getvalue(), "jpeg"
-    return (
-        f'<img src="data:image/{kind};base64,{base64.b64encode(data).decode()}" '
-        f'alt="{html.escape(" ".join(alt.split()))}" width="{width}" style="max-width: 100%; height: auto">'
-    )
+    return _img(data, kind, alt, f'width="{width}" style="max-width: 100%; height: auto"')
 
 
-def show(fig: Figure, alt: str) -> None:
+def wide_html(fig: Figure, alt: str) -> str:
+    """As `image_html` for a figure that is drawn while the reader waits: as wide as the page, up to `WIDE` times its
+    size, but no higher than the window.
+    """
+    data = png(fig, dpi=WIDE * fig.dpi, compress_level=1)
+    width, height = (round(side * fig.dpi) for side in fig.get_size_inches())
+    style = f"width: 100%; max-width: {WIDE * width:.0f}px; max-height: max(85vh, {height}px); height: auto; "
+    # The ratio: else the page would jump until a new picture is decoded.
+    style += f"aspect-ratio: {width} / {height}; object-fit: contain; object-position: left"
+    return _img(data, "png", alt, f'style="{style}"')
+
+
+def _img(data: bytes, kind: str, alt: str, layout: str) -> str:
+    if not isinstance(alt, str) or not alt.strip():
+        raise InputError(
+            "A figure needs alt text: show(fig, alt) with one or two sentences that say what is to be seen."
+        )
+    text = html.escape(" ".join(alt.split()))
+    return f'<img src="data:image/{kind};base64,{base64.b64encode(data).decode()}" alt="{text}" {layout}>'
+
+
+def show(fig: Figure, alt: str, around: Callable[[str], str] = str) -> None:
     """Display `fig` with its alt text and close it; outside a notebook, do nothing.
 
-    Raises InputError when `alt` is empty.
+    around: puts more markup around the picture's.  Raises InputError when `alt` is empty.
     """
-    markup = image_html(fig, alt, small=True)
+    markup = around(image_html(fig, alt, small=True))
     display_bundle({"text/html": markup, "text/plain": f"[Figure: {' '.join(alt.split())}]"})
     if (
         "matplotlib.pyplot" in sys.modules

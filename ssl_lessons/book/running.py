@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ssl_lessons.book import files, reading
+from ssl_lessons.book import files, frames, reading
 from ssl_lessons.book.files import CHAPTERS, CLAIM_MIME, find
 from ssl_lessons.errors import InputError
 
@@ -80,8 +80,11 @@ def _kernel_manager_class():
     return Manager
 
 
-def _execute(source: Path, timeout: float | None):
-    """Execute a chapter's text source in a fresh kernel; return the notebook and its ChapterRun."""
+def _execute(source: Path, timeout: float | None, environment: dict[str, str] | None = None):
+    """Execute a chapter's text source in a fresh kernel; return the notebook and its ChapterRun.
+
+    environment: of the kernel, in place of this process's.
+    """
     import jupytext
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient import NotebookClient
@@ -107,7 +110,7 @@ def _execute(source: Path, timeout: float | None):
     start, problem, full = time.perf_counter(), None, None
     memory.start()
     try:
-        client.execute()
+        client.execute(**({"env": environment} if environment else {}))
     except CellExecutionError as error:
         problem, full = f"{error.ename}: {error.evalue}", error.traceback
     except CellTimeoutError:
@@ -141,12 +144,14 @@ def run(
     chapters: Path = CHAPTERS,
     started: Callable[[Path], None] | None = None,
     finished: Callable[[ChapterRun], None] | None = None,
+    draw_frames: bool = False,
 ) -> list[ChapterRun]:
     """Execute chapters from their text sources, each in a fresh kernel in the chapters' folder.
 
     `timeout` is per cell, in seconds. `save` writes the minutes to read into the sources' title cells, and the
-    notebooks of the chapters that ran through (one over 1 MB is refused: its verdict says so). `started` and `finished`
-    are called around each chapter; nothing is printed. Raises InputError for an unknown number.
+    notebooks of the chapters that ran through (one over 1 MB is refused: its verdict says so). `draw_frames` writes the
+    frames of their widgets (see `book.frames`). `started` and `finished` are called around each chapter; nothing is
+    printed. Raises InputError for an unknown number.
     """
     _need_lab_packages()
     results = []
@@ -155,10 +160,13 @@ def run(
             started(source)
         if save:
             reading.write_minutes(source)
-        notebook, result = _execute(source, timeout)
-        if save and result.ok:
+        notebook, result = _execute(source, timeout, frames.wanted(source) if draw_frames else None)
+        if result.ok:
             try:
-                files.save(notebook, source)
+                if save:
+                    files.save(notebook, source)
+                if draw_frames:
+                    frames.save(notebook, source)
             except InputError as error:
                 result = replace(result, verdict=f"failed: {error}", error=str(error))
         results.append(result)
@@ -186,20 +194,21 @@ def build(
     chapters: Path = CHAPTERS,
     started: Callable[[Path], None] | None = None,
     finished: Callable[[ChapterRun], None] | None = None,
+    only_frames: bool = False,
 ) -> list[ChapterRun]:
     """Make the .ipynb of each chapter from its .py: execute, clean, save, then collect the claims of all
-    chapters.
+    chapters.  `only_frames`: leave notebooks and claims alone, and write the frames of the widgets.
 
-    A chapter that fails keeps its old notebook; the others are still built, then InputError names each
+    A chapter that fails keeps its old notebook or frames; the others are still built, then InputError names each
     failing chapter and the first line of the failing cell.
     """
-    results = run(numbers, save=True, timeout=timeout, chapters=chapters, started=started, finished=finished)
+    results = run(numbers, not only_frames, timeout, chapters, started, finished, draw_frames=only_frames)
     failed = [result for result in results if not result.ok]
     if failed:
-        raise InputError(
-            "Not built, the old notebook is kept: " + "\n".join(result.error for result in failed)
-        )
-    collect_claims(chapters)
+        kept = "frames are" if only_frames else "notebook is"
+        raise InputError(f"Not built, the old {kept} kept: " + "\n".join(result.error for result in failed))
+    if not only_frames:
+        collect_claims(chapters)
     return results
 
 

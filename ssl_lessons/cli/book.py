@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -27,16 +28,35 @@ def lab(
     no_browser: Annotated[
         bool, typer.Option("--no-browser", help="Print the address instead of opening it.")
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin with a new copy; the old one stays beside it.")
+    ] = False,
+    authors: Annotated[
+        bool, typer.Option("--authors", help="Open the book's own notebook, paired with its .py.")
+    ] = False,
 ) -> None:
-    """Open a chapter in JupyterLab; Ctrl-C in the terminal stops it.
+    """Open your own copy of a chapter in JupyterLab; Ctrl-C in the terminal stops it.
 
-    Writes the chapter's notebook (chapters/NN_name.ipynb) if it is not there yet, and what you save in it.
+    The copy is work/NN_name.ipynb. Write in it what you like: the book stays as it is, and a newer version of the
+    book does not touch your copy.
 
     Example:  ssl-lessons lab 13
     """
-    from ssl_lessons.book.lab import open_chapter
+    from ssl_lessons.book import files
+    from ssl_lessons.book import lab as jupyter
 
-    raise typer.Exit(open_chapter(number, browser=not no_browser, port=port))
+    if authors and fresh:
+        raise InputError("--fresh makes a new copy for a reader; leave it or --authors out.")
+    if authors:
+        notebook = jupyter.original(number)
+    else:
+        notebook, outdated = jupyter.own_copy(number, fresh)
+        print(f"Your copy: work/{notebook.name}")
+        if outdated:
+            again = f"ssl-lessons lab --fresh {files.number_of(notebook)}"
+            print(f"The book has a newer version. `{again}` opens it and keeps your copy beside it.")
+        sys.stdout.flush()  # before JupyterLab's own lines
+    raise typer.Exit(jupyter.open_notebook(notebook, browser=not no_browser, port=port))
 
 
 @app.command()
@@ -54,18 +74,26 @@ def run(numbers: Numbers = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def build(numbers: Numbers = None, as_json: Json = False) -> None:
+def build(
+    numbers: Numbers = None,
+    frames: Annotated[
+        bool,
+        typer.Option("--frames", help="Write only the pictures of the sliders for pages without a kernel."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Execute chapters and save them as notebooks (for authors).
 
     Writes chapters/NN_name.ipynb from chapters/NN_name.py, outputs included, without what changes from build
     to build; then data/results/claims.json. A chapter that fails keeps its old notebook, and
-    the exit code is 1.
+    the exit code is 1. With --frames it writes chapters/frames/NN_name/0.json, 1.json, ... instead, one per slider
+    panel.
 
     Example:  ssl-lessons build 13
     """
     from ssl_lessons import book
 
-    _chapters(book.build, numbers, as_json)
+    _chapters(partial(book.build, only_frames=True) if frames else book.build, numbers, as_json)
 
 
 @app.command()

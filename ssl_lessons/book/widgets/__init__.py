@@ -2,7 +2,8 @@
 
 from ssl_lessons.book.widgets import temperature
 from ssl_lessons.book.widgets.augmentation import Augmentations, photographs
-from ssl_lessons.book.widgets.core import Choice, Slider, explore, live_panel, sweep
+from ssl_lessons.book.widgets.core import Choice, Slider, explore, sweep
+from ssl_lessons.book.widgets.live import live_panel
 from ssl_lessons.book.widgets.neighbors import Neighbors
 
 __all__ = [

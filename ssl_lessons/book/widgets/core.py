@@ -2,12 +2,11 @@
 for the kernel.
 """
 
-import html
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ssl_lessons.book import plots
+from ssl_lessons.book import files, frames, plots
 from ssl_lessons.errors import InputError
 
 
@@ -52,6 +51,24 @@ class Slider:
         values = [self.low, *inner, self.high]
         return sorted({round(v) for v in values}) if self.whole else values
 
+    def stops(self, n: int) -> list[float]:
+        """`points(n)` on the slider's steps (without steps: of three digits), the start value among them."""
+        inner = [self._rounded(v) for v in self.points(n)[1:-1]]
+        if self.value not in (self.low, self.high, *inner):
+            nearest = min(
+                inner,
+                key=lambda v: abs(math.log(v / self.value) if self.log else v - self.value),
+                default=None,
+            )
+            inner = [v for v in inner if v != nearest] + [self.value]
+        return sorted({self.low, *inner, self.high})
+
+    def _rounded(self, value: float) -> float:
+        if self.log or not self.step:
+            return value if self.whole else float(format(value, ".3g"))
+        value = self.low + self.step * round((value - self.low) / self.step)
+        return value if self.whole else round(value, 10)
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -73,6 +90,8 @@ class Choice:
         """All options (`n` is ignored: a render must work for each of them)."""
         return list(self.options)
 
+    stops = points
+
 
 def sweep(controls: Mapping[str, Slider | Choice], n: int = 5) -> Iterator[dict]:
     """Parameter sets that cover every control's whole range, the other controls at their start value (for
@@ -93,13 +112,13 @@ def explore(
     columns: int | None = None,
     captions: Sequence[str] | None = None,
 ) -> None:
-    """Show `render` at the parameter sets `static`, then a live version with one slider per control.
+    """Show `render` with one slider per control, and at the parameter sets `static` for readers without a kernel.
 
-    The static picture stays in the saved notebook, for a reader without a kernel; the live one needs
-    ipywidgets (7.7 or newer) and a running kernel, and is left out where they are missing. `static` sets may
-    be partial; the other parameters keep their start values. `captions` stand over the static pictures (default: the
-    parameters given). `alt` is the alt text, or a function of the
-    parameters that returns it. An exception inside `render` is shown in the live widget as text.
+    With a running kernel and ipywidgets (7.7 or newer) the live version comes first, and the static picture is folded
+    below it; in a saved notebook the static picture stands alone.  `static` sets may be partial; the other parameters
+    keep their start values. `captions` stand over the static pictures (default: the parameters given). `alt` is the alt
+    text, or a function of the parameters that returns it. An exception inside `render` is shown in the live widget as
+    text.  Where frames are wanted (`book.frames`), they are one output more.
     """
     if not controls:
         raise InputError("explore() needs at least one control.")
@@ -114,7 +133,7 @@ def explore(
             )
 
     captions = list(captions or ()) or [
-        ", ".join(f"{controls[name].label} = {_text(value)}" for name, value in chosen.items())
+        ", ".join(f"{controls[name].label} = {frames.text(value)}" for name, value in chosen.items())
         for chosen in static
     ]
     if len(captions) != len(static):
@@ -131,25 +150,20 @@ def explore(
             for caption, chosen in zip(captions, static, strict=True)
         )
     )
-    plots.show(plots.side_by_side(figures, captions if any(captions) else None, columns), page_alt)
-
+    sheet = plots.side_by_side(figures, captions if any(captions) else None, columns)
+    place = f'<div class="ssl-frames" data-widget="{frames.next_number()}"></div>\n'
     if _has_kernel():
         from IPython.display import display
 
-        display(live_panel(render, controls, describe))
+        from ssl_lessons.book.widgets import live
 
-
-def _text(value) -> str:
-    return format(value, ".3g") if isinstance(value, float) else str(value)
-
-
-def _draw(render, describe, parameters) -> str:
-    """The picture for `parameters` as HTML; what went wrong, as text, when there is none."""
-    try:
-        return plots.image_html(render(**parameters), describe(**parameters))
-    except Exception as error:  # noqa: BLE001 - a widget callback would lose it; the reader should see it
-        message = html.escape(f"{type(error).__name__}: {error}")
-        return f'<p role="alert"><b>Nothing drawn.</b> {message}</p>'
+        display(live.live_panel(render, controls, describe))
+        plots.show(sheet, page_alt, lambda picture: live.folded(place + picture))
+    else:
+        plots.show(sheet, page_alt, lambda picture: place + picture)
+    if limit := frames.limit():
+        drawn = frames.draw(render, controls, describe, limit)
+        plots.display_bundle({files.FRAMES_MIME: drawn, "text/plain": "[frames]"})
 
 
 def _has_kernel() -> bool:
@@ -160,53 +174,3 @@ def _has_kernel() -> bool:
     except ImportError:
         return False
     return getattr(get_ipython(), "kernel", None) is not None
-
-
-def live_panel(render: Callable, controls: Mapping[str, Slider | Choice], describe: Callable[..., str]):
-    """The live widget: a `VBox` with one input per control, in order, and the picture (an `HTML`) last."""
-    import ipywidgets
-
-    inputs = {name: _input(ipywidgets, control) for name, control in controls.items()}
-    # HTML, not the Image widget: Image has no alt text.
-    picture = ipywidgets.HTML(_draw(render, describe, {name: box.value for name, box in inputs.items()}))
-
-    def redraw(change):
-        picture.value = _draw(render, describe, {name: box.value for name, box in inputs.items()})
-
-    for box in inputs.values():
-        box.observe(redraw, names="value")
-    return ipywidgets.VBox([*inputs.values(), picture])
-
-
-def _input(ipywidgets, control):
-    options = {
-        "description": control.label,
-        "style": {"description_width": "initial"},
-        "layout": ipywidgets.Layout(width="28em", max_width="100%"),
-    }
-    if isinstance(control, Choice):
-        return ipywidgets.Dropdown(options=list(control.options), value=control.value, **options)
-    options["continuous_update"] = control.live
-    if control.log:
-        low, high = math.log10(control.low), math.log10(control.high)
-        return ipywidgets.FloatLogSlider(
-            value=control.value,
-            min=low,
-            max=high,
-            base=10,
-            step=control.step or (high - low) / 50,
-            readout_format=".3g",
-            **options,
-        )
-    if control.whole:
-        return ipywidgets.IntSlider(
-            value=control.value, min=control.low, max=control.high, step=control.step or 1, **options
-        )
-    return ipywidgets.FloatSlider(
-        value=control.value,
-        min=control.low,
-        max=control.high,
-        step=control.step or (control.high - control.low) / 50,
-        readout_format=".3g",
-        **options,
-    )
