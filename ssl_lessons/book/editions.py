@@ -7,7 +7,6 @@ dependencies.
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -49,7 +48,9 @@ def write(
         path = place / f"{source.stem}.ipynb"
         texts[path] = nbformat.writes(make(notebook, found, number), version=4) + "\n"
         if path.exists() and path.read_text(encoding="utf-8") != texts[path]:
-            raise InputError(f"{path} is there already and differs; move it away or choose another folder with -o.")
+            raise InputError(
+                f"{path} is there already and differs; move it away or choose another folder with -o."
+            )
         written.append((path, found))
     for path, text in texts.items():
         files.write(path, text)
@@ -63,7 +64,9 @@ def read(source: Path):
 
     notebook, saved = jupytext.read(source), source.with_suffix(".ipynb")
     if saved.is_file():
-        outputs = {c.source.strip(): c.outputs for c in nbformat.read(saved, 4).cells if c.cell_type == "code"}
+        outputs = {
+            c.source.strip(): c.outputs for c in nbformat.read(saved, 4).cells if c.cell_type == "code"
+        }
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs = copy.deepcopy(outputs.get(cell.source.strip(), []))
@@ -143,13 +146,15 @@ def _opening(notebook, tasks: list[Task], number: str) -> list:
         f"{len(tasks)} exercises, {points} points. Write the functions; a test below each says what is wrong."
     )
     code = [cell.source for cell in notebook.cells[: tasks[0].cell] if cell.cell_type == "code"]
-    before = [statement for source in code[1:] for statement in statements(source)]
+    before = [
+        statement for source in code[1:] for statement in statements(source) if statement.kind != "work"
+    ]
     answers = [s for task in tasks for s in statements(task.solved()) if task.function in s.binds]
-    imports = [place for place, statement in enumerate(before) if statement.imports]
+    imports = [place for place, statement in enumerate(before) if statement.kind == "import"]
     places = needed([*imports, *range(len(before), len(before) + len(answers))], before + answers)
     kept = [before[place] for place in places if place < len(before)]
-    first = "\n".join(dict.fromkeys(s.text for s in kept if s.imports))
-    rest = [s.text for s in kept if not s.imports]
+    first = "\n".join(dict.fromkeys(s.text for s in kept if s.kind == "import"))
+    rest = [s.text for s in kept if s.kind != "import"]
     return [_markdown(title), _code(code[0]), _code("\n\n\n".join([first, *rest]))]
 
 
@@ -172,7 +177,9 @@ def _finished(notebook, keep: str | None = None):
     return notebook
 
 
-def _for_nbgrader(cell, name: str, locked: bool = False, solution: bool = False, grade: bool = False, points: int = 0):
+def _for_nbgrader(
+    cell, name: str, locked: bool = False, solution: bool = False, grade: bool = False, points: int = 0
+):
     metadata = {
         "schema_version": 3, "grade_id": name, "cell_type": cell.cell_type, "locked": locked, "solution": solution,
         "grade": grade, "task": False,

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from ssl_lessons.book import files
 from ssl_lessons.book.needs import Statement, needed, statements
-from ssl_lessons.book.tasks import Task, tasks
+from ssl_lessons.book.tasks import Task, tasks_of
 from ssl_lessons.errors import InputError
 
+PREPARING = 300  # seconds for what an exercise needs
 VERDICT_MIME = "application/vnd.ssl-lessons.check+json"
 _SETUP = re.compile(r"^\s*(?:device = )?book\.setup\(['\"](\d\d[a-z]?)['\"]", re.MULTILINE)
 _DEFINES = r"^\s*(?:def {0}\b|{0} *=)"
@@ -36,14 +37,17 @@ def grade(path: Path, timeout: float = 60, chapters: Path = files.CHAPTERS) -> t
     """The number of the chapter that a learner's notebook belongs to, and a Grade for each of its exercises.
 
     Of the notebook only those statements are executed, in a fresh kernel, that define the functions asked for, and
-    those that they need; no more than `timeout` seconds each.  The checks are the book's own.  The learner's code is
-    executed as it is: grade the work of strangers in a container.  Raises InputError for a file that is no notebook or
-    does not say its chapter.
+    those that they need; nothing that the chapter computes, so that no slip trains anything.  timeout: seconds for one
+    check.  The checks are the book's own.  The learner's code is executed as it is: grade the
+    work of strangers in a container.  Raises InputError for a file that is no notebook or does not say its chapter.
     """
+    import jupytext
+
     cells = _code_cells(path)
     number = _number(path, cells, chapters)
-    found = tasks(files.find([number], chapters)[0])
-    program, grades = _program(cells, found)
+    chapter = jupytext.read(files.find([number], chapters)[0]).cells
+    found = tasks_of(chapter, number)
+    program, grades = _program(cells, found, {cell.source.strip() for cell in chapter})
     verdicts = _verdicts(program, path.resolve().parent, timeout)
     return number, [grades.get(task.id) or Grade(task, *verdicts[task.id]) for task in found]
 
@@ -66,13 +70,20 @@ def _number(path: Path, cells: list[str], chapters: Path) -> str:
     said = [m[1] for source in cells if (m := _SETUP.search(source))] or [files.number_of(path)]
     if said[0] not in {files.number_of(source) for source in files.find((), chapters)}:
         raise InputError(
-            f'{path} does not say which chapter it belongs to: it needs the chapter\'s set-up cell with `book.setup("13")`.'
+            f"{path} does not say which chapter it belongs to: it needs the chapter's set-up cell, with "
+            '`book.setup("13")`.'
         )
     return said[0]
 
 
-def _program(cells: list[str], found: list[Task]) -> tuple[list[tuple[str | None, str]], dict[str, Grade]]:
-    """What to execute, (id of an exercise or None, code) in order; and the grades that are clear without it."""
+def _program(
+    cells: list[str], found: list[Task], chapter: set[str]
+) -> tuple[list[tuple[str | None, str]], dict[str, Grade]]:
+    """What to execute, (id of an exercise or None, code) in order; and the grades that are clear without it.
+
+    Of cells that are as in the chapter no work is done, so that a learner's slip, such as a name of the chapter in
+    place of an argument, trains nothing.
+    """
     notebook: list[Statement] = []
     place_of: list[int] = []  # the cell of each statement
     grades = {}
@@ -85,6 +96,8 @@ def _program(cells: list[str], found: list[Task]) -> tuple[list[tuple[str | None
                     wrong = f"your cell is no Python: {error.msg} (line {error.lineno})"
                     grades[task.id] = Grade(task, False, wrong)
             continue
+        if source.strip() in chapter:
+            parsed = [statement for statement in parsed if statement.kind != "work"]
         notebook += parsed
         place_of += [place] * len(parsed)
     answers = {}
@@ -131,9 +144,11 @@ def _verdicts(program, folder: Path, timeout: float) -> dict[str, tuple[bool | N
     from ssl_lessons.book.running import kernel_manager_class
 
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for _, code in program])
+    # What exercises need are imports, which take long on a busy machine, and must not fail for all that follow.
+    limits = {code: max(timeout, PREPARING) if name is None else timeout for name, code in program}
     client = NotebookClient(
         notebook,
-        timeout=timeout,
+        timeout_func=lambda cell: limits[cell.source],
         interrupt_on_timeout=True,
         allow_errors=True,
         kernel_manager_class=kernel_manager_class(),
@@ -157,7 +172,7 @@ def _verdicts(program, folder: Path, timeout: float) -> dict[str, tuple[bool | N
         if said:
             verdicts[name] = tuple(said[-1])
         elif error is not None and error.ename == "KeyboardInterrupt":
-            verdicts[name] = (False, f"stopped: it ran longer than {timeout:g} s")
+            verdicts[name] = (False, "stopped: it ran too long")
         else:
             verdicts[name] = (False, f"your cell raises {error.ename}: {error.evalue}" if error else died)
         error = None

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import symtable
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _BUILTIN = frozenset(dir(builtins))
+_KINDS = {"import": ast.Import | ast.ImportFrom, "function": ast.FunctionDef, "class": ast.ClassDef}
 
 
 @dataclass(frozen=True)
 class Statement:
     """One top-level statement: its lines, the names it gives a value, and the names it reads.
 
-    later: what it reads counts when it is called, not where it stands (a function).  imports: it is an import.
+    kind: "import", "function", "class", "value" (an assignment that calls nothing) or "work" (whatever may take time).
     """
 
     text: str
     binds: frozenset[str]
     reads: frozenset[str]
-    later: bool
-    imports: bool
+    kind: str
 
 
 def statements(code: str) -> list[Statement]:
@@ -30,16 +31,11 @@ def statements(code: str) -> list[Statement]:
     lines, found = code.splitlines(), []
     for node in ast.parse(code).body:
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+        last = node.end_lineno
+        while last < len(lines) and re.match(r"\s+#", lines[last]):  # a comment inside, after the last line
+            last += 1
         binds, reads = _names(ast.Module([node], []))
-        found.append(
-            Statement(
-                "\n".join(lines[first - 1 : node.end_lineno]),
-                binds,
-                reads,
-                isinstance(node, ast.FunctionDef),
-                isinstance(node, ast.Import | ast.ImportFrom),
-            )
-        )
+        found.append(Statement("\n".join(lines[first - 1 : last]), binds, reads, _kind(node)))
     return found
 
 
@@ -51,13 +47,24 @@ def needed(wanted: Iterable[int], notebook: Sequence[Statement]) -> list[int]:
     kept, open_ends = set(wanted), list(wanted)
     while open_ends:
         place = open_ends.pop()
-        end = len(notebook) if notebook[place].later else place
+        # What a function reads counts when it is called, not where it stands.
+        end = len(notebook) if notebook[place].kind == "function" else place
         for name in notebook[place].reads - _BUILTIN:
             source = next((i for i in reversed(range(end)) if name in notebook[i].binds and i != place), None)
             if source is not None and source not in kept:
                 kept.add(source)
                 open_ends.append(source)
     return sorted(kept)
+
+
+def _kind(node: ast.stmt) -> str:
+    for kind, types in _KINDS.items():
+        if isinstance(node, types):
+            return kind
+    plain = isinstance(node, ast.Assign | ast.AnnAssign) and not any(
+        isinstance(n, ast.Call) for n in ast.walk(node)
+    )
+    return "value" if plain else "work"
 
 
 def _names(module: ast.Module) -> tuple[frozenset[str], frozenset[str]]:

@@ -65,7 +65,9 @@ def tasks_of(cells: list, number: str) -> list[Task]:
     """As `tasks`, from the cells of the chapter with this number."""
     solutions, found = _solutions(cells), []
     for place, cell in enumerate(cells):
-        check = _CHECK.fullmatch(cell.source.rstrip().rpartition("\n")[2]) if cell.cell_type == "code" else None
+        check = (
+            _CHECK.fullmatch(cell.source.rstrip().rpartition("\n")[2]) if cell.cell_type == "code" else None
+        )
         if check is None:
             continue
         text = cells[place - 1].source if cells[place - 1].cell_type == "markdown" else ""
@@ -73,7 +75,9 @@ def tasks_of(cells: list, number: str) -> list[Task]:
         stub = cell.source.rstrip().rpartition("\n")[0].rstrip()
         function = check[2]
         if heading is None:
-            raise InputError(f"Chapter {number}: above `{check[0]}` a heading `### 1 · Title (••, 5 minutes)` is missing.")
+            raise InputError(
+                f"Chapter {number}: above `{check[0]}` a heading `### 1 · Title (••, 5 minutes)` is missing."
+            )
         if function not in solutions or stub.count(UNDONE) != 1:
             raise InputError(
                 f"Chapter {number}: {function} needs one `{UNDONE}` in its cell and a function of the same name "
@@ -83,8 +87,16 @@ def tasks_of(cells: list, number: str) -> list[Task]:
             raise InputError(f"Chapter {number}: {function} and its solution differ in their arguments.")
         found.append(
             Task(
-                f"{number}-{heading[1]}", heading[2], len(heading[3]), text[heading.start() :], place, stub,
-                check[0], check[1], function, solutions[function],
+                f"{number}-{heading[1]}",
+                heading[2],
+                len(heading[3]),
+                text[heading.start() :],
+                place,
+                stub,
+                check[0],
+                check[1],
+                function,
+                solutions[function],
             )  # fmt: skip
         )
     if len({task.id for task in found}) < len(found):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from ssl_lessons.cli.book import Numbers
 from ssl_lessons.cli.options import Json, app
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     student = "student"
     solutions = "solutions"
     nbgrader = "nbgrader"
@@ -27,7 +27,9 @@ Notebook = Annotated[Path, typer.Argument(metavar="FILE", help="A learner's note
 def edition(
     kind: Annotated[Kind, typer.Argument(help="What to make of the chapters.")],
     numbers: Numbers = None,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The folder to write to.")] = Path("edition"),
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="The folder to write to.")] = Path(
+        "edition"
+    ),
 ) -> None:
     """Write chapters as notebooks for class; executes nothing.
 
@@ -49,7 +51,7 @@ def edition(
 def grade(
     file: Notebook,
     as_json: Json = False,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds that one cell may take.")] = 60,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds that one check may take.")] = 60,
 ) -> None:
     """Grade the exercises of a learner's notebook.
 
@@ -79,7 +81,13 @@ def grade(
             }
             for g in grades
         ]  # fmt: skip
-        head = {"gradable": True, "score": points / most, "points": points, "max_points": most, "chapter": number}
+        head = {
+            "gradable": True,
+            "score": points / most,
+            "points": points,
+            "max_points": most,
+            "chapter": number,
+        }
         print(json.dumps(head | {"tests": rows}, indent=2, ensure_ascii=False))
     else:
         for g in grades:
