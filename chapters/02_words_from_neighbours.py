@@ -901,7 +901,9 @@ book.claim("C-131c", drawn=Runs(*small))
 #     return (s + q.log()).softmax(dim=1)
 #
 #
-# def mean_decisions(counts):  # needs: import heapq
+# def mean_decisions(counts):
+#     import heapq
+#
 #     groups, total = sorted(counts.tolist()), 0.0
 #     while len(groups) > 1:
 #         joined = heapq.heappop(groups) + heapq.heappop(groups)

@@ -495,6 +495,8 @@ for name in ("none", "mlp"):
 #
 #
 # def direct_clr(h1, h2, d0, temperature):
+#     from ssl_lessons.losses import nt_xent
+#
 #     # Cut first: were the rows normalised before, the free channels would still move the loss through the length.
 #     return nt_xent(h1[:, :d0], h2[:, :d0], temperature)
 # ```

@@ -20,7 +20,10 @@ from ssl_lessons.training.optimizers import OPTIMIZERS
 from ssl_lessons.training.plan import Plan
 from ssl_lessons.training.recipes import RECIPES
 
-COMMANDS = ("lab", "run", "build", "adopt", "doctor", "pretrain", "probe", "diagnose", "export", "serve")
+COMMANDS = (
+    "lab", "run", "build", "adopt", "edition", "grade", "clean",
+    "doctor", "pretrain", "probe", "diagnose", "export", "serve",
+)  # fmt: skip
 FILES = {"checkpoint.pt", "encoder.safetensors", "encoder.json", "history.json", "run.json"}
 TINY = ["--images", "128", "--steps", "4", "--batch-size", "32", "--size", "16", "--no-progress"]
 

@@ -59,7 +59,7 @@ class _PeakMemory(threading.Thread):
         return self.peak_mib
 
 
-def _kernel_manager_class():
+def kernel_manager_class():
     """A kernel manager that always starts this very Python: a user's own "python3" kernel may be another
     environment.
     """
@@ -99,7 +99,7 @@ def _execute(source: Path, timeout: float | None, environment: dict[str, str] | 
     client = NotebookClient(
         notebook,
         timeout=timeout,
-        kernel_manager_class=_kernel_manager_class(),
+        kernel_manager_class=kernel_manager_class(),
         kernel_name="python3",
         resources={"metadata": {"path": str(source.parent)}},
         store_widget_state=False,

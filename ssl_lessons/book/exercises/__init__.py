@@ -3,6 +3,6 @@
 A stub in a chapter returns `exercises.NOT_ATTEMPTED`; its checker then says so and nothing breaks.
 """
 
-from .core import NOT_ATTEMPTED, Check
+from .core import NOT_ATTEMPTED, Check, quietly
 
-__all__ = ["NOT_ATTEMPTED", "Check"]
+__all__ = ["NOT_ATTEMPTED", "Check", "quietly"]

@@ -6,7 +6,9 @@ all inputs, the verdict names it; otherwise it shows the first value that differ
 
 from __future__ import annotations
 
+import contextlib
 import html
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
@@ -42,6 +44,18 @@ class Check:
     def _repr_html_(self) -> str:
         mark, color = _LOOK[self.passed]
         return f'<b style="color:{color}">{mark}</b> {html.escape(self.message)}'
+
+    def require(self) -> None:
+        """Raise AssertionError with the message unless the exercise is solved: what an autograder understands."""
+        if not self.passed:
+            raise AssertionError(self.message)
+
+
+@contextlib.contextmanager
+def quietly():
+    """Keep what is written to stderr away: nbgrader gives no points to a cell that writes there, be it a warning."""
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 NOT_YET = Check(None, "not attempted yet")
