@@ -1,4 +1,4 @@
-"""The command line: `ssl-lessons lab, run, build, doctor, pretrain, probe, diagnose, export, serve`."""
+"""The command line: `ssl-lessons lab, run, build, doctor, pretrain, probe, diagnose, export, serve, site`."""
 
 from typing import Annotated
 
@@ -31,4 +31,4 @@ def _options(
 
 
 # Each module adds its commands to the app, in the order in which --help lists them.
-from ssl_lessons.cli import book, doctor, pretrain, judge, serve  # noqa: E402, F401, I001  isort: skip
+from ssl_lessons.cli import book, doctor, pretrain, judge, serve, site  # noqa: E402, F401, I001  isort: skip

@@ -1,0 +1,87 @@
+"""Pages on the package, one per room, from the source text: nothing is imported."""
+
+import ast
+import re
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2]
+ROOMS = (
+    "losses", "methods", "views", "data", "modalities", "models", "diagnostics", "evaluation", "training",
+    "deployment", "book",
+)  # fmt: skip
+
+
+def all_pages() -> dict[str, str]:
+    """The pages of the package by the name of their source file."""
+    made = {f"api/{room}.md": _room(PACKAGE / room) for room in ROOMS}
+    rows = "\n".join(f"- [`ssl_lessons.{room}`]({room}.md): {_first_line(PACKAGE / room)}" for room in ROOMS)
+    made["api/index.md"] = (
+        "# The package\n\nOne page per room, from the docstrings. A room imports only rooms below it.\n\n"
+        f"{rows}\n\n```{{toctree}}\n:hidden:\n\n" + "\n".join(ROOMS) + "\n```\n"
+    )
+    return made
+
+
+def _first_line(room: Path) -> str:
+    return _markdown(_docstring(_parsed(room / "__init__.py")).split("\n\n")[0])
+
+
+def _room(room: Path) -> str:
+    parts = [f"# ssl_lessons.{room.name}", _markdown(_docstring(_parsed(room / "__init__.py")))]
+    for path in sorted(room.rglob("*.py")):
+        if path.name != "__init__.py" and not path.name.startswith("_"):
+            parts += _module(path, ".".join(path.relative_to(room).with_suffix("").parts))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _module(path: Path, name: str) -> list[str]:
+    tree = _parsed(path)
+    found = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and _public(node)]
+    parts = [f"## {name}", _markdown(_docstring(tree))]
+    for node in found:
+        parts += [f"### {node.name}", f"```python\n{_signature(node)}\n```", _markdown(_docstring(node))]
+        methods = [m for m in node.body if isinstance(m, ast.FunctionDef) and _public(m) and _docstring(m)]
+        for method in methods if isinstance(node, ast.ClassDef) else ():
+            parts += [f"```python\n{_signature(method)}\n```", _markdown(_docstring(method))]
+    return parts if found else []
+
+
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def _docstring(node) -> str:
+    return ast.get_docstring(node) or ""
+
+
+def _public(node) -> bool:
+    return not node.name.startswith("_")
+
+
+def _signature(node) -> str:
+    if isinstance(node, ast.FunctionDef):
+        gives = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+        line = f"{node.name}({ast.unparse(node.args)}){gives}"
+        arguments = re.split(r", (?=(?:[^\[\]()]|\[[^\[\]]*\]|\([^()]*\))*$)", ast.unparse(node.args))
+        if len(line) > 88:
+            return f"{node.name}(\n" + "".join(f"    {word},\n" for word in arguments) + f"){gives}"
+        return line
+    fields = [ast.unparse(field) for field in node.body if isinstance(field, ast.AnnAssign)]
+    makes = [m for m in node.body if isinstance(m, ast.FunctionDef) and m.name == "__init__"]
+    bases = ", ".join(ast.unparse(base) for base in node.bases)
+    if makes:
+        return _signature(makes[0]).replace("__init__(self, ", f"{node.name}(").replace("__init__(self", f"{node.name}(")
+    return "\n".join([f"class {node.name}" + (f"({bases})" if bases else ""), *(f"    {field}" for field in fields)])
+
+
+def _markdown(docstring: str) -> str:
+    """A docstring as Markdown: what is set off by four spaces and what stands in backticks is code, the rest is text."""
+    lines = []
+    for line in docstring.splitlines():
+        if line.startswith("    "):
+            lines.append(line)
+            continue
+        words = re.split(r"(`+[^`]+`+)", line)
+        words[::2] = [re.sub(r"([*_$<\[\]\\#])", r"\\\1", word) for word in words[::2]]
+        lines.append("".join(words))
+    return "\n".join(lines)
