@@ -15,9 +15,13 @@ from ssl_lessons.cli.options import app
 @app.command()
 def site(
     numbers: Numbers = None,
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the site.")] = Path("dist/site"),
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for the site.")] = Path(
+        "dist/site"
+    ),
     epub: Annotated[bool, typer.Option("--epub", help="Write DIR/ssl-lessons.epub, too.")] = False,
-    serve: Annotated[bool, typer.Option("--serve", help="Show the site in a local server afterwards.")] = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Show the site in a local server afterwards.")
+    ] = False,
     port: Annotated[int, typer.Option(help="Port of --serve; 0: any that is free.")] = 8000,
     mathjax: Annotated[
         Path | None,

@@ -9,6 +9,10 @@ ROOMS = (
     "losses", "methods", "views", "data", "modalities", "models", "diagnostics", "evaluation", "training",
     "deployment", "book",
 )  # fmt: skip
+LEFT_OUT = (
+    "exercises",
+    "site",
+)  # of the book's room: checkers, which would give answers away, and these pages
 
 
 def all_pages() -> dict[str, str]:
@@ -29,14 +33,17 @@ def _first_line(room: Path) -> str:
 def _room(room: Path) -> str:
     parts = [f"# ssl_lessons.{room.name}", _markdown(_docstring(_parsed(room / "__init__.py")))]
     for path in sorted(room.rglob("*.py")):
-        if path.name != "__init__.py" and not path.name.startswith("_"):
+        inside = path.relative_to(room).parts[0] not in LEFT_OUT
+        if inside and path.name != "__init__.py" and not path.name.startswith("_"):
             parts += _module(path, ".".join(path.relative_to(room).with_suffix("").parts))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _module(path: Path, name: str) -> list[str]:
     tree = _parsed(path)
-    found = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and _public(node)]
+    found = [
+        node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and _public(node)
+    ]
     parts = [f"## {name}", _markdown(_docstring(tree))]
     for node in found:
         parts += [f"### {node.name}", f"```python\n{_signature(node)}\n```", _markdown(_docstring(node))]
@@ -60,18 +67,25 @@ def _public(node) -> bool:
 
 def _signature(node) -> str:
     if isinstance(node, ast.FunctionDef):
-        gives = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-        line = f"{node.name}({ast.unparse(node.args)}){gives}"
-        arguments = re.split(r", (?=(?:[^\[\]()]|\[[^\[\]]*\]|\([^()]*\))*$)", ast.unparse(node.args))
-        if len(line) > 88:
-            return f"{node.name}(\n" + "".join(f"    {word},\n" for word in arguments) + f"){gives}"
-        return line
+        return _call(node.name, node)
+    for made in node.body:
+        if isinstance(made, ast.FunctionDef) and made.name == "__init__":
+            return _call(node.name, made)
     fields = [ast.unparse(field) for field in node.body if isinstance(field, ast.AnnAssign)]
-    makes = [m for m in node.body if isinstance(m, ast.FunctionDef) and m.name == "__init__"]
     bases = ", ".join(ast.unparse(base) for base in node.bases)
-    if makes:
-        return _signature(makes[0]).replace("__init__(self, ", f"{node.name}(").replace("__init__(self", f"{node.name}(")
-    return "\n".join([f"class {node.name}" + (f"({bases})" if bases else ""), *(f"    {field}" for field in fields)])
+    return "\n".join(
+        [f"class {node.name}" + (f"({bases})" if bases else ""), *(f"    {field}" for field in fields)]
+    )
+
+
+def _call(name: str, function: ast.FunctionDef) -> str:
+    """The name with its arguments, on one line where they fit, else one a line."""
+    whole = re.sub(r"^self(, )?", "", ast.unparse(function.args))
+    gives = f" -> {ast.unparse(function.returns)}" if function.returns else ""
+    if len(line := f"{name}({whole}){gives}") <= 88:
+        return line
+    words = re.split(r", (?=(?:[^\[\]()]|\[[^\[\]]*\]|\([^()]*\))*$)", whole)  # not inside brackets
+    return f"{name}(\n" + "".join(f"    {word},\n" for word in words) + f"){gives}"
 
 
 def _markdown(docstring: str) -> str:

@@ -17,7 +17,14 @@ from ssl_lessons.book.site.mathjax import FILE, mathjax
 from ssl_lessons.errors import InputError
 from ssl_lessons.progress import progress
 
-NEEDED = ("sphinx", "myst_nb", "sphinx_book_theme", "sphinxcontrib.bibtex", "sphinx_copybutton", "latex2mathml")
+NEEDED = (
+    "sphinx",
+    "myst_nb",
+    "sphinx_book_theme",
+    "sphinxcontrib.bibtex",
+    "sphinx_copybutton",
+    "latex2mathml",
+)
 MARK = "searchindex.js"  # a folder that holds it is a site, and may be replaced
 EPUB = "ssl-lessons.epub"
 
@@ -69,8 +76,12 @@ def _require_sphinx() -> None:
 def _sphinx(builder: str, sources: Path, out: Path) -> list[str]:
     """Run Sphinx with a bar on its two rounds over the pages; its warnings."""
     log = sources.parent / f"{builder}.log"
-    command = [sys.executable, "-m", "sphinx", "-b", builder, "--no-color", "-w", str(log), str(sources), str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8")
+    # What Sphinx notes for the next build would otherwise lie in the site.
+    options = ["-b", builder, "--no-color", "-w", str(log), "-d", str(sources.parent / f"{builder}-notes")]
+    command = [sys.executable, "-m", "sphinx", *options, str(sources), str(out)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, encoding="utf-8"
+    )
     with progress(desc=f"pages of the {builder.upper()}: ", total=100) as bar:
         for line in process.stdout:
             if found := re.match(r"(reading|writing)\b.*\[ *(\d+)%\]", line):
@@ -92,7 +103,9 @@ def _put(made: Path, out: Path) -> None:
     except OSError as error:
         if before.exists() and not out.exists():
             before.rename(out)
-        raise InputError(f"cannot write {out}: {error.strerror or error}; choose another folder with -o") from None
+        raise InputError(
+            f"cannot write {out}: {error.strerror or error}; choose another folder with -o"
+        ) from None
     shutil.rmtree(before, ignore_errors=True)
 
 

@@ -44,4 +44,6 @@ def _read(path: Path) -> bytes:
         with tarfile.open(path) as package:
             return package.extractfile(f"package/es5/{FILE}").read()
     except (tarfile.TarError, KeyError, OSError):
-        raise InputError(f"{path} is not the npm package of MathJax 3: give another with --mathjax.") from None
+        raise InputError(
+            f"{path} is not the npm package of MathJax 3: give another with --mathjax."
+        ) from None

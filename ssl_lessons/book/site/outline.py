@@ -74,7 +74,11 @@ class Outline:
             return f'<a class="reference" href="{page}">{match[1]}</a>' if key else match[0]
 
         text = re.sub(r"(?<!!)\[([^\]]+)\]\((https?://[^)\s]+)\)", paper, markdown)
-        return re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:)([\w./-]+\.(?:ipynb|md|csv|py|json|bib))(#[\w-]*)?\)", local, text)
+        return re.sub(
+            r"(?<!!)\[([^\]]+)\]\((?!https?:)([\w./-]+\.(?:ipynb|md|csv|py|json|bib))(#[\w-]*)?\)",
+            local,
+            text,
+        )
 
 
 def outline(numbers: Sequence[str], chapters: Path, suffix: str) -> Outline:
@@ -85,7 +89,9 @@ def outline(numbers: Sequence[str], chapters: Path, suffix: str) -> Outline:
     readme = chapters.parent / "README.md"
     table = readme.read_text(encoding="utf-8") if readme.is_file() else ""
     pairs = re.findall(
-        r"^@\w+\{([^,]+),.*?url = \{([^}]+)\}", data_file("references.bib").read_text(encoding="utf-8"), re.M | re.S
+        r"^@\w+\{([^,]+),.*?url = \{([^}]+)\}",
+        data_file("references.bib").read_text(encoding="utf-8"),
+        re.M | re.S,
     )
     found = tuple(_chapter(path, table) for path in find(numbers, chapters))
     return Outline(found, suffix, repository(), {url: key for key, url in pairs})

@@ -15,7 +15,9 @@ from ssl_lessons.book.site.outline import PARTS, Outline, notebook
 from ssl_lessons.evaluation.evidence import UNTESTED, Verdict
 
 WRITTEN = Path(__file__).parent / "pages"  # pages that are text
-WIDE = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"  # a table or drawing that wants the whole width
+WIDE = (
+    "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"  # a table or drawing that wants the whole width
+)
 
 
 def all_pages(book: Outline, chapters: Path) -> dict[str, str]:
@@ -35,7 +37,9 @@ def all_pages(book: Outline, chapters: Path) -> dict[str, str]:
     return made
 
 
-def table(name: str, headings: Sequence[str], rows: Sequence, filters: Mapping[str, str] | None = None) -> str:
+def table(
+    name: str, headings: Sequence[str], rows: Sequence, filters: Mapping[str, str] | None = None
+) -> str:
     """An HTML table in its own scroll box, without blank lines, which would end it in Markdown.
 
     rows: (cells as HTML, the values that it is filtered by, several joined by "|").  filters: value -> its label.
@@ -71,10 +75,14 @@ def _front(book: Outline, chapters: Path) -> str:
     for (first, caption), (after, _) in zip(PARTS, [*PARTS[1:], ("99", "")], strict=True):
         part = [c for c in book.chapters if first <= c.number < after]
         for c in part:
-            rows.append(([book.link(c.number, f"{c.number} {c.short}"), html.escape(c.question), str(c.minutes)], {}))
+            rows.append(
+                ([book.link(c.number, f"{c.number} {c.short}"), html.escape(c.question), str(c.minutes)], {})
+            )
         if part:
             trees.append(_toctree(caption, [f"{c.number} {c.short} <chapters/{c.name}>" for c in part]))
-    told = f"{len(rows)} chapters and companions, {sum(c.minutes for c in book.chapters) / 60:.0f} hours to read"
+    told = (
+        f"{len(rows)} chapters and companions, {sum(c.minutes for c in book.chapters) / 60:.0f} hours to read"
+    )
     parts = [
         book.relink(lead.strip()),
         "Everything here is read without a kernel: numbers and pictures are those of the saved runs. To run a chapter, "
@@ -83,7 +91,9 @@ def _front(book: Outline, chapters: Path) -> str:
         table("The course", ("chapter", "question", "minutes to read"), rows),
         book.relink(different[0].strip()) if different else "",
         *trees,
-        _toctree("Look up", ("map", "ledger", "atlas", "records", "glossary", "bugs", "own_pictures", "references")),
+        _toctree(
+            "Look up", ("map", "ledger", "atlas", "records", "glossary", "bugs", "own_pictures", "references")
+        ),
         _toctree("The package", ("api/index", "versions")),
     ]
     return "\n\n".join(parts) + "\n"
@@ -96,13 +106,17 @@ def _map(book: Outline) -> str:
         if c.of != c.number and c.of in names:
             continue
         needs = ", ".join(book.link(n) for n in c.needs) or "nothing before it"
-        leads = ", ".join(book.link(o.number) for o in book.chapters if c.number in o.needs and o.of == o.number)
+        leads = ", ".join(
+            book.link(o.number) for o in book.chapters if c.number in o.needs and o.of == o.number
+        )
         line = f"- {book.link(c.number, f'{c.number} {c.short}')}, {c.minutes} minutes. Needs {needs}."
         lines.append(line + (f" Leads to {leads}." if leads else ""))
         for o in book.chapters:
             if o.of == c.number and o is not c:
                 also = ", ".join(book.link(n) for n in o.needs if n != c.number)
-                line = f"  - {book.link(o.number, f'{o.number} {o.short}')}, {o.minutes} minutes, a companion."
+                line = (
+                    f"  - {book.link(o.number, f'{o.number} {o.short}')}, {o.minutes} minutes, a companion."
+                )
                 lines.append(line + (f" Needs {also}, too." if also else ""))
     return WIDE + (
         "# Course map\n\nAn arrow leads from a chapter to one that needs it; what a chapter needs stands in its title "
@@ -116,7 +130,9 @@ def _source(book: Outline, key: str) -> str:
     if key in PLACES:
         return html.escape(PLACES[key])
     text = html.escape(re.sub(r"^([a-z_-]+?)(\d{4}).*", lambda m: f"{m[1].title()} {m[2]}", key))
-    return f'<a href="references{book.suffix}#ref-{key}">{text}</a>' if key in book.references.values() else text
+    return (
+        f'<a href="references{book.suffix}#ref-{key}">{text}</a>' if key in book.references.values() else text
+    )
 
 
 def _ledger(book: Outline) -> str:
@@ -133,7 +149,9 @@ def _ledger(book: Outline) -> str:
         records = found.get(claim.id, [])
         cells, values = [], {}
         for world in ("drawn", "photographs"):
-            told = [Verdict(**record[world]) for record in records] or [Verdict(UNTESTED, reason="in no chapter yet")]
+            told = [Verdict(**record[world]) for record in records] or [
+                Verdict(UNTESTED, reason="in no chapter yet")
+            ]
             cells.append("<br>".join(html.escape(str(verdict)) for verdict in told))
             values[world] = "|".join(dict.fromkeys(verdict.word for verdict in told))
         numbers = [record["chapter"].partition("_")[0] for record in records]
@@ -214,8 +232,9 @@ def _glossary(book: Outline) -> str:
     for row in sorted(_rows("glossary.csv"), key=lambda row: row["term"].lower()):
         places = " ".join(book.link(number) for number in row["chapter"].split())
         entries.append(f"{row['term']}\n  {row['sentence']} (Chapter {places}.)\n")
-    return f"# Glossary\n\n{len(entries)} terms, each with the chapter that explains it.\n\n```{{glossary}}\n" + (
-        "\n".join(entries) + "```\n"
+    return (
+        f"# Glossary\n\n{len(entries)} terms, each with the chapter that explains it.\n\n```{{glossary}}\n"
+        + ("\n".join(entries) + "```\n")
     )
 
 
@@ -236,7 +255,9 @@ def _versions(book: Outline, chapters: Path) -> str:
         cells = [book.link(c.number, f"{c.number} {c.short}"), str(c.minutes), html.escape(c.runs)]
         runs.append(([*cells, torch[1] if torch else ""], {}))
     licences = [path for name in ("LICENSE", "LICENSE-text") if (path := ROOT / name).is_file()]
-    texts = [f"### {path.name}\n\n```text\n{path.read_text(encoding='utf-8').strip()}\n```" for path in licences]
+    texts = [
+        f"### {path.name}\n\n```text\n{path.read_text(encoding='utf-8').strip()}\n```" for path in licences
+    ]
     return "\n\n".join(
         [
             f"# Versions and licence\n\nVersion {project['project']['version']} of the book's package.",

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import ssl_lessons
 from ssl_lessons.book.files import CLAIM_MIME, WIDGET_MIME, data_file
 from ssl_lessons.book.site import api, pages
 from ssl_lessons.book.site.outline import Outline, notebook, outline
@@ -31,7 +32,8 @@ def write(folder: Path, numbers: Sequence[str], chapters: Path, epub: bool = Fal
         shutil.copy(file, static)
     shutil.copy(HERE / "sphinx_conf.py", folder / "conf.py")
     shutil.copy(data_file("references.bib"), folder)
-    (folder / "site.json").write_text(json.dumps({"epub": epub, "repository": book.repository}))
+    told = {"epub": epub, "repository": book.repository, "version": ssl_lessons.__version__}
+    (folder / "site.json").write_text(json.dumps(told))
     for chapter in book.chapters:
         made = _page_of(notebook(chapters / f"{chapter.name}.py"), book)
         _outputs(made, chapters / "frames" / chapter.name, static / "figures", epub)

@@ -7,6 +7,7 @@ _told = json.loads(Path(__file__).with_name("site.json").read_text(encoding="utf
 
 project = "The executable textbook of self-supervised learning"
 author = copyright = "The authors of the book"
+version = release = _told["version"]
 language = "en"
 extensions = ["myst_nb", "sphinxcontrib.bibtex"]
 exclude_patterns = ["frames"]
@@ -45,7 +46,7 @@ mathjax_path = "tex-svg-full.js"
 epub_basename = "ssl-lessons"
 epub_show_urls = "no"
 epub_tocscope = "includehidden"
-epub_exclude_files = [".nojekyll"]
+epub_css_files = ["epub.css"]
 
 
 def _mathml(display: str):
@@ -69,6 +70,9 @@ def _names_and_roles(app, pagename, templatename, context, doctree):
     """What a screen reader is told: the words on the button; no roles that are deprecated or only half used."""
     for wrong in (' aria-label="Toggle hidden content"', ' role="doc-biblioentry"', ' role="list"'):
         context["body"] = context.get("body", "").replace(wrong, "")
+    if _told["epub"]:  # myst-nb names its style there and does not bring it along
+        kept = [file for file in context["css_files"] if "mystnb" not in str(file.filename)]
+        context["css_files"] = kept
 
 
 def setup(app):

@@ -8,9 +8,9 @@
 function slider(control, changed) {
   const label = document.createElement("label");
   const input = document.createElement("input");
-  const value = document.createElement("output");
+  const value = document.createElement("span");
   Object.assign(input, { type: "range", min: 0, max: control.values.length - 1, step: 1, value: control.start });
-  input.setAttribute("aria-label", control.label);
+  input.setAttribute("aria-label", control.label);  // the value is told by aria-valuetext
   const say = () => {
     value.textContent = control.values[input.value];
     input.setAttribute("aria-valuetext", control.values[input.value]);
