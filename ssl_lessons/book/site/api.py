@@ -89,7 +89,7 @@ def _call(name: str, function: ast.FunctionDef) -> str:
 
 
 def _markdown(docstring: str) -> str:
-    """A docstring as Markdown: what is set off by four spaces and what stands in backticks is code, the rest is text."""
+    """A docstring as Markdown: indented by four spaces or in backticks it is code, else text."""
     lines = []
     for line in docstring.splitlines():
         if line.startswith("    "):

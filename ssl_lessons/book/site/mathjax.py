@@ -11,7 +11,7 @@ MD5 = "736b3f3f34fbcc6f42eee2758faab7bc"
 
 
 def mathjax(given: Path | None = None) -> bytes:
-    """MathJax's script; from `given`, the file, the npm package or a folder with either, else from the cache or the net.
+    """MathJax's script: from `given` (the file, the npm package or a folder with either), else the cache or the net.
 
     Raises InputError where it is not in `given` or cannot be fetched.
     """

@@ -120,8 +120,8 @@ def _map(book: Outline) -> str:
                 lines.append(line + (f" Needs {also}, too." if also else ""))
     return WIDE + (
         "# Course map\n\nAn arrow leads from a chapter to one that needs it; what a chapter needs stands in its title "
-        "cell. Arrows that follow from others are left out. Letters are companions, which nothing else depends on unless "
-        "it says so. Minutes are to read, exercises apart.\n\n"
+        "cell. Arrows that follow from others are left out. Letters are companions, which nothing needs unless it "
+        "says so. Minutes are to read, exercises apart.\n\n"
         f"{drawing(book)}\n\n## As a list\n\n" + "\n".join(lines) + "\n"
     )
 
@@ -159,10 +159,10 @@ def _ledger(book: Outline) -> str:
         places = ", ".join(book.link(number) for number in numbers)
         rows.append(([statement, source, html.escape(claim.comparison()), *cells, places], values))
     return WIDE + (
-        f"# Ledger of claims\n\n{len(rows)} statements of the literature beside what this book measured, by rules fixed "
-        "beforehand. A verdict says what was seen here, in small worlds and short runs; what the source speaks of may be "
-        "another matter. Numbers: treatment minus control with a 90 % interval over seeds. `evaluation.evidence` has the "
-        "rule.\n\n"
+        f"# Ledger of claims\n\n{len(rows)} statements of the literature beside what this book measured, by rules "
+        "fixed beforehand. A verdict says what was seen here, in small worlds and short runs; what the source speaks "
+        "of may be another matter. Numbers: treatment minus control with a 90 % interval over seeds. "
+        "`evaluation.evidence` has the rule.\n\n"
         + table(
             "Ledger of claims",
             ("statement", "source", "compared", "drawn world", "photographs", "chapter"),
@@ -221,8 +221,8 @@ def _records(book: Outline, chapters: Path) -> str:
         ]  # fmt: skip
         rows.append((cells, {}))
     return WIDE + (
-        "# Run records\n\nWhat takes longer than a minute was run before, and recorded with the command that repeats it. "
-        "Chapters read these files and run a part of each anew.\n\n"
+        "# Run records\n\nWhat takes longer than a minute was run before, and recorded with the command that repeats "
+        "it. Chapters read these files and run a part of each anew.\n\n"
         + table("Run records", ("file", "command", "date", "rows", "read in", "versions and machine"), rows)
     )
 
@@ -267,8 +267,8 @@ def _versions(book: Outline, chapters: Path) -> str:
             table("Chapters", ("chapter", "minutes to read", "to run", "torch"), runs),
             "## Licence",
             *(texts or ["The repository states no licence yet; all rights are its authors'."]),
-            "## What this site contains of others\n\nThe theme sphinx-book-theme and the pages' skeleton by Sphinx (BSD), "
-            "the icons of Font Awesome Free (CC BY 4.0, SIL OFL 1.1 and MIT), and MathJax (Apache 2.0).",
+            "## What this site contains of others\n\nThe theme sphinx-book-theme and the pages' skeleton by Sphinx "
+            "(BSD), the icons of Font Awesome Free (CC BY 4.0, SIL OFL 1.1 and MIT), and MathJax (Apache 2.0).",
         ]
     )
 
