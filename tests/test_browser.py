@@ -79,14 +79,16 @@ class Page:
         self._socket = websocket.create_connection(address, timeout=DEADLINE, suppress_origin=True)
         self.close = self._socket.close
         self._sent = 0
+        self.events = []  # what the browser told between the answers
 
     def command(self, method, **parameters):
         self._sent += 1
         self._socket.send(json.dumps({"id": self._sent, "method": method, "params": parameters}))
-        while True:  # events arrive between the answers
+        while True:
             answer = json.loads(self._socket.recv())
             if answer.get("id") == self._sent:
                 return answer.get("result", {})
+            self.events.append(answer)
 
     def js(self, expression):
         """The value of a JavaScript expression; None where it throws, as while the page is loading."""
