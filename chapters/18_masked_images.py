@@ -21,7 +21,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR, the probe), attention (a block of a transformer), and
 # least squares.
-# **Time**: 31 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 32 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # The companion [18b](18b_masked_features.ipynb) puts codes and features behind the mask instead of pixels.
 
 # %% tags=["hide-input"]
