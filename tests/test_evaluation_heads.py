@@ -190,7 +190,8 @@ def test_without_enlarging_the_dense_probe_is_logistic_regression_on_pixels():
 def test_reading_and_enlarging_may_change_places():
     x, readout = draw(2, 5, 3, 3), (draw(2, 5), draw(2))
     first = dense._logits(readout, x, (8, 8))
-    then = torch.einsum("cd,ndhw->nchw", readout[0], interpolate(x, (8, 8), mode="bilinear")) + readout[1][:, None, None]
+    large = interpolate(x, (8, 8), mode="bilinear")
+    then = torch.einsum("cd,ndhw->nchw", readout[0], large) + readout[1][:, None, None]
     assert torch.allclose(first, then, atol=1e-5)
 
 

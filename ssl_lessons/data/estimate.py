@@ -29,7 +29,8 @@ def estimate(entries: Sequence[Entry], size: int, sample: int = 64) -> dict:
     {"min", "median", "max"} in pixels; modes, formats: Pillow's names -> count; unreadable: reason -> {"count",
     "first"} in the sample; seconds_per_picture: on one thread; seconds: of all pictures on all `cores`, scaled from
     the sample; memory_bytes: of all pictures as uint8 at `size`, in memory or in the cache folder; and what is
-    available of either, None where nothing says so.  kept: whether decoded pictures stay in the cache folder.  width ... seconds are None when none of the sample is readable.
+    available of either, None where nothing says so.  kept: whether decoded pictures stay in the cache
+    folder.  width ... seconds are None when none of the sample is readable.
 
     Raises InputError when there is no picture.
     """

@@ -1,4 +1,4 @@
-"""Probes that are more than linear: a hidden layer on one vector per picture, attention over the tokens of a picture."""
+"""Probes that are more than linear: a hidden layer on one vector per picture, attention over its tokens."""
 
 from __future__ import annotations
 

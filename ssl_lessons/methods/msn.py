@@ -75,7 +75,7 @@ class MSN(Method):
         """Features of images with a random share of their patches hidden, another one for every image."""
         patch = getattr(self.encoder, "patch", self.patch)
         if x.shape[2] % patch:
-            raise InputError(f"MSN hides patches of {patch} px: the side of the views must be a multiple, not {x.shape[2]}")
+            raise InputError(f"MSN hides patches of {patch} px: the views' side must be a multiple, not {x.shape[2]}")
         side = x.shape[2] // patch
         order = torch.rand(len(x), side * side, device=x.device).argsort(dim=1)
         kept = max(1, round((1 - self.mask_ratio) * side * side))

@@ -343,8 +343,8 @@ def save_encoder(encoder: nn.Module, folder: str | Path, image_size: int) -> Non
         )
     if changed := [n for n, m in plain.named_modules() if is_parametrized(m)]:
         raise InputError(
-            f"{changed[0] or 'the encoder'} has a parametrization (weight or spectral norm), which the saved encoder would "
-            "lack: remove it first with torch.nn.utils.parametrize.remove_parametrizations"
+            f"{changed[0] or 'the encoder'} has a parametrization (weight or spectral norm), which the saved encoder "
+            "would lack: remove it first with torch.nn.utils.parametrize.remove_parametrizations"
         )
     weights = {k: v.detach().cpu().contiguous() for k, v in plain.state_dict().items()}
     content = save(_unwrapped_names(weights))
