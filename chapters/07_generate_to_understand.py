@@ -704,7 +704,8 @@ trained, fresh = (
     [f["kind"] for f in of(a, "facts")] for a in ("diffusion", BEFORE["diffusion"])
 )
 assert min(after - before for after, before in zip(trained, fresh)) > 0.03
-assert max(map(operator.sub, of("diffusion", "knn"), of("diffusion, untrained", "knn"))) < 0
+lost = map(operator.sub, of("diffusion", "knn"), of("diffusion, untrained", "knn"))
+assert max(lost) < 0
 for key in ("probe", "knn"):  # few words say more than many
     few, many = of("vq, no restarts", key), of("vq", key)
     assert min(map(operator.sub, few, many)) > 0.01
