@@ -198,7 +198,8 @@ plots.show(
     ),
     alt="Five rows of eight pictures: new pictures of the world, the same ones rebuilt "
     "from 100 principal components, from a VQ-VAE's codes in shades of grey, from "
-    "two words, still with silhouettes, and from one word: eight times one grey picture.",
+    "two words, still with silhouettes, and from one word: eight times one grey "
+    "picture.",
 )
 
 
@@ -285,7 +286,8 @@ assert abs(mean(start, "error") - mean(whole, "error")) < 0.02
 assert min(of(start, "perplexity")) > 2 * max(of(alone, "perplexity"))
 assert max(of(both, "perplexity")) < 3
 words = [round(found) for found in of(both, "perplexity")]
-assert words == [2, 1, 1] and min(of(both, "error")[1:]) > 0.99  # the figure's last rows
+assert words == [2, 1, 1]  # the figure's last rows
+assert min(of(both, "error")[1:]) > 0.99
 assert mean(both, "perplexity") < 0.5 * mean(alone, "perplexity")
 assert min(of(both, "error")) > max(of(whole, "error")) + 0.02
 untrained_codes = (

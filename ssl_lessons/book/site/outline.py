@@ -110,7 +110,7 @@ def _chapter(path: Path, readme: str) -> Chapter:
     number = number_of(path)
     heading = re.search(r"^# (.*)", text)
     title = heading[1].partition("·")[2].strip() or heading[1] if heading else path.stem
-    row = re.search(rf"^\| \[{number} ([^\]]+)\]\([^)]*\) \| (.*?) \|$", readme, re.M)
+    row = re.search(rf"^\| \[{number} ([^\]]+)\]\([^)]*\) \|(?: \d+ \|)? (.*?) \|$", readme, re.M)
     time = re.search(r"\*\*Time\*\*: (\d+) minutes", text)
     runs = re.search(r"minutes to read,\s+([^.,]*?)\s+to\s+run", text)
     needs = re.search(r"\*\*You need\*\*(.*?)(?=\*\*Time\*\*|\n\n|\Z)", text, re.S)

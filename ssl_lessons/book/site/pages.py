@@ -69,7 +69,7 @@ def _toctree(caption: str, documents: Sequence[str]) -> str:
 def _front(book: Outline, chapters: Path) -> str:
     readme = chapters.parent / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.is_file() else "# The book\n"
-    lead = text.partition("\n## ")[0]
+    lead = text.partition("\n## ")[0].replace("](#", f"]({book.repository}#")
     different = re.search(r"^## What is different here\n.*?(?=^## |\Z)", text, re.M | re.S)
     rows, trees = [], []
     for (first, caption), (after, _) in zip(PARTS, [*PARTS[1:], ("99", "")], strict=True):

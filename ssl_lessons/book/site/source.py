@@ -28,6 +28,8 @@ def write(folder: Path, numbers: Sequence[str], chapters: Path, epub: bool = Fal
     static = folder / "_static"
     (static / "figures").mkdir(parents=True)
     (folder / "chapters").mkdir()
+    if (pictures := chapters.parent / "docs").is_dir():  # of the README, whose beginning is the front page's
+        shutil.copytree(pictures, folder / "docs")
     for file in sorted((HERE / "static").iterdir()):
         shutil.copy(file, static)
     shutil.copy(HERE / "sphinx_conf.py", folder / "conf.py")
