@@ -165,7 +165,8 @@ print("the decoder's gradient reaches the encoder; codes move to the mean of mem
 # %% [markdown]
 # The runs come from a record: three seeds, 300 batches of 64. (The prior below takes 300 of 32 on top, the denoiser 600
 # of 64.) Learning rates come from small grids, on held-out pictures of another world; each best one lies at an end of
-# its grid. (A third rate for the denoiser, twice as high, was struck out: one of three runs went to pieces with it.)
+# its grid. (A third rate for the denoiser, twice as high, was a little better; one of three long runs with it, not in the record,
+# failed.)
 # What comes back from 64 words per picture:
 
 # %%
@@ -194,12 +195,12 @@ plots.show(
     plots.image_grid(
         torch.cat([real, numbers, shown("vq"), *dying]),
         columns=8,
-        title="New; from 100 numbers; from 64 words; from two words; from one word",
+        title="New; 100 numbers; VQ-VAE; a dictionary of two words; of one word",
     ),
     alt="Five rows of eight pictures: new pictures of the world, the same ones rebuilt "
-    "from 100 principal components, from a VQ-VAE's codes in shades of grey, from "
-    "two words, still with silhouettes, and from one word: eight times one grey "
-    "picture.",
+    "from 100 principal components, from a VQ-VAE's codes in shades of grey, from a "
+    "dictionary of two words, still with silhouettes, and from one of one word: eight "
+    "times one grey picture.",
 )
 
 
@@ -495,7 +496,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Grounds of one colour, a blob of another, no detail. In numbers:
+# Patchy grounds, a blob of another colour, no detail. In numbers:
 
 # %% tags=["hide-input"]
 DRAWERS = {
@@ -616,12 +617,12 @@ assert len(set(columns)) > 1  # and at levels that differ
 
 # %% [markdown]
 # (3) With hardly any noise (99 %), neither. The two maps of the hue are alike, and averaged over the seeds the best cell
-# for the kind is as good before training. Shown alone, the trained maps would look like knowledge. They are
-# **architecture**. Under noise, the kind: at 50 and 7 % the random network has lost it, the trained one has not, from
+# for the kind is as good before training (two seeds of three gain a little). Shown alone, the trained maps would look
+# like knowledge. In this column they are mostly **architecture**. Under noise, the kind: at 50 and 7 % the random network has lost it, the trained one has not, from
 # the middle up, in each seed. Of the ground's hue the former loses only part, most in its middle (printed). To see
 # *through the noise*, that is what the denoiser has **learned**. (4) The best cells of the three trained networks lie
-# inside, next to an end or to the middle, and at noise levels that do not agree (printed): three runs say "inside", and
-# nothing about the level. In diffusion models that generalise, a middle level is best ([Li et al.,
+# between an end and the middle, at noise levels that do not agree (printed). So do two of three untrained ones: little
+# is shown, and nothing about the level. In diffusion models that generalise, a middle level is best ([Li et al.,
 # 2025](https://arxiv.org/abs/2502.05743); where they memorise, the peak goes).
 #
 # ## The answer
@@ -643,7 +644,8 @@ WAYS = {
     "diffusion": ("diffusion, 600 steps", "best layer and level"),
     "simclr": ("SimCLR, 250 steps of 128", "features"),
 }
-BEFORE = {"vq": "vq, untrained", "prior": "prior, untrained"}
+BEFORE = {"vq": "vq, untrained", "vq, no restarts": "vq, untrained"}
+BEFORE |= {"prior": "prior, untrained"}
 BEFORE |= {"diffusion": "diffusion, untrained", "simclr": "simclr, untrained"}
 
 
@@ -720,13 +722,13 @@ assert mean("simclr") > most["probe"] + 0.1
 # Edges, without any network, beat all three that draw, whoever reads; with 100 labels they are level with SimCLR, by
 # neighbours far ahead, for the linear reader behind. Prediction (2) depends on the reader. With 100 labels none of the
 # three beats the hundred numbers, by neighbours none (by far), for a *linear* reader with 2,000 labels all three: it
-# finds next to nothing in the numbers, in the generators about as much as in an untrained network, clearly more only in
-# the prior. So does (1): by neighbours the second painter beats the first (the row of raw pixels); to the other readers
+# finds next to nothing in the numbers, in the VQ-VAE's codes about as much as in an untrained network, more in the
+# denoiser, most in the prior. So does (1): by neighbours the second painter beats the first (the row of raw pixels); to the other readers
 # neither says much. Training rearranges what is there; it adds nothing to the picture.
 #
 # Then ask what was *learned*. The codes of the VQ-VAE *with restarts* say no more of the kind than before training, to
-# a linear reader or to neighbours; without restarts it has few words left, and they say more, in each seed. The
-# denoiser learned a little, for a linear reader and in each seed; for neighbours it lost some. The prior learned most,
+# a linear reader or to neighbours; without restarts, few words left, 100 labels and neighbours read more than with them,
+# in each seed. The denoiser learned a little, for a linear reader and in each seed; for neighbours it lost some. The prior learned most,
 # for a linear reader: perhaps because knowing the object helps to predict the next word. SimCLR, which draws nothing, is ahead of all three after 250 steps (of 128 pictures in two views of changed
 # colours: a hint that no generator had).
 #
@@ -764,7 +766,7 @@ kinds_left = maps["kind", "diffusion"].mean(dim=0)  # per level
 assert kinds_left[3] > 0.6 * kinds_left[0] and grounds[4] < 0.2
 
 # %% [markdown]
-# <details><summary>Answer</summary>No. At step 51 (7 % of the variance is picture), read by a linear probe, the object's hue is half lost and the ground's is not, but the kind is read nearly as well as with little noise. The map goes dark only at step 91, where the ground is lost as well.</details>
+# <details><summary>Answer</summary>Yes: both go at step 91, and the ground with them. At step 51 (7 % of the variance is picture) the guess keeps a blob; read by a linear probe, the object's hue is half lost and the ground's is not, and the kind is, in the mean of the seeds, mostly still read.</details>
 #
 # ## Exercises
 #
@@ -848,7 +850,7 @@ ch07.check_ddim_step(my_ddim_step)
 #
 # Where in a network are the good features? A contrastive network was said to have them at its end; a diffusion model,
 # inside, and under a middle amount of noise. Layers and levels were fixed before the runs, and each is reduced to 64
-# principal components, so that none wins by being wider.
+# principal components, so that none wins by being wider (the second painter keeps its 100).
 
 
 # %%
@@ -878,8 +880,8 @@ ends = part("diffusion", "levels", 0, 4)  # the better of hardly any noise and m
 book.claim("C-110e", drawn=Runs(some, ends, floor("levels")))
 
 # %% [markdown]
-# The end of an encoder states what its loss compares. The end of a U-Net hands back pixels. The denoiser's floor is the
-# better of its untrained twin and the second painter: if it reads no better than those, it tests neither statement.
+# The end of an encoder is nearest to what its loss compares. The end of a U-Net hands back pixels. The denoiser's floor is the
+# better of its untrained twin and the second painter: it reads no better than those, so it tests neither statement.
 #
 # ## Where it comes from, where it went
 #

@@ -366,7 +366,7 @@ for ax, arm, name in zip(axes, (BIGAN, GAN), ("BiGAN", "GAN"), strict=True):
     ax.set_yticks([9 * i + 4 for i in range(3)], LABELS)
     ax.set_xticks([])
     wide, kinds = of(arm, "variance")[0], of(arm, "kinds")[0]
-    ax.set_title(f"{name}: {kinds:.1f} of 10 kinds, {wide:.0%} of the variance")
+    ax.set_title(f"{name}, seed 0: {kinds:.1f} of 10 kinds, {wide:.0%} of the variance")
 plots.show(
     fig,
     alt="Two blocks of three rows of twelve digits, 8 by 8 pixels: real digits, digits "
@@ -442,13 +442,13 @@ for arm, name in ((BIGAN, "BiGAN"), (ALI, "ALI")):
 # %% [markdown]
 # Read the floors first. Raw pixels beat every encoder that played:
 # BiGAN's, ALI's, the regressor's. BiGAN's $E$ has learned something (it is above the untrained encoder) and less than
-# the autoencoder of the same size. And it does *not* invert: what comes back misses nearly as much as somebody else's
-# digit would, and mostly it has the wrong kind. The regressor, which learned from drawings alone, inverts better. Yet
-# its code probes worst of all, below the untrained encoder's; the code found by search hardly better. To invert a
+# the autoencoder of the same size. And it does *not* invert: what comes back misses more than the mean digit would,
+# and mostly it has the wrong kind. The regressor, which learned from drawings alone, inverts better. Yet its code
+# probes worst of all, in the mean; the code found by search no better than the untrained encoder's. To invert a
 # generator is not to make the kind easy to read.
 #
-# Do ALI's dice hurt? ALI ends *better*, but its error goes up and down, and BiGAN's climbs from step 500 on (left
-# panel): where you stop decides much.
+# Do ALI's dice hurt? ALI ends *better*, but both errors go up and down (left panel: one seed): where you stop
+# decides much.
 #
 # What profits from the adversary is the adversary: *inside the critic* the probe reads more than in the same critic
 # untrained. But compare within that pair only: it has 128
@@ -611,7 +611,7 @@ VQS = {START: "VQ-VAE", PLAIN: "300 more steps", SHARP: "300 more steps, critic"
 # %%
 begun = [error < 0.95 for error in of(START, "error")]  # the mean picture scores 1
 used = [f"{codes:.0f}" for codes in of(START, "perplexity")]
-print("the starts, error:", *(f"{e:.2f}" for e in of(START, "error")), "codes:", *used)
+print("starts, error:", *(f"{e:.2f}" for e in of(START, "error")), "perplexity:", *used)
 assert begun == [True, True, False] and of(START, "perplexity")[2] > 40
 assert min(of(PLAIN, "error")[2], of(SHARP, "error")[2]) > 0.99
 
@@ -625,8 +625,9 @@ def alive(arm: str, key: str) -> list:
 rows = [{"name": "chance", "probe": 0.1}]
 for arm, name in {"pixels": "raw pixels", "edges": "edges, no network"}.items():
     rows.append({"name": name, "probe": mean(arm, "probe"), "n": len(of(arm, "probe"))})
-rows.append({"name": "the VQ-VAE untrained", "probe": mean(START, "probe_untrained")})
-rows[-1]["codes"] = mean(START, "probe_codes_untrained")
+rows.append({"name": "the VQ-VAE untrained", "n": sum(begun)})
+for column, key in (("probe", "probe_untrained"), ("codes", "probe_codes_untrained")):
+    rows[-1][column] = statistics.fmean(alive(START, key))
 for arm, name in VQS.items():
     values = alive(arm, "probe")
     row = {"name": name, "codes": statistics.fmean(alive(arm, "probe_codes"))}
@@ -640,7 +641,7 @@ plots.table(
     rows,
     "64 codes, 8 x 8 places. Power and correlation: at 11 to 16 cycles per picture",
     {"name": "model", "error": "error", "power": "fine power", "same": "fine corr.",
-     "perplexity": "codes in use", "probe": "probe, encoder", "spread": "over seeds",
+     "perplexity": "perplexity", "probe": "probe, encoder", "spread": "over seeds",
      "codes": "probe, codes", "n": "seeds"},
     {"error": ".1%", "power": ".0%", "same": ".2f", "perplexity": ".0f",
      "probe": ".1%", "codes": ".1%"},
@@ -677,7 +678,7 @@ right.legend(fontsize=8)
 plots.show(
     fig,
     alt="Power and correlation per band of spatial frequency for the VQ-VAE, after 300 "
-    "more steps, and after 300 more steps with a critic; means of the seeds.",
+    "more steps, and after 300 more steps with a critic; means of two runs.",
 )
 
 # %%
@@ -696,7 +697,7 @@ for name, values in lines.items():
 assert min(price) > 0
 assert statistics.fmean(alive(SHARP, "error")) < statistics.fmean(alive(START, "error"))
 assert min(stronger[3]) > 0 and max(v[3] for v in alive(SHARP, "power")) < 0.5
-assert all(min(stronger[i]) < 0 < max(stronger[i]) for i in (0, 1))
+assert all(min(stronger[i]) < 0 < max(stronger[i]) for i in (0, 1, 2))
 assert max(max(band) for band in truer) < 0.02
 
 # %% tags=["hide-input"]
@@ -707,11 +708,11 @@ assert max(reads) < mean("pixels", "probe") and all(abs(v - 0.1) < 0.03 for v in
 assert abs(statistics.fmean(learned)) < 0.02
 
 # %% [markdown]
-# One of three starts had learned nothing: it paints the mean picture, with more than forty codes in use (a perplexity
+# One of three starts had learned nothing: it paints the mean picture, with a perplexity of more than forty (which
 # says nothing about the decoder). Nothing that follows wakes it; table and curves are of the two others. Compare the
 # last two rows, not the first with the last. Against the start the critic seems to cost nothing: the error falls.
 # Against the same steps without a critic it gives and takes. It *gives* a little power in the finest band, in both runs
-# (still far below the real); in the two coarse bands the runs disagree. It *takes* squared error, and no band gains in
+# (still far below the real); in the three others the runs disagree. It *costs* squared error, and no band gains in
 # correlation: what was added is not the picture's own. Look at the strips (the first run): you see more contrast and
 # (partly wrong) colour, not detail. In 300 steps this critic has not made sharp pictures.
 #

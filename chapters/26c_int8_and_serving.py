@@ -351,7 +351,8 @@ assert changed[True, 2] > changed[True, 4] > changed[True, 8]
 # uv run --group serve ssl-lessons export runs/first --out runs/bundle
 # ```
 #
-# It takes packages that the chapters do without (if you have no clone: `pip install "ssl-lessons[serve]"`, and then the
+# It takes packages that the chapters do without (if you have no clone: `pip install
+# "ssl-lessons[serve] @ git+https://github.com/ssl-lessons/ssl-lessons"`, and then the
 # commands here without `uv run --group serve`), so here is a record.
 
 # %%

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import interpolate, normalize
 
 from ssl_lessons import data, evaluation
-from ssl_lessons.errors import InputError
+from ssl_lessons.errors import InputError, NotFiniteError
 from ssl_lessons.evaluation import dense
 from ssl_lessons.evaluation.heads import MLP_PENALTIES
 from ssl_lessons.evaluation.probes import folds_of
@@ -24,6 +24,13 @@ def draw(*shape, seed=0):
 
 def classes_of(n, classes, seed=0):
     return torch.randint(classes, (n,), generator=torch.Generator().manual_seed(seed))
+
+
+def test_features_whose_squares_overflow_are_refused():
+    x, y = draw(6, 3), torch.arange(6) % 2
+    with pytest.raises(NotFiniteError, match="reach .*e.30, whose square is no float32"):
+        evaluation.knn_accuracy(1e30 * x / x.abs().max(), y, x, y)
+    assert evaluation.knn_accuracy(1e17 * x, y, x, y, k=1) == 1
 
 
 # --- a hidden layer ----------------------------------------------------------------------------------------

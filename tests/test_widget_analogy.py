@@ -62,7 +62,7 @@ def test_a_word_without_a_row_is_shown_as_such():
 
 def test_static_page(table, monkeypatch):
     pages = []
-    monkeypatch.setattr(plots, "show", lambda fig, alt: pages.append(alt))
+    monkeypatch.setattr(plots, "show", lambda fig, alt, *_: pages.append(alt))
     widgets.explore(
         partial(analogy.render, table=table),
         analogy.controls(("king",), windows=5),

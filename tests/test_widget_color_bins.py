@@ -57,7 +57,7 @@ def test_render_over_the_whole_range_of_every_control(ab):
 
 def test_static_page(ab, monkeypatch):
     pages = []
-    monkeypatch.setattr(plots, "show", lambda fig, alt: pages.append(alt))
+    monkeypatch.setattr(plots, "show", lambda fig, alt, *_: pages.append(alt))
     widgets.explore(
         partial(color_bins.render, ab=ab),
         color_bins.controls(),

@@ -54,7 +54,7 @@ def test_render_over_the_whole_range_of_every_control():
 
 def test_static_and_live_page(monkeypatch):
     pages = []
-    monkeypatch.setattr(plots, "show", lambda fig, alt: pages.append(alt))
+    monkeypatch.setattr(plots, "show", lambda fig, alt, *_: pages.append(alt))
     widgets.explore(dw.render, dw.controls(), static=[{}, {"variance": 0.0}], alt=dw.describe,
                     captions=["all three", "no variance"])  # fmt: skip
     assert "spread out" in pages[0] and "point" in pages[0]

@@ -40,7 +40,7 @@ def test_render_over_the_whole_range_of_every_control(scene):
 
 def test_static_page(scene, monkeypatch):
     pages = []
-    monkeypatch.setattr(plots, "show", lambda fig, alt: pages.append(alt))
+    monkeypatch.setattr(plots, "show", lambda fig, alt, *_: pages.append(alt))
     widgets.explore(
         partial(denoising.render, **scene),
         denoising.controls(),

@@ -63,7 +63,7 @@ def test_describe_names_the_best_cell(scene):
 
 def test_static_page(scene, monkeypatch):
     pages = []
-    monkeypatch.setattr(plots, "show", lambda fig, alt: pages.append(alt))
+    monkeypatch.setattr(plots, "show", lambda fig, alt, *_: pages.append(alt))
     widgets.explore(
         partial(diffusion.render, **scene),
         diffusion.controls(scene["times"], scene["layers"]),

@@ -118,7 +118,7 @@ def test_named_policies_have_their_name_beside_them(rows):
 
 def test_static_page(rows, monkeypatch):
     pages = []
-    monkeypatch.setattr(plots, "show", lambda fig, alt: pages.append(alt))
+    monkeypatch.setattr(plots, "show", lambda fig, alt, *_: pages.append(alt))
     widgets.explore(
         partial(falsification.render, rows=rows),
         falsification.controls(("one", "other")),

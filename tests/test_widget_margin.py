@@ -80,7 +80,7 @@ def test_render_over_the_whole_range_of_every_control():
 
 def test_static_page(monkeypatch):
     pages = []
-    monkeypatch.setattr(plots, "show", lambda fig, alt: pages.append(alt))
+    monkeypatch.setattr(plots, "show", lambda fig, alt, *_: pages.append(alt))
     widgets.explore(
         margin.render,
         margin.controls(),

@@ -84,7 +84,7 @@ def test_static_page_gives_nothing_away(games, monkeypatch):
     from functools import partial
 
     pages = []
-    monkeypatch.setattr(plots, "show", lambda fig, alt: pages.append(alt))
+    monkeypatch.setattr(plots, "show", lambda fig, alt, *_: pages.append(alt))
     widgets.explore(
         partial(puzzle.render, games=games),
         puzzle.controls(games),

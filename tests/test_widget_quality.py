@@ -152,7 +152,7 @@ def test_render_every_choice(rows):
 
 def test_page(rows, monkeypatch):
     pages = []
-    monkeypatch.setattr(plots, "show", lambda fig, alt: pages.append(alt))
+    monkeypatch.setattr(plots, "show", lambda fig, alt, *_: pages.append(alt))
     widgets.explore(
         partial(quality.render, rows=rows),
         quality.controls(rows),

@@ -54,7 +54,7 @@ def test_iterations_balance_what_the_softmax_does_not(batch):
 
 def test_static_page(batch, monkeypatch):
     pages = []
-    monkeypatch.setattr(plots, "show", lambda fig, alt: pages.append(alt))
+    monkeypatch.setattr(plots, "show", lambda fig, alt, *_: pages.append(alt))
     widgets.explore(
         partial(sinkhorn.render, batch=batch),
         sinkhorn.controls(tuple(batch)),

@@ -64,7 +64,7 @@ def test_render_over_the_whole_range_of_every_control(film):
 
 def test_static_page(film, monkeypatch):
     pages = []
-    monkeypatch.setattr(plots, "show", lambda fig, alt: pages.append(alt))
+    monkeypatch.setattr(plots, "show", lambda fig, alt, *_: pages.append(alt))
     widgets.explore(partial(sw.render_keys, film=film), sw.controls(film),
                     static=[{"age": 0}, {"age": 24}], alt=partial(sw.describe_keys, film=film))  # fmt: skip
     assert "Keys 0 steps old" in pages[0] and "Keys 24 steps old" in pages[0]

@@ -82,7 +82,7 @@ def test_render_over_the_whole_range_of_every_control(views):
 
 def test_static_and_live_page(views, monkeypatch):
     pages = []
-    monkeypatch.setattr(plots, "show", lambda fig, alt: pages.append(alt))
+    monkeypatch.setattr(plots, "show", lambda fig, alt, *_: pages.append(alt))
     batch = tw.crowds(*views)
     widgets.explore(partial(tw.render_weights, batch=batch), tw.controls(),
                     static=[{"tau": 0.05}, {"tau": 0.2}, {"tau": 1.0}],

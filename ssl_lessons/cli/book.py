@@ -37,8 +37,8 @@ def lab(
 ) -> None:
     """Open your own copy of a chapter in JupyterLab; Ctrl-C in the terminal stops it.
 
-    The copy is work/NN_name.ipynb. Write in it what you like: the book stays as it is, and a newer version of the
-    book does not touch your copy.
+    The copy is work/NN_name.ipynb. Write in it what you like: the book stays as it is, and a copy in which you wrote
+    or ran anything is never touched.
 
     Example:  ssl-lessons lab 13
     """

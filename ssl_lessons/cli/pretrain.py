@@ -177,6 +177,8 @@ def _pretrain(asked: dict, out: Path, place: dict, device, how: dict) -> dict | 
     place = place | {"data_dir": place["data_dir"] or plan.data_dir, "labels": plan.labels}
     with distributed.one_per_machine_first():  # what has to be downloaded or decoded is so once
         train, labels, others = _training_images(plan, place)
+    if len(train) < 2:
+        raise InputError(f"pretraining compares pictures, and {len(train)} is left to train on; give at least three")
     if plan.batch_size > len(train) and "batch_size" not in asked:
         print(f"{len(train):,} images do not fill a batch of {plan.batch_size}: the batch is all of them.")
         plan = replace(plan, batch_size=len(train))

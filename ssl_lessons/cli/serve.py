@@ -49,7 +49,7 @@ def export(
 
     The probe learns from the train split; int8 takes the ranges of the activations from unlabelled images. Writes
     model.onnx, bundle.json and SHA256SUMS. Needs more packages: `uv run --group serve`, or without a
-    repository `pip install "ssl-lessons[serve]"`.
+    repository the extra `serve` (README says how).
 
     Example:  ssl-lessons export runs/first --out runs/bundle
     """
@@ -80,7 +80,7 @@ def serve(
     """Answer pictures over HTTP on this machine: POST /predict with the bytes of a PNG or JPEG.
 
     Writes nothing. Needs more packages: `uv run --group serve`, or without a
-    repository `pip install "ssl-lessons[serve]"`. Ctrl-C stops it.
+    repository the extra `serve` (README says how). Ctrl-C stops it.
 
     Example:  ssl-lessons serve runs/bundle --port 8000
     """

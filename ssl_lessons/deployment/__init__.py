@@ -10,4 +10,4 @@ torchserve     the bundle over HTTP with TorchServe
 Nothing is imported here, and `bundle`, `pictures` and `server` do without torch: a server starts in a second.
 """
 
-HOW_TO_GET = "in the repository run this with `uv run --group serve`, elsewhere `pip install \"ssl-lessons[serve]\"`"
+HOW_TO_GET = "run this with `uv run --group serve`, or without a clone install ssl-lessons with its extra serve"

@@ -23,6 +23,11 @@ def checked_features(x: Tensor, what: str = "features") -> Tensor:
     x = x.detach()
     if x.dtype not in (torch.float32, torch.float64):
         x = x.float() if x.is_floating_point() else x.double()
+    if x.dtype == torch.float32 and 1e18 < float(x.abs().max()) < float("inf"):
+        raise NotFiniteError(
+            f"{what} reach {float(x.abs().max()):.0e}, whose square is no float32: most likely the training diverged; "
+            "if not, divide them by a constant"
+        )
     broken = int((~x.isfinite()).any(dim=1).sum())
     if broken:
         raise NotFiniteError(
