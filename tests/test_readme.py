@@ -33,7 +33,8 @@ def blocks(text: str) -> str:
 
 def commands(text: str) -> list[str]:
     """What follows `ssl-lessons` in every command of a page."""
-    found = re.findall(r"(?:ssl-lessons|-m ssl_lessons) +(\S.*)", blocks(text))
+    ours = re.sub(r"^git clone.*", "", blocks(text), flags=re.M)  # the book's own folder is called like the command
+    found = re.findall(r"(?:ssl-lessons|-m ssl_lessons) +(\S.*)", ours)
     return sorted({line.split(" && ")[0].split("  #")[0] for line in found if not line.startswith("&&")})
 
 
