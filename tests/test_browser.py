@@ -174,7 +174,7 @@ def page(tmp_path_factory):
         assert server.poll() is None, (folder / "lab.log").read_text()
         # Without the focus JupyterLab has no current notebook, and runs nothing.
         page.command("Emulation.setFocusEmulationEnabled", enabled=True)
-        page.command("Page.navigate", url=f"{address}/lab/tree/work/00_slider.ipynb?token={TOKEN}")
+        page.command("Page.navigate", url=f"{address}/lab/tree/{lab.FOLDER}/00_slider.ipynb?token={TOKEN}")
         page.until("jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
         page.js("void jupyterapp.commands.execute('notebook:run-all-cells')")
         page.until(f"!!{HANDLE} && !!{LIVE_PICTURE} && !!{STATIC_PICTURE}")
@@ -183,7 +183,7 @@ def page(tmp_path_factory):
 
 
 def test_the_printed_address_opens_the_reader_s_copy_without_questions(page):
-    assert "/lab/tree/work/00_slider.ipynb?token=" in (page.folder / "lab.log").read_text()
+    assert f"/lab/tree/{lab.FOLDER}/00_slider.ipynb?token=" in (page.folder / "lab.log").read_text()
     assert "news" not in page.js("document.body.innerText")
 
 

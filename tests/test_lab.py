@@ -110,7 +110,7 @@ def test_the_address_opens_the_notebook_with_or_without_a_browser(chapters):
     copy, _ = lab.own_copy("0", chapters=chapters)
     command = lab.command(copy, browser=False, port=8123)
     assert command[:3] == [sys.executable, "-m", "jupyterlab"]
-    assert "--LabApp.default_url=/lab/tree/work/00_start.ipynb" in command
+    assert f"--LabApp.default_url=/lab/tree/{lab.FOLDER}/00_start.ipynb" in command
     assert f"--ServerApp.root_dir={chapters.parent.resolve()}" in command
     assert "--no-browser" in command and "--ServerApp.port=8123" in command
     assert "--no-browser" not in lab.command(copy)

@@ -10,6 +10,9 @@ import html
 import json
 import os
 import re
+import shutil
+import subprocess
+import tarfile
 import urllib.parse
 import urllib.request
 import xml.etree.ElementTree
@@ -19,10 +22,10 @@ from pathlib import Path
 import pytest
 
 from ssl_lessons.book.files import CLAIM_MIME, find
-from ssl_lessons.book.site import api, build, mathjax, outline, pages, source
+from ssl_lessons.book.site import api, build, outline, pages, source
 from ssl_lessons.errors import InputError
 
-AXE = ("https://registry.npmjs.org/axe-core/-/axe-core-4.14.1.tgz", "87e44efbd0b3fd87a30cbb37ae5ccc4b")
+AXE = "axe-core@4.14.1"  # the name of an npm package
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PICTURE = f'<img src="data:image/png;base64,{DOT}" alt="a dot" width="1">'
@@ -88,14 +91,7 @@ def book(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def script(tmp_path_factory):
-    path = tmp_path_factory.mktemp("mathjax") / mathjax.FILE
-    path.write_text("// stands for MathJax\n")
-    return path
-
-
-@pytest.fixture(scope="module")
-def site(book, script, tmp_path_factory):
+def site(book, tmp_path_factory):
     """The made-up book, or the site in $SSL_LESSONS_SITE."""
     if told := os.environ.get("SSL_LESSONS_SITE"):
         return Path(told).resolve()
@@ -106,7 +102,7 @@ def site(book, script, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "site"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(api, "ROOMS", ("diagnostics", "evaluation", "losses", "models", "training", "views"))
-        assert build.build((), out, epub=True, mathjax_at=script, chapters=book) == []
+        assert build.build((), out, epub=True, chapters=book) == []
     return out
 
 
@@ -168,29 +164,17 @@ def test_a_chapter_without_a_notebook_is_named(tmp_path):
         outline.outline((), tmp_path, ".html")
 
 
-def test_mathjax_is_read_from_a_file_a_folder_or_the_package_and_nothing_else(script, tmp_path):
-    assert mathjax.mathjax(script) == mathjax.mathjax(script.parent) == b"// stands for MathJax\n"
-    wrong = tmp_path / "mathjax.tgz"
-    wrong.write_bytes(b"no archive")
-    with pytest.raises(InputError, match="not the npm package"):
-        mathjax.mathjax(wrong)
-    with pytest.raises(InputError, match="There is no file"):
-        mathjax.mathjax(tmp_path / "none.js")
+def test_without_its_packages_the_command_that_brings_them_is_told(monkeypatch):
+    monkeypatch.setattr(build, "MATHJAX_PACKAGE", "no-such-package")
+    with pytest.raises(InputError, match="needs no-such-package: run it with `uv run --group site"):
+        build._mathjax()
 
 
-def test_without_a_network_the_way_out_is_told(monkeypatch, tmp_path):
-    monkeypatch.setenv("SSL_LESSONS_CACHE", str(tmp_path))
-    monkeypatch.setattr(mathjax, "URL", "http://127.0.0.1:9/mathjax-3.2.2.tgz")
-    monkeypatch.setattr("ssl_lessons.data.download.WAITS", ())
-    with pytest.raises(InputError, match="give it with --mathjax FILE"):
-        mathjax.mathjax()
-
-
-def test_a_folder_that_holds_something_else_is_left_alone(book, script, tmp_path, monkeypatch):
+def test_a_folder_that_holds_something_else_is_left_alone(book, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "_require_sphinx", lambda: None)
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match="holds something that is no site"):
-        build.build((), tmp_path, mathjax_at=script, chapters=book)
+        build.build((), tmp_path, chapters=book)
     assert (tmp_path / "letter.txt").read_text() == "dear"
 
 
@@ -379,17 +363,14 @@ def test_a_filter_leaves_the_rows_that_were_asked_for(site, tab):
 
 
 @pytest.fixture(scope="module")
-def axe():
-    import tarfile
-
-    from ssl_lessons.data.cache import cache_folder
-    from ssl_lessons.data.download import fetch
-
-    try:
-        kept = fetch(AXE[0], cache_folder() / "site" / AXE[0].rpartition("/")[2], AXE[1], progress=False)
-    except InputError as error:
-        pytest.skip(f"axe-core is not here: {error}")
-    with tarfile.open(kept) as package:
+def axe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("axe")
+    if (
+        not shutil.which("npm")
+        or subprocess.run(["npm", "pack", AXE], cwd=folder, capture_output=True).returncode
+    ):
+        pytest.skip("axe-core is not here: it needs npm and a network")
+    with tarfile.open(next(folder.glob("*.tgz"))) as package:
         return package.extractfile("package/axe.min.js").read().decode()
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from ssl_lessons.book.files import CHAPTERS, clean, find, sources_of, write
 from ssl_lessons.errors import InputError
 
+FOLDER = "work"  # of the reader's copies, beside the chapters
+
 
 def own_copy(number: str = "00", fresh: bool = False, chapters: Path = CHAPTERS) -> tuple[Path, bool]:
     """The reader's copy of a chapter in `work/` beside the chapters, and whether the book has a newer version of it.
@@ -20,7 +22,7 @@ def own_copy(number: str = "00", fresh: bool = False, chapters: Path = CHAPTERS)
     aside under another name and make a new one.  Raises InputError for an unknown number.
     """
     source = find([number], chapters)[0]
-    work = Path(chapters).resolve().parent / "work"
+    work = Path(chapters).resolve().parent / FOLDER
     copy = work / f"{source.stem}.ipynb"
     if fresh and copy.exists():
         copy.rename(_aside(copy))

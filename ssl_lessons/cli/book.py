@@ -51,7 +51,7 @@ def lab(
         notebook = jupyter.original(number)
     else:
         notebook, outdated = jupyter.own_copy(number, fresh)
-        print(f"Your copy: work/{notebook.name}")
+        print(f"Your copy: {jupyter.FOLDER}/{notebook.name}")
         if outdated:
             again = f"ssl-lessons lab --fresh {files.number_of(notebook)}"
             print(f"The book has a newer version. `{again}` opens it and keeps your copy beside it.")

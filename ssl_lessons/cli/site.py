@@ -23,10 +23,6 @@ def site(
         bool, typer.Option("--serve", help="Show the site in a local server afterwards.")
     ] = False,
     port: Annotated[int, typer.Option(help="Port of --serve; 0: any that is free.")] = 8000,
-    mathjax: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="MathJax's npm package, unpacked or not. Default: fetched once."),
-    ] = None,
 ) -> None:
     """Write the book as a static site from the saved notebooks; nothing is executed.
 
@@ -37,7 +33,7 @@ def site(
     """
     from ssl_lessons.book.site import build
 
-    for warning in build.build(numbers or (), out, epub=epub, mathjax_at=mathjax):
+    for warning in build.build(numbers or (), out, epub=epub):
         print(warning, file=sys.stderr)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) / 1e6
     print(f"{out / 'index.html'} ({size:.0f} MB)")

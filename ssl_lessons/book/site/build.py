@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import importlib.metadata
 import importlib.util
 import re
 import shutil
@@ -13,7 +14,6 @@ from pathlib import Path
 
 from ssl_lessons.book.files import CHAPTERS
 from ssl_lessons.book.site import source
-from ssl_lessons.book.site.mathjax import FILE, mathjax
 from ssl_lessons.errors import InputError
 from ssl_lessons.progress import progress
 
@@ -25,6 +25,8 @@ NEEDED = (
     "sphinx_copybutton",
     "latex2mathml",
 )
+# MathJax draws the formulas: the one build that needs neither fonts nor further files, from a package that brings it.
+MATHJAX, MATHJAX_PACKAGE = "tex-svg-full.js", "sphinx-mathjax-offline"
 MARK = "searchindex.js"  # a folder that holds it is a site, and may be replaced
 EPUB = "ssl-lessons.epub"
 
@@ -34,12 +36,11 @@ def build(
     out: Path = Path("dist/site"),
     *,
     epub: bool = False,
-    mathjax_at: Path | None = None,
     chapters: Path = CHAPTERS,
 ) -> list[str]:
     """Write the book, or the chapters with these numbers, as a site into `out`; return Sphinx's warnings.
 
-    epub: the book as OUT/ssl-lessons.epub, too.  mathjax_at: MathJax's file or npm package, else it is fetched once.
+    epub: the book as OUT/ssl-lessons.epub, too.
     A site that is there is replaced when the new one is ready.  Raises InputError for an unknown chapter or one without
     a notebook, for a folder that holds something else, without Sphinx or MathJax, and when Sphinx fails.
     """
@@ -47,11 +48,11 @@ def build(
     out = Path(out)
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / MARK).is_file())):
         raise InputError(f"{out} holds something that is no site: choose another folder with -o.")
-    script = mathjax(mathjax_at)
+    script = _mathjax()
     with tempfile.TemporaryDirectory(prefix="ssl-site-") as folder:
         made = Path(folder) / "html"
         sources = source.write(Path(folder) / "source", numbers, chapters)
-        (sources / "_static" / FILE).write_bytes(script)
+        (sources / "_static" / MATHJAX).write_bytes(script)
         warnings = _sphinx("html", sources, made)
         (made / ".nojekyll").touch()  # else GitHub Pages leaves out the folders that begin with _
         if epub:
@@ -62,6 +63,21 @@ def build(
     return warnings
 
 
+def _mathjax() -> bytes:
+    try:
+        files = importlib.metadata.files(MATHJAX_PACKAGE) or ()
+    except importlib.metadata.PackageNotFoundError:
+        files = ()
+    for path in files:
+        if path.name == MATHJAX:
+            return path.locate().read_bytes()
+    raise _missing(MATHJAX_PACKAGE)
+
+
+def _missing(package: str) -> InputError:
+    return InputError(f"The site needs {package}: run it with `uv run --group site ssl-lessons site`.")
+
+
 def _require_sphinx() -> None:
     def missing(name: str) -> bool:
         try:
@@ -70,7 +86,7 @@ def _require_sphinx() -> None:
             return True
 
     if absent := [name for name in NEEDED if missing(name)]:
-        raise InputError(f"The site needs {absent[0]}: run it with `uv run --group site ssl-lessons site`.")
+        raise _missing(absent[0])
 
 
 def _sphinx(builder: str, sources: Path, out: Path) -> list[str]:
