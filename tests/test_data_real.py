@@ -413,7 +413,8 @@ def test_genuine_stl10_train_labels_are_read_in_file_order(stl, server, tmp_path
         f.truncate(len(labels) * 3 * 96 * 96)  # black images: only the labels matter here
     (folder / "train_y.bin").write_bytes(labels.tobytes())
     (folder / "fold_indices.txt").write_text("0 1\n" * 10)
-    monkeypatch.setattr(datasets.STL10, "train_list", [[n, None] for n in ("train_X.bin", "train_y.bin")])
+    files = [[name, download.checksum(folder / name)] for name in ("train_X.bin", "train_y.bin")]
+    monkeypatch.setattr(datasets.STL10, "train_list", files)
     monkeypatch.setattr(datasets.STL10, "test_list", [])
     train = real.stl10("train", size=2, data_dir=tmp_path)
     assert train.labels.tolist() == (labels.astype(int) - 1).tolist()
