@@ -610,6 +610,8 @@ fresh, trained = by_seed.values()
 assert (trained[:, 2:, 2:4] - fresh[:, 2:, 2:4]).mean(dim=(1, 2)).min() > 0.05
 assert fresh[:, :, 2:].max() < 0.06 and trained[:, :, 4].max() < 0.05
 assert trained.mean(dim=0).max() < fresh.mean(dim=0).max() + 0.02
+best = [kinds[:, :, 0].amax(dim=1) for kinds in (trained, fresh)]  # at 99 %
+assert (best[0] > best[1]).sum() == 2  # two seeds of three gain a little
 assert (seen - seen_before)[:, :3].abs().max() < 0.06
 assert seen[2, 3] > seen_before[2, 3] + 0.1
 assert set(rows) <= {1, 3}  # the seeds' best cells: next to an end, never at one
