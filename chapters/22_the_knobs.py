@@ -209,20 +209,22 @@ def crossed(table: np.ndarray) -> np.ndarray:
 
 # %%
 rng = np.random.default_rng(0)
-COUNTS, SIGMA, TRIALS = (2, 3, 5, 10), 2.0, 2000  # sigma in points
-ranges, honest, alarms = [], [], []
+COUNTS, SIGMA, TRIALS = (2, 3, 5, 10), 2.0, 1500  # sigma in points
+ranges, honest, alarms = [], [], {0.90: [], 0.95: []}
 for k in COUNTS:
     worlds = rng.normal(0, SIGMA, (TRIALS, k, 3))  # no setting does anything
     ranges.append(mean(map(seen, worlds)))
     pairs = [crossed(world) for world in worlds]
     honest.append(float(np.mean(pairs)))
-    alarms.append(mean(evidence.interval(d)[1] > 0 for d in pairs))
+    for level, found in alarms.items():
+        found.append(mean(evidence.interval(d, level)[1] > 0 for d in pairs))
     print(
-        f"{k:2d} settings: best minus worst {ranges[-1]:.1f} points, "
-        f"crossed {honest[-1]:+.2f}, intervals above zero {alarms[-1]:.1%}"
+        f"{k:2d} settings: best minus worst {ranges[-1]:.1f} points, crossed "
+        f"{honest[-1]:+.2f}; above zero, 90 % intervals: {alarms[0.90][-1]:.1%}, "
+        f"95 %: {alarms[0.95][-1]:.1%}"
     )
 assert ranges[-1] > 2.5 * ranges[0] and max(map(abs, honest)) < 0.2
-assert max(alarms) < 0.08
+assert min(alarms[0.90]) > 0.08 and max(alarms[0.95]) < 0.075
 
 # %% tags=["hide-input"]
 fig, ax = plots.new_figure(6.0, 2.8)
@@ -242,8 +244,11 @@ plots.show(
 )
 
 # %% [markdown]
-# What this does not cure: the $D_s$ share runs, so with three of them the interval is a guide (its false alarms under no
-# effect are printed: the nominal share is 5 %). And across twelve knobs, one in twenty false alarms is no rarity.
+# One trap is left. A 90 % interval should lie above zero once in twenty times where there is nothing, and here it does so
+# once in ten. With two settings you see why: which of them is called "best" is read off the data, so a lucky streak in
+# *either* direction comes out as plus. Both tails of Student's distribution end up on one side. Below, crossed numbers
+# therefore get 95 % intervals, which brings the false alarms back to about one in twenty. Over twelve knobs even
+# that is no rarity.
 #
 # ## One page: what to turn first
 
@@ -263,8 +268,8 @@ def gain(knob: str) -> np.ndarray:
 
 measured = board.knobs(simclr)
 usual = {knob: board.usual(simclr, knob) for knob in measured}
-effects = {knob: evidence.interval(crossed(tables(knob))) for knob in measured}
-gains = {knob: evidence.interval(gain(knob)) for knob in measured}
+effects = {knob: evidence.interval(crossed(tables(knob)), 0.95) for knob in measured}
+gains = {knob: evidence.interval(gain(knob), 0.95) for knob in measured}
 turned = sorted((k for k in measured if k in TWELVE), key=lambda k: -effects[k][0])
 spent = sorted((k for k in measured if k not in TWELVE), key=lambda k: -effects[k][0])
 missing = [knob for knob in TWELVE if knob not in measured]
@@ -285,8 +290,8 @@ def line(knob: str) -> dict:
 
 HEADINGS = {
     "knob": "knob", "n": "settings", "worst": "worst (probe)", "best": "best (probe)",
-    "seen": "best - worst, seen", "crossed": "crossed, 90 %",
-    "gain": "over the base, 90 %",
+    "seen": "best - worst, seen", "crossed": "crossed, 95 %",
+    "gain": "over the base, 95 %",
 }  # fmt: skip
 for group, name in ((turned, "Knobs of the recipe"), (spent, "Data, size and budget")):
     if group:
@@ -667,16 +672,19 @@ ch22.judge_forecast(forecast, short_runs)
 # %% [markdown]
 # ### 2 · Find the planted bug (••, 7 minutes)
 # `parameters` is a list of `(name, shape)`, shape a tuple of ints. The function should return how many numbers weight decay
-# acts on: those of convolutions and linear layers, not biases, not BatchNorm. It has a bug that is common in the wild, and
-# it makes the knob *weight decay* do something else than its name says. Repair it.
+# acts on: those of convolutions and linear layers, not biases, not BatchNorm. `decayed_with_a_bug` has a bug that is easy to
+# make, and the knob *weight decay* then does something else than its name says. Return the repaired count.
 #
 # <details><summary>Hint</summary>`("layers.1.weight", (8,))` is a BatchNorm.</details>
 
 
 # %%
+def decayed_with_a_bug(parameters: list) -> int:
+    return sum(math.prod(shape) for name, shape in parameters if "bias" not in name)
+
+
 def decayed(parameters: list) -> int:
-    buggy = sum(math.prod(shape) for name, shape in parameters if "bias" not in name)
-    return NOT_ATTEMPTED  # return the repaired count
+    return NOT_ATTEMPTED
 
 
 ch22.check_decayed(decayed)

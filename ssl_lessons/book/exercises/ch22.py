@@ -1,4 +1,4 @@
-"""Chapter 22: a forecast, what a slip in the groups of an optimiser decays, seeds to see an effect, how to spend runs."""
+"""Chapter 22: a forecast, what an optimiser decays by a slip, seeds to see an effect, how to spend runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NEAR = 2.0  # points: a forecast is near if it is no farther off than one would 
 
 
 def judge_forecast(forecast: object, measure: Callable[[], float]) -> Check:
-    """forecast: points, said before measure() is run; measure: the run, which gives points.  Nothing runs without one."""
+    """forecast: points, said before measure() is run; measure: the run, in points.  Nothing runs without a forecast."""
     if forecast is NOT_ATTEMPTED:
         return NOT_YET
     if isinstance(forecast, bool) or not isinstance(forecast, int | float) or not math.isfinite(forecast):
@@ -116,7 +116,7 @@ SEEDS_TO_SEE = Exercise(
     reference=_seeds,
     mistakes=(
         (
-            "with few seeds the spread itself is uncertain: Student's quantile with n - 1 degrees of freedom, not 1.645",
+            "with few seeds the spread is itself uncertain: Student's quantile, n - 1 degrees of freedom, not 1.645",
             lambda s, e: _seeds(s, e, lambda s, n: 1.645 * s / math.sqrt(n)),
         ),
         (
@@ -167,8 +167,8 @@ SPEND = Exercise(
     reference=_spend,
     mistakes=(
         (
-            "this is the largest number that one sees, luck included: only the share between^2 / (between^2 + within^2 / n) "
-            "of it is the setting's",
+            "this is the largest mean that one sees, luck included: only the share "
+            "between^2 / (between^2 + within^2 / n) of it is the setting's",
             lambda r, b, w: _spend(r, b, w, lambda k, n, b, w: math.sqrt(b**2 + w**2 / n) * largest_of(k)),
         ),
         (
