@@ -1,0 +1,813 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 22 · Which knob should you turn first?
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/ssl-lessons/ssl-lessons/blob/main/chapters/22_the_knobs.ipynb)
+#
+# **After this chapter you can**
+#
+# - measure what a knob is worth without paying a premium to the knob with the most settings;
+# - say which two knobs must be turned together, and why a batch can never be changed alone;
+# - choose a setting without test labels, and state what the choice cost you.
+#
+# **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR), [chapter 20](20_collapse.ipynb) (collapse) and
+# [chapter 21](21_quality_without_labels.ipynb) (measures without labels).
+# **Time**: 22 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+
+# %% tags=["hide-input"]
+try:
+    import ssl_lessons
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
+
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
+from ssl_lessons import book
+
+device = book.setup("22")
+
+# %% [markdown]
+# ## The puzzle: twelve knobs and one afternoon
+#
+# You have a SimCLR that works and a machine until tonight. Twelve knobs are in reach: how small a **crop** may be, how
+# strong the colour **jitter** is, how often a view is **gray**, **blur**, **flip**, the **temperature**, the **learning
+# rate** and its **schedule**, **weight decay**, the **optimiser**, the **batch**, and the **projector**.
+
+# %%
+import math
+from functools import partial
+from statistics import fmean as mean
+
+import numpy as np
+import torch
+
+from ssl_lessons import data, evaluation, plots, views, widgets
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch22
+from ssl_lessons.book.widgets import knobs as board
+from ssl_lessons.evaluation import evidence
+from ssl_lessons.evaluation.evidence import Runs
+from ssl_lessons.training import Monitor, pretrain, recipes
+
+TWELVE = ("crop", "jitter", "gray", "blur", "flip", "temperature", "learning rate")
+TWELVE += ("schedule", "weight decay", "optimiser", "batch", "projector")
+recipe = recipes.get_recipe("quick")
+unlabeled = data.shapes("unlabeled", n=8192)
+train, test = (data.shapes(split, n=2000) for split in ("train", "test"))
+
+# %% tags=["hide-input"]
+turns = {
+    "the base": recipe.policy,
+    "crops down to 0.05": recipe.policy.replace(crop_scale=(0.05, 1.0)),
+    "no jitter": recipe.policy.scaled(0.0),
+    "blur": recipe.policy.replace(blur_p=1.0),
+}
+rows = [
+    views.make_views(train.images[:10], (policy,), torch.Generator().manual_seed(3))[0]
+    for policy in turns.values()
+]
+plots.show(
+    plots.image_grid(
+        views.denormalize(torch.cat(rows)),
+        columns=10,
+        title="Ten pictures, one row per setting: " + "; ".join(turns),
+    ),
+    alt="Views of the same ten drawings under four policies, the same random numbers "
+    "in each row: " + ", ".join(turns) + ".",
+)
+print(f"three of twelve can be named in {math.comb(12, 3)} ways")
+
+# %% [markdown]
+# > **Predict before you go on.** (1) Which three of the twelve move the probe most, from their worst to their best
+# > setting? Naming all three by luck: once in 220. (2) Is any single turn *better than the base*, by two points or more?
+# > A coin: one in two. (3) You have no labels and keep the run with the lowest loss. Which knob have you turned?
+#
+# ## The base, live
+#
+# Everything below is measured around one base: the quick recipe (batch 256, AdamW at 0.004 with warm-up and cosine,
+# temperature 0.1, projector of two layers) for 250 steps on 8,192 pictures. A full record takes hours; here is one of its
+# rows, half as many steps, trained in front of you.
+
+# %%
+STEPS = 125
+method = recipe.build(seed=0)
+history = pretrain(
+    method, unlabeled.images, (recipe.policy,) * 2, steps=STEPS, seed=0,
+    monitor=Monitor(train[:1000], train[1000:], every=25), **recipe.training(),
+)  # fmt: skip
+
+# %%
+record, origin = book.recorded("knobs", world=2)
+simclr = [r for r in record if r["method"] == "simclr"]
+
+
+def of(knob: str, level: str = "", key: str = "probe", rows=simclr) -> list[float]:
+    """One number per seed."""
+    return book.per_seed(rows, key, knob=knob, level=level)
+
+
+def probe(encoder) -> float:
+    h, h_test = (evaluation.extract_features(encoder, s.images) for s in (train, test))
+    (row,) = evaluation.label_efficiency(
+        h, train.labels, h_test, test.labels, (10,), draws=5
+    )
+    return row["mean"]
+
+
+live = probe(method.encoder)
+
+# %% tags=["hide-input"]
+measured = [r for r in history if "knn" in r]
+plots.table(
+    [{k: r[k] for k in ("step", "loss", "knn", "rank", "verdict")} for r in measured],
+    "The live run: loss, quality on held-out train images, and health",
+    {"step": "step", "loss": "loss", "knn": "kNN", "rank": "RankMe of h",
+     "verdict": "diagnosis"},
+    {"loss": ".2f", "knn": ".1%", "rank": ".0f"},
+)  # fmt: skip
+plots.table(
+    [{"run": "chance", "mean": 0.1}]
+    + [
+        {"run": name, "mean": mean(v), "low": min(v), "high": max(v)}
+        for name, v in {
+            "raw pixels": of("pixels"),
+            "the same encoder, untrained": of("untrained"),
+            "125 steps, recorded": of("steps", "125"),
+            "the base, 250 steps, recorded": of("base"),
+        }.items()
+    ]
+    + [{"run": "125 steps, live, seed 0", "mean": live}],
+    "Probe with 100 labels: mean and range over seeds",
+    {"run": "run", "mean": "probe", "low": "lowest", "high": "highest"},
+    ".1%",
+)
+print(origin)
+
+# %%
+again = of("steps", "125")[0]
+print(f"live {live:.1%}, the record's row of seed 0 {again:.1%}")
+assert abs(live - again) < 0.05 and live > mean(of("untrained")) + 0.02
+
+# %% [markdown]
+# The live row agrees with the record to a few points; kernels of another machine round otherwise. All runs of one seed share
+# pictures, first weights and, where batch and pictures agree, the order of the batches and the random numbers of the
+# views. So compare *within* a seed: the luck that two runs share cancels in their difference.
+#
+# ## Best minus worst is a crooked ruler
+#
+# Take a knob with $K$ settings, $n$ seeds each. Let $y_{ks} = \mu_k + b_s + e_{ks}$: the setting's true worth, the luck of
+# the seed that all settings share, and noise of standard deviation $\sigma$. The obvious size of a knob is
+#
+# $$R = \max_k \bar y_k - \min_k \bar y_k, \qquad \bar y_k = \frac1n \sum_s y_{ks}.$$
+#
+# $b_s$ cancels; good. But let all $\mu_k$ be *equal*, with normal noise: the $\bar y_k$ are then $K$ draws of standard
+# deviation $\sigma / \sqrt n$ around one value, and $R$ is their range, on average $d_K\, \sigma / \sqrt n$ with
+# $d_2 = 1.13$, $d_5 = 2.33$, $d_{10} = 3.08$. A knob that does nothing looks worth something, and the more, the more
+# settings you tried. Sorted by $R$, knobs are sorted in part by how many settings they have.
+#
+# The cure: choose on some seeds, measure on another. For each seed $s$ let $k^+_s$ and $k^-_s$ be the best and the worst
+# setting *over the other seeds*, and take $D_s = y_{k^+_s s} - y_{k^-_s s}$. The choice does not know $e_{ks}$, so for
+# equal $\mu_k$ the expected $D_s$ is zero, whatever $K$. If the knob does something, $D_s$ is at most the true range, on
+# average, and a little less where the choice errs: it errs on the careful side.
+
+
+# %%
+def seen(table: np.ndarray) -> float:
+    """Best minus worst mean; table [K settings, n seeds]."""
+    means = table.mean(axis=1)
+    return means.max() - means.min()
+
+
+def crossed(table: np.ndarray) -> np.ndarray:
+    """[n]: for each seed, best minus worst, both chosen over the other seeds."""
+    others = table.sum(axis=1, keepdims=True) - table
+    s = np.arange(table.shape[1])
+    return table[others.argmax(axis=0), s] - table[others.argmin(axis=0), s]
+
+
+# %%
+rng = np.random.default_rng(0)
+COUNTS, SIGMA, TRIALS = (2, 3, 5, 10), 2.0, 1500  # sigma in points
+ranges, honest, alarms = [], [], {0.90: [], 0.95: []}
+for k in COUNTS:
+    worlds = rng.normal(0, SIGMA, (TRIALS, k, 3))  # no setting does anything
+    ranges.append(mean(map(seen, worlds)))
+    pairs = [crossed(world) for world in worlds]
+    honest.append(float(np.mean(pairs)))
+    for level, found in alarms.items():
+        found.append(mean(evidence.interval(d, level)[1] > 0 for d in pairs))
+    print(
+        f"{k:2d} settings: best minus worst {ranges[-1]:.1f} points, crossed "
+        f"{honest[-1]:+.2f}; above zero, 90 % intervals: {alarms[0.90][-1]:.1%}, "
+        f"95 %: {alarms[0.95][-1]:.1%}"
+    )
+assert ranges[-1] > 2.5 * ranges[0] and max(map(abs, honest)) < 0.2
+assert min(alarms[0.90]) > 0.08 and max(alarms[0.95]) < 0.075
+
+# %% tags=["hide-input"]
+fig, ax = plots.new_figure(6.0, 2.8)
+ax.plot(COUNTS, ranges, "o-", color=plots.COLORS[1], label="best minus worst")
+ax.plot(COUNTS, honest, "s-", color=plots.COLORS[0], label="crossed")
+ax.axhline(0, color=plots.GRAY, linestyle=":")
+ax.set(
+    title="A knob that does nothing, three seeds",
+    xlabel="settings tried", ylabel="apparent effect (points)",
+)  # fmt: skip
+ax.legend()
+plots.show(
+    fig,
+    alt="Apparent effect of a knob without effect against the number of settings. Best "
+    f"minus worst rises from {ranges[0]:.1f} to {ranges[-1]:.1f} points; the crossed "
+    f"difference stays at {min(honest):+.2f} to {max(honest):+.2f}.",
+)
+
+# %% [markdown]
+# One trap is left. A 90 % interval should lie above zero once in twenty times where there is nothing, and here it does so
+# once in ten. With two settings you see why: which of them is called "best" is read off the data, so a lucky streak in
+# *either* direction comes out as plus. Both tails of Student's distribution end up on one side. Below, crossed numbers
+# therefore get 95 % intervals, which brings the false alarms back to about one in twenty. Over twelve knobs even
+# that is no rarity.
+#
+# ## One page: what to turn first
+
+
+# %%
+def tables(knob: str) -> np.ndarray:
+    """[K settings, n seeds], in points."""
+    return 100 * np.array(list(board.levels(simclr, knob).values()))
+
+
+def gain(knob: str) -> np.ndarray:
+    """[n]: the setting that is best over the other seeds (the base, perhaps) - base."""
+    table, base = tables(knob), 100 * np.array(board.levels(simclr, knob)[usual[knob]])
+    others = table.sum(axis=1, keepdims=True) - table
+    return table[others.argmax(axis=0), np.arange(table.shape[1])] - base
+
+
+measured = board.knobs(simclr)
+usual = {knob: board.usual(simclr, knob) for knob in measured}
+effects = {knob: evidence.interval(crossed(tables(knob)), 0.95) for knob in measured}
+gains = {knob: evidence.interval(gain(knob), 0.95) for knob in measured}
+turned = sorted((k for k in measured if k in TWELVE), key=lambda k: -effects[k][0])
+spent = sorted((k for k in measured if k not in TWELVE), key=lambda k: -effects[k][0])
+missing = [knob for knob in TWELVE if knob not in measured]
+
+
+# %% tags=["hide-input"]
+def line(knob: str) -> dict:
+    names = board.levels(simclr, knob)
+    means = {name: v.mean() for name, v in zip(names, tables(knob))}
+    best, worst = max(means, key=means.get), min(means, key=means.get)
+    return {
+        "knob": knob, "n": len(means), "worst": f"{worst} ({means[worst]:.1f})",
+        "best": f"{best} ({means[best]:.1f})", "seen": seen(tables(knob)),
+        "crossed": "{:+.1f} ({:+.1f} to {:+.1f})".format(*effects[knob]),
+        "gain": "{:+.1f} ({:+.1f} to {:+.1f})".format(*gains[knob]),
+    }  # fmt: skip
+
+
+HEADINGS = {
+    "knob": "knob", "n": "settings", "worst": "worst (probe)", "best": "best (probe)",
+    "seen": "best - worst, seen", "crossed": "crossed, 95 %",
+    "gain": "over the base, 95 %",
+}  # fmt: skip
+for group, name in ((turned, "Knobs of the recipe"), (spent, "Data, size and budget")):
+    if group:
+        plots.table([line(k) for k in group], f"{name}, in points", HEADINGS, ".1f")
+print(origin)
+
+# %% tags=["hide-input"]
+shown = turned[::-1]
+fig, ax = plots.new_figure(7.0, 0.6 + 0.33 * len(shown))
+for y, knob in enumerate(shown):
+    base = 100 * np.array(board.levels(simclr, knob)[usual[knob]])
+    others = {
+        level: values - base
+        for level, values in zip(board.levels(simclr, knob), tables(knob))
+        if level != usual[knob]
+    }
+    for d in others.values():
+        ax.plot([d.min(), d.max()], [y, y], color=plots.COLORS[0], alpha=0.35)
+        ax.plot(d.mean(), y, "o", color=plots.COLORS[0])
+    ends = [pick(others, key=lambda name: others[name].mean()) for pick in (min, max)]
+    left, right = min(d.min() for d in others.values()), max(map(max, others.values()))
+    ax.annotate(ends[0] if len(others) > 1 else "", (left, y), ha="right", va="center",
+                xytext=(-5, 0), textcoords="offset points", fontsize=8)  # fmt: skip
+    ax.annotate(ends[1], (right, y), ha="left", va="center",
+                xytext=(5, 0), textcoords="offset points", fontsize=8)  # fmt: skip
+
+# %% tags=["hide-input"]
+ax.axvline(0, color=plots.COLORS[1])
+ax.set_yticks(range(len(shown)), shown)
+ax.margins(x=0.12)
+ax.set(
+    title="Every setting against the base: mean and range over seeds (ends named)",
+    xlabel="probe minus the base's, same seed (points)",
+)
+plots.show(
+    fig,
+    alt="Probe of every setting minus the base's. Crossed best minus worst, points: "
+    + ", ".join(f"{k} {effects[k][0]:.1f}" for k in turned)
+    + ".",
+)
+
+# %%
+first = turned[:3]
+print("(1) most is moved by", ", ".join(f"{k} ({effects[k][0]:.1f})" for k in first))
+close = [k for k in turned[3:] if effects[k][2] > effects[first[-1]][1]]
+print("    not told apart from the third:", ", ".join(close) or "none")
+better = [k for k in turned if gains[k][1] > 0 and gains[k][0] >= 2]
+print("(2) better than the base by two points or more:", ", ".join(better) or "none")
+print("    not tested (fewer than three complete seeds):", ", ".join(missing) or "none")
+
+# %% [markdown]
+# Read the table by its last two columns. *Crossed* says how much you can lose or win with a knob; *over the base* what a turn
+# still wins when the setting is picked on other seeds. A knob can be long in the first and nothing in the second: it
+# matters, and the base has it right. Such knobs you check first on new data, and then leave alone. The range of levels is
+# a choice too: a wider one makes any knob longer.
+#
+# The second group is not free: more steps, wider networks and more pictures are bought, and their rows do not have equal
+# budgets.
+#
+# **And photographs?** What is recorded there for SimCLR, one line per group. Rows from tuning have one seed and decide
+# nothing.
+
+# %% tags=["hide-input"]
+photos, photo_origin = book.recorded("photographs")
+for group in ("jitter", "temperature", "batch", "projector"):
+    arms = {}
+    for r in photos:
+        if r["group"] == group:
+            arms.setdefault(r["arm"], []).append(r["accuracy_10"])
+    said = [f"{arm}: {mean(v):.1%} (n = {len(v)})" for arm, v in arms.items()]
+    print(f"{group}:", "; ".join(said) or "no run yet")
+for r in photos:
+    if r["group"] == "tune" and r["arm"].startswith("simclr, "):
+        print(f"tuning, one seed: {r['arm']}: {r['held_out']:.1%} on held-out images")
+print(photo_origin)
+
+# %% [markdown]
+# ## Two knobs at once
+#
+# One knob at a time assumes that what a turn is worth does not depend on the others. Test it with a difference of
+# differences: for knobs $a$ and $b$, $y_{ab} - y_a - y_b + y_0$, zero if their effects add up.
+
+
+# %%
+def together(row: dict) -> tuple[float, float, float]:
+    """What the second turn adds to the first, in points: estimate and interval."""
+    (a, low), (b, high) = row["pair"]
+    cells = [of(row["knob"], row["level"]), of(a, low), of(b, high), of("base")]
+    d = [both - one - two + none for both, one, two, none in zip(*cells)]
+    return evidence.interval(100 * np.array(d))
+
+
+def complete(row: dict) -> bool:
+    return len(of(row["knob"], row["level"])) == len(of("base")) >= board.FEWEST
+
+
+pairs = {(r["knob"], r["level"]): r for r in simclr if "pair" in r}
+pairs = {name: r for name, r in pairs.items() if complete(r)}
+extra = {name: together(r) for name, r in pairs.items()}
+for (knob, level), (d, low, high) in sorted(extra.items(), key=lambda i: -abs(i[1][0])):
+    word = "" if low <= 0 <= high else "  <- they do not add up"
+    print(f"{knob} ({level}): {d:+.1f} points ({low:+.1f} to {high:+.1f}){word}")
+
+# %% tags=["hide-input"]
+RATES, SIZES = ("/4", "x1", "x4"), ("64", "256", "512")
+
+
+def corner(rate: str, size: str) -> list[float]:
+    if rate == "x1":
+        return of("base") if size == "256" else of("batch", size)
+    if size == "256":
+        return of("learning rate", rate)
+    return of("learning rate x batch", f"{rate}, {size}")
+
+
+def heat(ax, grid, rows, columns, text):
+    ax.imshow(grid, cmap="Blues", aspect="auto", vmin=10)
+    for i, j in np.ndindex(grid.shape):
+        dark = grid[i, j] > 10 + 0.6 * (grid.max() - 10)
+        ax.text(j, i, text(i, j), ha="center", va="center", fontsize=9,
+                color="white" if dark else "black")  # fmt: skip
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+
+
+# %% tags=["hide-input"]
+corners = [f"{rate}, {size}" for rate in ("/4", "x4") for size in ("64", "512")]
+if all(("learning rate x batch", level) in pairs for level in corners):
+    grid = np.array([[100 * mean(corner(r, s)) for s in SIZES] for r in RATES])
+    fig, ax = plots.new_figure(4.8, 2.8)
+    heat(ax, grid, RATES, SIZES, lambda i, j: f"{grid[i, j]:.1f}")
+    ax.set(title="Probe (%), 64,000 pictures", xlabel="batch", ylabel="learning rate")
+    best = {s: RATES[int(grid[:, j].argmax())] for j, s in enumerate(SIZES)}
+    plots.show(fig, alt="Heat map of the probe. Best rate by batch: " + str(best) + ".")
+    print("best of the three rates, by batch:", best)
+
+# %% [markdown]
+# The SimCLR paper's figure 5 is such a table for pairs of augmentations: its text says that one pair stands out, crops
+# with colour distortion ([Chen et al. 2020](https://arxiv.org/abs/2002.05709), section 3.1). The first claim below asks
+# for it here.
+#
+# ## What goes wrong: a batch is never alone
+#
+# Somebody halves the batch twice and reports "the effect of the batch". But steps times batch is the number of pictures
+# seen, so a change of the batch changes a second thing with it: as many steps show fewer pictures; as many pictures take
+# more steps. And the rate that suits one batch need not suit another. Here is a test to run on any two rows before you
+# compare them.
+
+
+# %%
+def differs(a: dict, b: dict) -> list[str]:
+    """What two runs do not share, budget included."""
+    return [k for k in ("batch", "steps", "seen", "lr", "pictures") if a[k] != b[k]]
+
+
+def row(knob: str, level: str) -> dict:
+    return next(r for r in simclr if (r["knob"], r["level"]) == (knob, level))
+
+
+three = {
+    "as many steps": ("batch, equal steps", "64"),
+    "as many pictures": ("batch", "64"),
+}
+trials = [("learning rate x batch", rates) for rates in ("/4, 64", "x4, 64")]
+trials = [("batch", "64")] + [place for place in trials if place in pairs]
+three["as many pictures, its own rate"] = max(
+    trials, key=lambda t: mean(of(*t, key="held_out"))
+)
+for name, place in three.items():
+    d, low, high = evidence.interval(100 * (np.array(of(*place)) - of("base")))
+    found = differs(row(*place), row("base", ""))
+    assert "batch" in found and len(found) >= 2  # never alone
+    print(f"64 against 256, {name}: {d:+.1f} points ({low:+.1f} to {high:+.1f})")
+    print("    they differ in", ", ".join(found))
+
+# %% [markdown]
+# One "effect of the batch", three numbers, and none is the effect of the batch alone: that quantity does not exist. Say
+# which budget you held fixed, and tune the rate for each batch (here: the best of three on held-out train images; the
+# base's rate was tuned at 256, so the base has an advantage until you do).
+#
+# ## Choosing without test labels
+#
+# All settings of the twelve knobs, one pool. Keep the run that a rule likes best, averaged over seeds. The rules read: the
+# **loss**; **RankMe** of $h$ ([chapter 21](21_quality_without_labels.ipynb)); **which quarter**, whether a linear layer
+# can tell how far a picture was turned ([chapter 26d](26d_a_policy_for_your_domain.ipynb)); a **look at labels early**,
+# kNN on train labels after a fifth of the run; and **held-out labels**, a probe fitted on one half of the labelled train
+# images' features and scored on the other. What does each cost?
+
+# %%
+SCORES = {
+    "lowest loss": lambda r: -r["loss"],
+    "largest RankMe": lambda r: r["rank_h"],
+    "which quarter": lambda r: r["quarter"],
+    "early kNN (labels)": lambda r: r["online"][1][1],
+    "held-out labels": lambda r: r["held_out"],
+}
+pool = [("base", "")] + [
+    (k, level) for k in turned for level in board.levels(simclr, k) if level != usual[k]
+]
+same_loss = [p for p in pool if p[0] not in ("temperature", "batch")]
+
+
+def scored(place: tuple, score) -> float:
+    rows = [r for r in simclr if (r["knob"], r["level"]) == place]
+    return mean(score(r) for r in rows)
+
+
+def pick(score, among: list) -> tuple:
+    return max(among, key=lambda place: scored(place, score))
+
+
+picks = {name: pick(score, pool) for name, score in SCORES.items()}
+picks["lowest loss, where losses compare"] = pick(SCORES["lowest loss"], same_loss)
+top = evidence.held_out_best({place: of(*place) for place in pool})
+
+# %% tags=["hide-input"]
+lines = [
+    {"rule": "no rule: the base", "picks": "base", "probe": mean(of("base"))},
+    {"rule": "by lot", "picks": "", "probe": mean(mean(of(*p)) for p in pool)},
+    {"rule": "test labels, on the other seeds", "picks": "", "probe": mean(top)},
+]
+for name, place in picks.items():
+    d = 100 * (np.array(of(*place)) - of("base"))
+    lines.append(
+        {
+            "rule": name, "picks": " ".join(place), "probe": mean(of(*place)),
+            "base": "{:+.1f} ({:+.1f} to {:+.1f})".format(*evidence.interval(d)),
+        }
+    )  # fmt: skip
+for entry in lines:
+    entry["regret"] = 100 * (mean(top) - entry["probe"])
+plots.table(
+    lines,
+    f"What a choice among {len(pool)} settings costs",
+    {"rule": "rule", "picks": "picks", "probe": "its probe",
+     "base": "minus the base, points", "regret": "below test labels, points"},
+    {"probe": ".1%", "regret": ".1f"},
+)  # fmt: skip
+
+# %%
+fooled = picks["lowest loss, where losses compare"]
+print("(3) the lowest loss, among runs whose losses compare, has", *fooled)
+cost = {name: mean(of("base")) - mean(of(*place)) for name, place in picks.items()}
+worse = [name for name, c in cost.items() if c >= 0.02]
+print("two points or more below the base:", ", ".join(worse) or "no rule's pick")
+
+# %% [markdown]
+# A loss is a number on its own scale: temperature and batch change the scale itself (chance is $\log(2B - 1)$ for batch
+# $B$), so comparing losses across them means nothing. Among runs that share the scale it means something, and not what
+# you want: it says how *easy* the task is, and easy views are those that keep what makes pictures alike at a glance. (The
+# probe on held-out labels spends all 2,000 of them on half the pictures; the pool's picks differ by one knob from a
+# base that was tuned before. A rule looks harmless where little can go wrong.)
+#
+# ## The same turns, other methods
+#
+# Do the knobs keep their meaning when the loss changes? The same six turns for VICReg and BYOL, and each method's own
+# number (SimCLR: temperature, 0.05 and 0.5; VICReg: covariance weight, 0 and 25; BYOL: the teacher's momentum, 0.5 and
+# 0.9995, which is slower than the run).
+
+# %%
+METHODS = {"simclr": "SimCLR", "vicreg": "VICReg", "byol": "BYOL"}
+TURNS = {
+    "base": ("base", ""), "rate / 4": ("learning rate", "/4"),
+    "rate x 4": ("learning rate", "x4"), "no jitter": ("jitter", "0"),
+    "batch 64": ("batch", "64"), "no projector": ("projector", "none"),
+    "own, low": ("own", "low"), "own, high": ("own", "high"),
+}  # fmt: skip
+OWN = {("own", "low"): ("temperature", "0.05"), ("own", "high"): ("temperature", "0.5")}
+
+
+def rows_of(name: str, place: tuple) -> list[dict]:
+    place = OWN.get(place, place) if name == "simclr" else place
+    places = [r for r in record if r["method"] == name and r.get("verdict")]
+    return [r for r in places if (r["knob"], r["level"]) == place]
+
+
+ready = [
+    name for name in METHODS
+    if all(len(rows_of(name, p)) >= board.FEWEST for p in TURNS.values())
+]  # fmt: skip
+late = [METHODS[name] for name in METHODS if name not in ready]
+print("not tested (fewer than three complete seeds):", ", ".join(late) or "none")
+
+# %% tags=["hide-input"]
+def percent(name: str, place: tuple) -> float:
+    """Mean probe; a run that broke off counts as chance."""
+    return 100 * mean(r.get("probe", 0.1) for r in rows_of(name, place))
+
+
+grid = np.array([[percent(name, p) for p in TURNS.values()] for name in ready])
+found = {}
+for i, name in enumerate(ready):
+    for j, place in enumerate(TURNS.values()):
+        words = [r["verdict"] for r in rows_of(name, place)]
+        if words := [word for word in words if word != "healthy"]:
+            found[i, j] = f"{max(words, key=words.count)} ({len(words)})"
+
+# %% tags=["hide-input"]
+fig, ax = plots.new_figure(9.0, 1.2 + 0.7 * len(ready))
+
+
+def cell_text(i: int, j: int) -> str:
+    named = found.get((i, j), "").replace(" collapse", "\ncollapse")
+    return f"{grid[i, j]:.1f}" + (f"\n{named}" if named else "")
+
+
+heat(ax, grid, [METHODS[m] for m in ready], list(TURNS), cell_text)
+ax.tick_params(axis="x", labelsize=9)
+ax.set(title="Probe (%), and what the diagnosis calls unhealthy (in how many seeds)")
+plots.show(
+    fig,
+    alt="Probe by method and turn. "
+    + " ".join(
+        f"{METHODS[m]}: "
+        + ", ".join(f"{t} {grid[i, j]:.1f} {found.get((i, j), '')}".strip()
+                    for j, t in enumerate(TURNS)) + "."
+        for i, m in enumerate(ready)
+    ),
+)  # fmt: skip
+for name in ready:
+    rows = [r for r in record if (r["method"], r["knob"]) == (name, "untrained")]
+    print(f"{METHODS[name]}: untrained {mean(r['probe'] for r in rows):.1%}")
+
+# %% [markdown]
+# A named collapse is a verdict about $z$ and the run ([chapter 20](20_collapse.ipynb)); the number above it is the probe of
+# $h$. The two need not agree, and a healthy cell can be a poor one.
+#
+# ## Play: turn one knob
+#
+# Every recorded run. The gray band holds the base's seeds, the dotted line is the encoder before training. **Which knobs
+# stay within the band at every setting? And which knob lowers the loss while the probe falls?**
+
+# %%
+widgets.explore(
+    partial(board.render, rows=simclr),
+    board.controls(measured),
+    static=[
+        {"knob": "jitter"},
+        {"knob": "jitter", "key": "loss"},
+        {"knob": turned[1]},
+        {"knob": turned[-1]},
+    ],
+    captions=[
+        "jitter: the probe",
+        "jitter: the loss",
+        "second in the table",
+        "last in the table",
+    ],
+    alt=partial(board.describe, rows=simclr),
+    columns=2,
+)
+
+# %% [markdown]
+# ## Exercises
+#
+# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
+#
+# ### 1 · Predict, then run (•, 5 minutes)
+# Sixty steps, learning rate four times the base's, against sixty steps with a quarter of it; same seed. By how many points
+# does the probe of the first beat (+) or miss (-) that of the second? Put a number in place of the stub *before* the run;
+# the run (half a minute) starts only then. Within two points is near.
+#
+# <details><summary>Hint</summary>After so few steps, has the slow one arrived anywhere? Look at the row of 125 steps, too.</details>
+
+
+# %%
+def short_runs() -> float:
+    found = []
+    for factor in (4.0, 0.25):
+        quick = recipe.with_(lr=recipe.lr * factor)
+        run = quick.build(seed=0)
+        pretrain(
+            run, unlabeled.images, (quick.policy,) * 2, steps=60, seed=0,
+            progress=False, **quick.training(),
+        )  # fmt: skip
+        found.append(probe(run.eval().encoder))
+    return 100 * (found[0] - found[1])
+
+
+forecast = NOT_ATTEMPTED
+ch22.judge_forecast(forecast, short_runs)
+
+# %% [markdown]
+# ### 2 · Find the planted bug (••, 7 minutes)
+# `parameters` is a list of `(name, shape)`, shape a tuple of ints. The function should return how many numbers weight decay
+# acts on: those of convolutions and linear layers, not biases, not BatchNorm. `decayed_with_a_bug` has a bug that is easy to
+# make, and the knob *weight decay* then does something else than its name says. Return the repaired count.
+#
+# <details><summary>Hint</summary>`("layers.1.weight", (8,))` is a BatchNorm.</details>
+
+
+# %%
+def decayed_with_a_bug(parameters: list) -> int:
+    return sum(math.prod(shape) for name, shape in parameters if "bias" not in name)
+
+
+def decayed(parameters: list) -> int:
+    return NOT_ATTEMPTED
+
+
+ch22.check_decayed(decayed)
+
+# %% [markdown]
+# ### 3 · How many seeds? (••, 10 minutes)
+# Paired differences have standard deviation `spread`, and you care about an `effect` (both floats, in points). If the
+# estimate came out at exactly `effect`, from how many seeds $n \ge 2$ on would its 90 % interval, estimate
+# $\pm\, t_{n-1,\,0.95}\, \mathrm{spread} / \sqrt n$, leave out zero? Return an int. Then put in the spread printed below.
+#
+# <details><summary>Hint</summary>`scipy.special.stdtrit(df, 0.95)` is Student's quantile. Count upwards.</details>
+
+
+# %%
+def seeds_to_see(spread: float, effect: float) -> int:
+    return NOT_ATTEMPTED
+
+
+ch22.check_seeds_to_see(seeds_to_see)
+
+# %%
+spreads = [
+    100 * np.std(np.array(of(*place)) - of("base"), ddof=1) for place in pool[1:]
+]
+spread = float(np.median(spreads))
+print(f"median spread of setting minus base over seeds: {spread:.2f} points")
+
+# %% [markdown]
+# ### 4 · Defend a design with a number (•••, 12 minutes)
+# You can afford `runs` runs. True worths of settings have standard deviation `between`, a run adds noise of standard
+# deviation `within`; both normal. Try $K$ settings with $n = \mathrm{runs} / K$ seeds each ($K \ge 2$ a divisor of `runs`)
+# and keep the one with the best mean. The pick's *true* worth, above the average setting, is on average
+#
+# $$G(K) = \frac{\mathrm{between}^2}{\sqrt{\mathrm{between}^2 + \mathrm{within}^2 / n}}\; m_K, \qquad m_K = \text{expected largest of } K \text{ standard normals}$$
+#
+# (`ch22.largest_of(K)`). Return the best $K$ and its $G$. First derive $G$: what is the expected worth of a setting, given its mean?
+#
+# <details><summary>Hint</summary>Given a mean $\bar y$ above average, the expected worth is the share
+# $\mathrm{between}^2 / (\mathrm{between}^2 + \mathrm{within}^2 / n)$ of it; and the largest of $K$ means is, on average, $m_K$
+# times their standard deviation.</details>
+
+
+# %%
+def spend(runs: int, between: float, within: float) -> tuple[int, float]:
+    return NOT_ATTEMPTED
+
+
+ch22.check_spend(spend)
+
+# %% [markdown]
+# ## Claims, tested
+#
+# Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
+# What colour jitter alone is worth is a claim of [chapter 00](00_start_here.ipynb), temperature of [chapter
+# 13](13_from_nce_to_nt_xent.ipynb), batches of [chapter 14](14_negatives.ipynb), the projector of [chapter
+# 20b](20b_projector.ipynb), LARS of [chapter 24b](24b_machines_and_learning_rates.ipynb), the strength of jitter of
+# [chapter 25](25_capstone_stl10_simclr.ipynb).
+
+# %%
+alone = [max(pair) for pair in zip(of("jitter", "0"), of("crop", "1"))]
+book.claim("C-74", drawn=Runs(of("base"), alone, of("untrained")))
+more = of("views", "2 + 4 small, as many pixels")
+book.claim("C-83", drawn=Runs(more, of("base"), of("untrained")))
+
+# %% [markdown]
+# In the first, both singles keep flips and gray views, as the base does; the control is the better of the two, seed by
+# seed, which favours it. In the second, two views of 32 px and four of 16 px meet every other view, as in SwAV's
+# multi-crop, with as many pixels seen as the base and so fewer steps. Everything about photographs is open until runs
+# stand in the record.
+#
+# ## Where it comes from, where it went
+#
+# The recipe's parts have their own histories. The schedule with warm-up: [Goyal et al.
+# (2017)](https://arxiv.org/abs/1706.02677), who scale the rate with the batch; half a cosine of decay without restarts:
+# [Loshchilov and Hutter (2017)](https://arxiv.org/abs/1608.03983). AdamW separates weight decay from the gradient's
+# scale: [Loshchilov and Hutter (2019)](https://arxiv.org/abs/1711.05101), after Adam ([Kingma and Ba,
+# 2015](https://arxiv.org/abs/1412.6980)). Multi-crop: [Caron et al. (2020)](https://arxiv.org/abs/2006.09882). SimCLR
+# ([Chen et al., 2020](https://arxiv.org/abs/2002.05709)) is where most of the twelve knobs were first turned one by one
+# for this loss. [Bordes et al. (2023)](https://arxiv.org/abs/2303.01986) turn them again, tune properly, and find that
+# several habits (large batches, strong and slow augmentation) are not needed; read the row *jitter 0* above, crops, flips
+# and gray views alone, with their abstract beside it. That results depend on how much each side was tuned is older than this field: [chapter
+# 04](04_learning_distances.ipynb) meets it among metrics.
+#
+# ## Two questions
+#
+# **1.** A paper compares ten settings of its own knob with one setting of the baseline, three seeds each, and reports the
+# best. What do you ask for?
+# <details><summary>Answer</summary>The same number of tries for the baseline, or the best setting chosen on some seeds and
+# reported on others. Ten equal settings alone give a range of about three standard deviations of a mean.</details>
+#
+# **2.** Your probe is level for temperatures from 0.05 to 0.2. May you write that temperature does not matter?
+# <details><summary>Answer</summary>Not beyond that range, this budget and this batch; and "level" needs an interval that
+# leaves out the effect you would care about. Widen the range before you call a knob idle.</details>
+
+# %% [markdown]
+# ## Solutions
+#
+# ```python
+# forecast = ...  # your own number, before the run
+#
+#
+# def decayed(parameters):
+#     return sum(math.prod(shape) for name, shape in parameters if len(shape) > 1)
+#
+#
+# def seeds_to_see(spread, effect):
+#     from scipy.special import stdtrit
+#
+#     n = 2
+#     while stdtrit(n - 1, 0.95) * spread / math.sqrt(n) >= effect:
+#         n += 1
+#     return n
+#
+#
+# def spend(runs, between, within):
+#     def gain(k):
+#         noise = within**2 * k / runs
+#         return between**2 / math.sqrt(between**2 + noise) * ch22.largest_of(k)
+#
+#     best = max((k for k in range(2, runs + 1) if runs % k == 0), key=gain)
+#     return best, gain(best)
+# ```
