@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from ssl_lessons.book import frames
+from ssl_lessons.book.bundled import bundled, require
 from ssl_lessons.book.files import CLAIM_MIME, find
 from ssl_lessons.book.site import api, build, outline, pages, source
 from ssl_lessons.errors import InputError
@@ -96,7 +98,7 @@ def site(book, tmp_path_factory):
     if told := os.environ.get("SSL_LESSONS_SITE"):
         return Path(told).resolve()
     try:
-        build._require_sphinx()
+        require(build.NEEDED)
     except InputError as error:
         pytest.skip(str(error))
     out = tmp_path_factory.mktemp("out") / "site"
@@ -155,7 +157,7 @@ def test_a_claim_leaves_no_data_behind():
 def test_damaged_frames_are_named(tmp_path):
     (tmp_path / "0.json").write_text('{"controls": []}')
     with pytest.raises(InputError, match="no set of slider frames"):
-        source._frames(tmp_path, re.match(r"(\d)", "0"))
+        frames.markup(tmp_path, "0")
 
 
 def test_a_chapter_without_a_notebook_is_named(tmp_path):
@@ -164,14 +166,14 @@ def test_a_chapter_without_a_notebook_is_named(tmp_path):
         outline.outline((), tmp_path, ".html")
 
 
-def test_without_its_packages_the_command_that_brings_them_is_told(monkeypatch):
-    monkeypatch.setattr(build, "MATHJAX_PACKAGE", "no-such-package")
-    with pytest.raises(InputError, match="needs no-such-package: run it with `uv run --group site"):
-        build._mathjax()
+def test_without_its_packages_the_command_that_brings_them_is_told():
+    for ask in (lambda: bundled("no-such-package", "x.js"), lambda: require(["no-such-package"])):
+        with pytest.raises(InputError, match="need no-such-package: run this with `uv run --group site"):
+            ask()
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(book, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "_require_sphinx", lambda: None)
+    monkeypatch.setattr(build, "require", lambda names: None)
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match="holds something that is no site"):
         build.build((), tmp_path, chapters=book)

@@ -149,3 +149,20 @@ def save(notebook, source: Path) -> list[Path]:
     for old in set(folder.glob("*.json")) - set(paths):
         old.unlink()
     return paths
+
+
+def markup(folder: Path, number: str) -> str:
+    """The place of a slider with its frames beside it, for site/static/frames.js; empty where none were made.
+
+    folder: chapters/frames/NN_name.  Raises InputError where its file cannot be read.
+    """
+    path = folder / f"{number}.json"
+    if not path.is_file():
+        return ""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        told["controls"], told["frames"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is no set of slider frames: delete it or make it again.") from None
+    content = json.dumps(told, ensure_ascii=False).replace("</", "<\\/")
+    return f'<div class="ssl-frames"><script type="application/json">{content}</script></div>'

@@ -18,7 +18,7 @@ from ssl_lessons.book import files
 from ssl_lessons.errors import InputError
 
 UNDONE = "return NOT_ATTEMPTED"
-_HEADING = re.compile(r"^### (\d+) · (.+) \((•+), .*\)$", re.MULTILINE)
+HEADING = re.compile(r"^### (\d+) · (.+) \((•+), .*\)$", re.MULTILINE)
 _SOLUTIONS = re.compile(r"^###? Solutions$", re.MULTILINE)
 _PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _HEADER = re.compile(r":\s*(#.*)?$")  # the line that ends a function's first statement
@@ -71,7 +71,7 @@ def tasks_of(cells: list, number: str) -> list[Task]:
         if check is None:
             continue
         text = cells[place - 1].source if cells[place - 1].cell_type == "markdown" else ""
-        heading = max(_HEADING.finditer(text), key=lambda m: m.start(), default=None)
+        heading = max(HEADING.finditer(text), key=lambda m: m.start(), default=None)
         stub = cell.source.rstrip().rpartition("\n")[0].rstrip()
         function = check[2]
         if heading is None:
