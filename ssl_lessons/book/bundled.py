@@ -31,6 +31,4 @@ def require(modules: Sequence[str]) -> None:
 
 
 def missing(package: str) -> InputError:
-    return InputError(
-        f"Site and slides need {package}: run this with `uv run --group site ssl-lessons ...`."
-    )
+    return InputError(f"Site and slides need {package}: run this with `uv run --group site ssl-lessons ...`.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from ssl_lessons.book.bundled import bundled, require
 from ssl_lessons.book.files import CHAPTERS
 from ssl_lessons.book.site import source
+from ssl_lessons.book.slides import deck
 from ssl_lessons.errors import InputError
 from ssl_lessons.progress import progress
 
@@ -53,6 +54,7 @@ def build(
         sources = source.write(Path(folder) / "source", numbers, chapters)
         (sources / "_static" / MATHJAX).write_bytes(script)
         warnings = _sphinx("html", sources, made)
+        deck.write(numbers, made / "slides", chapters, home="../chapters/")
         (made / ".nojekyll").touch()  # else GitHub Pages leaves out the folders that begin with _
         if epub:
             sources = source.write(Path(folder) / "epub-source", numbers, chapters, epub=True)

@@ -25,7 +25,9 @@ from ssl_lessons.book.tasks import HEADING as EXERCISE
 
 CODE_LINES, PRINTED_LINES, SHORT = 12, 6, 60
 _LAST = re.compile(r"(exercises|solutions)\b", re.I)
-_ASIDE = re.compile(r"(where it comes from|further reading|quiz|(a|two|three|four) questions?$|solutions)", re.I)
+_ASIDE = re.compile(
+    r"(where it comes from|further reading|quiz|(a|two|three|four) questions?$|solutions)", re.I
+)
 _PLACE = re.compile(r'<div class="ssl-frames" data-widget="(\d+)"></div>')
 _ROW = re.compile(r'<th scope="row"[^>]*>(.*?)</th><td[^>]*>(.*?)</td>', re.S)
 
@@ -143,7 +145,7 @@ def _of_cell(cell: dict, section: Section, folder: Path) -> list[tuple[Block, st
                 found.append((fit.printed(printed), ""))
         elif (place := _PLACE.search(markup)) and (slider := frames.markup(folder, place[1])):
             drawn = True
-            found.append((fit.slider(slider), asking(section)))
+            found.append((fit.slider(slider), f"**Ask before the slider:** {asking(section)}"))
         elif picture := re.search(r"<img\b[^>]*>", markup):
             drawn = True
             found.append((fit.picture(picture[0]), ""))
@@ -166,8 +168,8 @@ def asking(section: Section) -> str:
             before.append(part)
         elif "explore(" in "".join(part["source"]):
             break
-    asked = text.questions("\n\n".join(before)) or text.sentences("\n\n".join(before))[:1]
-    return "**Ask before the slider:** " + " ".join(asked) if asked else ""
+    asked = text.questions("\n\n".join(before)) or ["What will change when you move it, and why?"]
+    return " ".join(asked)
 
 
 def _claims(section: Section) -> list[dict[str, str]]:

@@ -142,4 +142,3 @@ def _index(out: Path) -> str:
     rows = "\n".join(f'<li><a href="{name}.html">{titles[name]}</a></li>' for name in names)
     page = (HERE / "index.html").read_text(encoding="utf-8")
     return page.replace("DECKS", rows)
-

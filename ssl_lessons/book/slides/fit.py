@@ -110,7 +110,7 @@ def equations(markdown: str) -> list[Block]:
     """A display formula; one that is too wide, and has its parts side by side, is set in several lines."""
     latex = markdown.strip().rstrip(".,;").strip("$").strip()
     parts = [latex]
-    if len(text.formula(latex)) > 62 and "\\begin" not in latex:
+    if len(text.formula(latex)) > 62:
         latex = re.sub(r"^\\boxed\{(.*)\}$", r"\1", latex, flags=re.S)
         cut = [part.strip() for part in re.split(r"\\qquad|(?<!\\)\\quad", latex) if part.strip()]
         parts = cut if all(_closed(part) for part in cut) else parts
@@ -123,7 +123,7 @@ def equations(markdown: str) -> list[Block]:
 
 
 def _closed(latex: str) -> bool:
-    pairs = latex.count(r"\left") == latex.count(r"\right")
+    pairs = all(latex.count(a) == latex.count(b) for a, b in ((r"\left", r"\right"), (r"\begin", r"\end")))
     return pairs and all(latex.count(a) == latex.count(b) for a, b in ("{}", "()", "[]"))
 
 
@@ -138,9 +138,7 @@ def code(source: str) -> Block:
     from pygments.lexers import PythonLexer
 
     lines = source.strip("\n").count("\n") + 1
-    return Block(
-        highlight(source, PythonLexer(), HtmlFormatter(cssclass="code")), lines * CODE_LINE + 20
-    )
+    return Block(highlight(source, PythonLexer(), HtmlFormatter(cssclass="code")), lines * CODE_LINE + 20)
 
 
 def picture(tag: str) -> Block:
@@ -187,7 +185,7 @@ def table(markup: str) -> list[Block]:
     top = (caption[0] if caption else "") + head
     return [
         Block(
-            f'<table{kind}>{top}<tbody>{"".join(row for row, _ in part)}</tbody></table>',
+            f"<table{kind}>{top}<tbody>{''.join(row for row, _ in part)}</tbody></table>",
             above + sum(height for _, height in part) + 8,
         )
         for part in parts

@@ -4,6 +4,7 @@ import re
 
 _KEPT = re.compile(r"\$\$.*?\$\$|\$[^$]+\$|`[^`]+`|\]\([^)\s]*\)", re.S)  # nothing in these ends a sentence
 _SHORT = re.compile(r"(?:\b(?:al|e\.g|i\.e|cf|vs|eq|fig|sec|no|ch|approx)|\b[A-Z])\.$", re.I)
+ALONE = 70  # letters: a shorter question wants the sentence before it
 _END = re.compile(r"""[.!?][*_)"'”]*(?=\s+["'“(*_`$\[]*[A-Z0-9\x00$`])""")
 _COMMANDS = (
     (re.compile(r"\\(?:text|mathrm|operatorname|mathbf|mathcal|mathbb)\*?\{([^{}]*)\}"), r"\1"),
@@ -70,12 +71,19 @@ def items(block: str) -> list[str]:
 
 
 def questions(markdown: str) -> list[str]:
-    """What a text asks: its sentences with a question mark at the end; those in bold alone, where there are any."""
-    text = " ".join(
-        p.lstrip("> ") for p in paragraphs(markdown) if not p.startswith(("#", "$$", "```", "|"))
-    )
-    bold = [q for part in re.findall(r"\*\*(.+?)\*\*", text, re.S) for q in sentences(part) if _asks(q)]
-    return bold or [q for q in sentences(text) if _asks(q)]
+    """What a text asks: its sentences with a question mark at the end, a short one with the sentence before it."""
+    text = re.sub(r"^> ?", "", markdown, flags=re.M)
+    told = [p for p in paragraphs(text) if not p.startswith(("#", "$$", "```", "|"))]
+    found = []
+    for part in told:
+        before = ""
+        for sentence in sentences(part):
+            if _asks(sentence):
+                found.append(f"{before} {sentence}".strip() if len(plain(sentence)) < ALONE else sentence)
+                before = ""
+            else:
+                before = sentence
+    return found
 
 
 def _asks(sentence: str) -> bool:
