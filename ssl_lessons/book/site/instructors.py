@@ -49,7 +49,7 @@ def _lesson(chapter: Chapter, chapters: Path) -> Lesson:
     made = notebook(chapters / f"{chapter.name}.py")
     cells = [SimpleNamespace(**cell | {"source": "".join(cell["source"])}) for cell in made["cells"]]
     words = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    colab = re.search(r"\]\((https://colab\.research\.google\.com/[^)]*)\)", words)
+    colab = re.search(r"\)\]\((https://colab\.research\.google\.com/[^)]*)\)", words)
     asked = [
         (section.title, choose.asking(section))
         for section in choose.sections(made)

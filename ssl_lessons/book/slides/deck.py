@@ -101,7 +101,7 @@ def _can(made: dict) -> list[Slide]:
 
 def _closing(chapter: Chapter, book: Outline, made: dict, home: str) -> Slide:
     source = "".join(made["cells"][0]["source"])
-    colab = re.search(r"\]\((https://colab\.research\.google\.com/[^)]*)\)", source)
+    colab = re.search(r"\)\]\((https://colab\.research\.google\.com/[^)]*)\)", source)
     page = f"{home}{chapter.name}.html" if home else f"chapters/{chapter.name}.ipynb"
     links = [f"[The chapter]({page}): everything on these slides, with the code that made it"]
     links += [f"[Run it on Colab]({colab[1]})"] if colab else []

@@ -2,7 +2,7 @@
 
 import re
 
-_KEPT = re.compile(r"\$\$.*?\$\$|\$[^$]+\$|`[^`]+`|\]\([^)\s]*\)", re.S)  # nothing in these ends a sentence
+_KEPT = re.compile(r"\$\$.*?\$\$|\$[^$]+\$|`[^`]+`|\[[^\]]*\]\([^)\s]*\)", re.S)  # nothing in these ends a sentence
 _SHORT = re.compile(r"(?:\b(?:al|e\.g|i\.e|cf|vs|eq|fig|sec|no|ch|approx)|\b[A-Z])\.$", re.I)
 ALONE = 70  # letters: a shorter question wants the sentence before it
 _END = re.compile(r"""[.!?][*_)"'”]*(?=\s+["'“(*_`$\[]*[A-Z0-9\x00$`])""")
@@ -79,7 +79,8 @@ def questions(markdown: str) -> list[str]:
         before = ""
         for sentence in sentences(part):
             if _asks(sentence):
-                found.append(f"{before} {sentence}".strip() if len(plain(sentence)) < ALONE else sentence)
+                asked = f"{before} {sentence}" if len(plain(sentence)) < ALONE else sentence
+                found.append(asked.replace("**", "").strip())
                 before = ""
             else:
                 before = sentence

@@ -109,7 +109,7 @@ def render_weights(tau: float, anchor: str, batch: Mapping[str, Crowd]) -> Figur
     shares = (100 * tenths(crowd, tau)).tolist()
     right.bar(range(1, TENTHS + 1), shares, color=[plots.COLORS[5], *[plots.COLORS[0]] * (TENTHS - 1)])
     right.axhline(100 / TENTHS, color=plots.GRAY, linestyle=":")
-    right.set(ylim=(0, 105), xticks=[1, 5, 10], xlabel="tenth of the negatives (1 = most similar)",
+    right.set(ylim=(0, 105), xticks=[1, 5, 10], xlabel="tenth of the negatives (1: nearest)",
                ylabel="share of the push (%)", title=f"Hardest tenth: {shares[0]:.0f} % of the push")  # fmt: skip
     return fig
 
