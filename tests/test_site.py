@@ -23,8 +23,8 @@ import pytest
 
 from ssl_lessons.book import frames
 from ssl_lessons.book.bundled import bundled, require
-from ssl_lessons.book.files import CLAIM_MIME, find
-from ssl_lessons.book.site import api, build, outline, pages, source
+from ssl_lessons.book.files import CHAPTERS, CLAIM_MIME, find
+from ssl_lessons.book.site import api, build, instructors, outline, pages, source
 from ssl_lessons.errors import InputError
 
 AXE = "axe-core@4.14.1"  # the name of an npm package
@@ -200,6 +200,37 @@ def test_the_map_draws_what_the_title_cells_say(book):
     made = pages._map(outline.outline((), book, ".html"))
     assert made.count('class="box"') == 2 and made.count('class="way"') == 1
     assert 'Leads to <a href="chapters/13_contrast.html">13</a>' in made
+
+
+def test_weeks_are_as_even_as_the_order_allows():
+    assert instructors.weeks([5, 1, 1, 1, 4], 3) == [[0], [1, 2, 3], [4]]
+    assert instructors.weeks([2, 2, 2], 5) == [[0], [1], [2]] and instructors.weeks([], 3) == []
+
+
+def test_what_checkers_call_wrong_is_read_from_their_source():
+    found = instructors.named_mistakes("ch13", "ch13.check_candidates_needed(candidates_needed)")
+    assert "the loss is left out: log K alone is the ceiling" in found and len(found) > 4
+    judge = instructors.named_mistakes("ch13", "ch13.check_judge(judge)")
+    assert "…: …" not in judge and any("True or False" in message for message in judge)
+
+
+def test_the_instructor_s_page_says_what_the_chapters_say():
+    known = outline.outline((), CHAPTERS, ".html")
+    page = pages.all_pages(known, CHAPTERS)["instructors.md"]
+    assert "<!--" not in page and "badge.svg" not in page
+    asked = page.partition("## What to ask before each slider")[2].partition("## Wrong answers")[0]
+    for chapter in known.chapters:
+        text = (CHAPTERS / f"{chapter.name}.py").read_text()
+        number = f">{chapter.number}</a> *"
+        assert asked.count(number) == len(re.findall(r"^widgets\.explore\(|^explore\(", text, re.M)), chapter.number
+        assert f'href="slides/{chapter.name}.html"' in page
+        assert f"/chapters/{chapter.name}.ipynb" in page  # on Colab
+        if "NOT_ATTEMPTED" in text:
+            assert f"<summary>{chapter.number} " in page
+    assert set(instructors.SHORT_COURSE) <= {chapter.number for chapter in known.chapters}
+    for course in ("Six weeks", "Twelve weeks"):
+        rows = page.partition(f'aria-label="{course}"')[2].partition("</table>")[0]
+        assert rows.count("<tr>") - 1 in (6, 12)
 
 
 def test_a_docstring_keeps_its_code_and_loses_its_markup():

@@ -62,7 +62,8 @@ def book(tmp_path_factory):
     (folder / "frames" / "00_dots").mkdir(parents=True)
     (folder / "frames" / "00_dots" / "0.json").write_text(json.dumps(FRAMES))
     row = "<tr><td>dot</td><td>1</td></tr>"
-    table = f"<table><caption>Dots</caption><thead><tr><th>a</th><th>b</th></tr></thead><tbody>{30 * row}</tbody></table>"
+    head = "<thead><tr><th>a</th><th>b</th></tr></thead>"
+    table = f"<table><caption>Dots</caption>{head}<tbody>{30 * row}</tbody></table>"
     claim = code("book.claim()", CLAIM)
     claim["outputs"][0]["data"][files.CLAIM_MIME] = {}
     printed = code("count()")

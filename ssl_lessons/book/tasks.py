@@ -123,7 +123,7 @@ def _solutions(cells: list) -> dict[str, str]:
     heading = _SOLUTIONS.search(text)
     code = "\n".join(_PYTHON.findall(text[heading.end() :])) if heading else ""
     lines, nodes, found = code.splitlines(), ast.parse(code).body, {}
-    for node, following in zip(nodes, [*nodes[1:], None], strict=True):
+    for node, following in zip(nodes, [*nodes, None][1:], strict=True):
         end = following.lineno - 1 if following else len(lines)
         if isinstance(node, ast.FunctionDef):
             found[node.name] = "\n".join(lines[node.lineno - 1 : end]).rstrip()
