@@ -780,7 +780,7 @@ widgets.explore(
         {"depth": 10, "kernel": 5},
     ],
     alt=field_widget.describe,
-    columns=3,
+    columns=2,
 )
 
 

@@ -859,7 +859,7 @@ widgets.explore(
         )
     ],
     alt=margin_widget.describe,
-    columns=3,
+    columns=1,
 )
 
 # %% tags=["hide-input"]

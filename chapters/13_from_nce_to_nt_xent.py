@@ -736,8 +736,8 @@ assert all("all alike: log(2N - 1)" in slips(f) for f in (self_pair_kept, one_si
 # ## Play: the temperature slider
 #
 # Two anchors from the trained network's batch: the *easy* one, whose partner stands out most from the crowd, and the
-# *hard* one, whose partner stands out least. Top: cosines. Middle: softmax shares on a logarithmic axis, hence on a
-# straight line. Bottom: the share of the push, per tenth of the negatives. **Cool the hard anchor all the way: what
+# *hard* one, whose partner stands out least. Left: cosines. Middle: softmax shares on a logarithmic axis, hence on a
+# straight line. Right: the share of the push, per tenth of the negatives. **Cool the hard anchor all the way: what
 # becomes of its partner's share, and on how many negatives does the push rest?**
 
 # %%
@@ -749,7 +749,7 @@ widgets.explore(
         {"tau": t, "anchor": a} for a in ("hard", "easy") for t in (0.01, 0.2, 1.0)
     ],
     alt=partial(widgets.temperature.describe_weights, batch=crowds),
-    columns=3,
+    columns=1,
 )
 
 # %%

@@ -732,7 +732,7 @@ assert hedging["verdict"] == "cluster collapse"
 # ## Play: epsilon and iterations
 #
 # The scores of 128 test pictures and the 64 prototypes of your run; the same with a favourite (0.5 added to one prototype);
-# and the scores before training. Top: who is assigned where. Bottom: what each prototype gets. **Give the favourite one
+# and the scores before training. Left: who is assigned where. Right: what each prototype gets. **Give the favourite one
 # iteration: is it gone? Then, at $\varepsilon = 1$, over how many prototypes is a picture spread?**
 
 # %%
@@ -754,7 +754,7 @@ widgets.explore(
         for t in (0, 3)
     ],
     alt=partial(sinkhorn_widget.describe, batch=matrices),
-    columns=2,
+    columns=1,
 )
 
 # %%

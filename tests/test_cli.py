@@ -21,7 +21,7 @@ from ssl_lessons.training.plan import Plan
 from ssl_lessons.training.recipes import RECIPES
 
 COMMANDS = (
-    "lab", "run", "build", "adopt", "edition", "grade", "clean", "site",
+    "lab", "run", "build", "adopt", "edition", "grade", "clean", "site", "slides",
     "doctor", "pretrain", "probe", "diagnose", "export", "serve",
 )  # fmt: skip
 FILES = {"checkpoint.pt", "encoder.safetensors", "encoder.json", "history.json", "run.json"}

@@ -21,8 +21,10 @@ from pathlib import Path
 
 import pytest
 
-from ssl_lessons.book.files import CLAIM_MIME, find
-from ssl_lessons.book.site import api, build, outline, pages, source
+from ssl_lessons.book import frames
+from ssl_lessons.book.bundled import bundled, require
+from ssl_lessons.book.files import CHAPTERS, CLAIM_MIME, find
+from ssl_lessons.book.site import api, build, instructors, outline, pages, source
 from ssl_lessons.errors import InputError
 
 AXE = "axe-core@4.14.1"  # the name of an npm package
@@ -96,7 +98,7 @@ def site(book, tmp_path_factory):
     if told := os.environ.get("SSL_LESSONS_SITE"):
         return Path(told).resolve()
     try:
-        build._require_sphinx()
+        require(build.NEEDED)
     except InputError as error:
         pytest.skip(str(error))
     out = tmp_path_factory.mktemp("out") / "site"
@@ -155,7 +157,7 @@ def test_a_claim_leaves_no_data_behind():
 def test_damaged_frames_are_named(tmp_path):
     (tmp_path / "0.json").write_text('{"controls": []}')
     with pytest.raises(InputError, match="no set of slider frames"):
-        source._frames(tmp_path, re.match(r"(\d)", "0"))
+        frames.markup(tmp_path, "0")
 
 
 def test_a_chapter_without_a_notebook_is_named(tmp_path):
@@ -164,14 +166,14 @@ def test_a_chapter_without_a_notebook_is_named(tmp_path):
         outline.outline((), tmp_path, ".html")
 
 
-def test_without_its_packages_the_command_that_brings_them_is_told(monkeypatch):
-    monkeypatch.setattr(build, "MATHJAX_PACKAGE", "no-such-package")
-    with pytest.raises(InputError, match="needs no-such-package: run it with `uv run --group site"):
-        build._mathjax()
+def test_without_its_packages_the_command_that_brings_them_is_told():
+    for ask in (lambda: bundled("no-such-package", "x.js"), lambda: require(["no-such-package"])):
+        with pytest.raises(InputError, match="need no-such-package: run this with `uv run --group site"):
+            ask()
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(book, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "_require_sphinx", lambda: None)
+    monkeypatch.setattr(build, "require", lambda names: None)
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match="holds something that is no site"):
         build.build((), tmp_path, chapters=book)
@@ -198,6 +200,37 @@ def test_the_map_draws_what_the_title_cells_say(book):
     made = pages._map(outline.outline((), book, ".html"))
     assert made.count('class="box"') == 2 and made.count('class="way"') == 1
     assert 'Leads to <a href="chapters/13_contrast.html">13</a>' in made
+
+
+def test_weeks_are_as_even_as_the_order_allows():
+    assert instructors.weeks([5, 1, 1, 1, 4], 3) == [[0], [1, 2, 3], [4]]
+    assert instructors.weeks([2, 2, 2], 5) == [[0], [1], [2]] and instructors.weeks([], 3) == []
+
+
+def test_what_checkers_call_wrong_is_read_from_their_source():
+    found = instructors.named_mistakes("ch13", "ch13.check_candidates_needed(candidates_needed)")
+    assert "the loss is left out: log K alone is the ceiling" in found and len(found) > 4
+    judge = instructors.named_mistakes("ch13", "ch13.check_judge(judge)")
+    assert "…: …" not in judge and any("True or False" in message for message in judge)
+
+
+def test_the_instructor_s_page_says_what_the_chapters_say():
+    known = outline.outline((), CHAPTERS, ".html")
+    page = pages.all_pages(known, CHAPTERS)["instructors.md"]
+    assert "<!--" not in page and "badge.svg" not in page
+    asked = page.partition("## What to ask before each slider")[2].partition("## Wrong answers")[0]
+    for chapter in known.chapters:
+        text = (CHAPTERS / f"{chapter.name}.py").read_text()
+        number = f">{chapter.number}</a> *"
+        assert asked.count(number) == len(re.findall(r"^widgets\.explore\(|^explore\(", text, re.M)), chapter.number
+        assert f'href="slides/{chapter.name}.html"' in page
+        assert f"/chapters/{chapter.name}.ipynb" in page  # on Colab
+        if "NOT_ATTEMPTED" in text:
+            assert f"<summary>{chapter.number} " in page
+    assert set(instructors.SHORT_COURSE) <= {chapter.number for chapter in known.chapters}
+    for course in ("Six weeks", "Twelve weeks"):
+        rows = page.partition(f'aria-label="{course}"')[2].partition("</table>")[0]
+        assert rows.count("<tr>") - 1 in (6, 12)
 
 
 def test_a_docstring_keeps_its_code_and_loses_its_markup():
@@ -289,15 +322,16 @@ def asked_elsewhere(tab):
 
 
 def some_pages(site):
-    """All pages of the real book; of the made-up one, one of each kind."""
+    """All pages of the real book but the decks, see test_slides; of the made-up one, one of each kind."""
     if "SSL_LESSONS_SITE" in os.environ:
-        return html_pages(site)
+        return [path for path in html_pages(site) if path.parent.name != "slides"]
     names = (
         "index",
         "map",
         "ledger",
         "bugs",
         "glossary",
+        "instructors",
         "references",
         "search",
         "api/losses",
@@ -374,27 +408,30 @@ def axe(tmp_path_factory):
         return package.extractfile("package/axe.min.js").read().decode()
 
 
+def violations(tab, axe, what):
+    """What axe-core finds wrong on the page that is open, by these of its tags or rules."""
+    tab.js(axe)
+    tab.js(
+        f"window.found = null; axe.run(document, {{runOnly: {json.dumps(what)}}}).then(r => window.found = "
+        "r.violations.map(v => v.id + ': ' + v.nodes[0].html.slice(0, 200)), e => window.found = ['' + e])"
+    )
+    tab.until("window.found !== null")
+    return tab.js("window.found")
+
+
 def test_axe_finds_nothing_in_light_and_dark(site, tab, axe):
     found = []
     tab.command(
         "Emulation.setDeviceMetricsOverride", width=1280, height=900, deviceScaleFactor=1, mobile=False
     )
-    for scheme, what in (
-        ("light", WCAG),
-        ("dark", ["color-contrast"]),
-    ):  # nothing else changes with the light
-        tab.command(
-            "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
-        )
-        for path in some_pages(site):
-            show(tab, path)
-            tab.js(axe)
-            tab.js(
-                f"window.found = null; axe.run(document, {{runOnly: {json.dumps(what)}}}).then(r => window.found = "
-                "r.violations.map(v => v.id + ': ' + v.nodes[0].html.slice(0, 200)), e => window.found = ['' + e])"
+    for path in some_pages(site):
+        for scheme, what in (("light", WCAG), ("dark", ["color-contrast"])):  # nothing else changes with the light
+            tab.command(
+                "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
             )
-            tab.until("window.found !== null")
-            found += [f"{path.relative_to(site)}, {scheme}: {one}" for one in tab.js("window.found")]
+            show(tab, path)
+            found += [f"{path.relative_to(site)}, {scheme}: {one}" for one in violations(tab, axe, what)]
+        tab.events.clear()
     assert found == []
 
 

@@ -48,9 +48,15 @@ def limit() -> int | None:
 
 
 def wanted(source: Path) -> dict[str, str]:
-    """The environment of a kernel that is to draw the frames of this chapter: its widgets share the limit."""
+    """The environment of a kernel that is to draw the frames of this chapter: its widgets share the limit.
+
+    Its threads sleep while they wait for each other: on a busy machine spinning makes a chapter's many small steps (the
+    batches of 16 in chapter 26) take ten times as long.
+    """
     widgets = len(re.findall(r"\bexplore\(", source.read_text(encoding="utf-8")))
-    return {**os.environ, VARIABLE: str(files.MAX_BYTES // max(1, widgets))}
+    return {
+        "OMP_WAIT_POLICY": "passive", **os.environ, VARIABLE: str(files.MAX_BYTES // max(1, widgets))
+    }
 
 
 def text(value) -> str:
@@ -149,3 +155,20 @@ def save(notebook, source: Path) -> list[Path]:
     for old in set(folder.glob("*.json")) - set(paths):
         old.unlink()
     return paths
+
+
+def markup(folder: Path, number: str) -> str:
+    """The place of a slider with its frames beside it, for site/static/frames.js; empty where none were made.
+
+    folder: chapters/frames/NN_name.  Raises InputError where its file cannot be read.
+    """
+    path = folder / f"{number}.json"
+    if not path.is_file():
+        return ""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        told["controls"], told["frames"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is no set of slider frames: delete it or make it again.") from None
+    content = json.dumps(told, ensure_ascii=False).replace("</", "<\\/")
+    return f'<div class="ssl-frames"><script type="application/json">{content}</script></div>'

@@ -18,7 +18,7 @@ from ssl_lessons.book import files
 from ssl_lessons.errors import InputError
 
 UNDONE = "return NOT_ATTEMPTED"
-_HEADING = re.compile(r"^### (\d+) · (.+) \((•+), .*\)$", re.MULTILINE)
+HEADING = re.compile(r"^### (\d+) · (.+) \((•+), .*\)$", re.MULTILINE)
 _SOLUTIONS = re.compile(r"^###? Solutions$", re.MULTILINE)
 _PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _HEADER = re.compile(r":\s*(#.*)?$")  # the line that ends a function's first statement
@@ -71,7 +71,7 @@ def tasks_of(cells: list, number: str) -> list[Task]:
         if check is None:
             continue
         text = cells[place - 1].source if cells[place - 1].cell_type == "markdown" else ""
-        heading = max(_HEADING.finditer(text), key=lambda m: m.start(), default=None)
+        heading = max(HEADING.finditer(text), key=lambda m: m.start(), default=None)
         stub = cell.source.rstrip().rpartition("\n")[0].rstrip()
         function = check[2]
         if heading is None:
@@ -123,7 +123,7 @@ def _solutions(cells: list) -> dict[str, str]:
     heading = _SOLUTIONS.search(text)
     code = "\n".join(_PYTHON.findall(text[heading.end() :])) if heading else ""
     lines, nodes, found = code.splitlines(), ast.parse(code).body, {}
-    for node, following in zip(nodes, [*nodes[1:], None], strict=True):
+    for node, following in zip(nodes, [*nodes, None][1:], strict=True):
         end = following.lineno - 1 if following else len(lines)
         if isinstance(node, ast.FunctionDef):
             found[node.name] = "\n".join(lines[node.lineno - 1 : end]).rstrip()

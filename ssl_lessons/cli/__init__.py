@@ -1,4 +1,4 @@
-"""The command line: `ssl-lessons lab, run, build, adopt, edition, grade, clean, site, doctor, pretrain, ...`."""
+"""The command line: `ssl-lessons lab, run, build, adopt, edition, grade, clean, site, slides, doctor, ...`."""
 
 from typing import Annotated
 
@@ -31,4 +31,4 @@ def _options(
 
 
 # Each module adds its commands to the app, in the order in which --help lists them.
-from ssl_lessons.cli import book, edition, site, doctor, pretrain, judge, serve  # noqa: E402, F401, I001  isort: skip
+from ssl_lessons.cli import book, edition, site, slides, doctor, pretrain, judge, serve  # noqa: E402, F401, I001  isort: skip

@@ -12,7 +12,8 @@ ROOMS = (
 LEFT_OUT = (
     "exercises",
     "site",
-)  # of the book's room: checkers, which would give answers away, and these pages
+    "slides",
+)  # of the book's room: checkers, which would give answers away, and these pages and slides
 
 
 def all_pages() -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 import functools
 import http.server
-import importlib.metadata
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -12,8 +10,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ssl_lessons.book.bundled import bundled, require
 from ssl_lessons.book.files import CHAPTERS
 from ssl_lessons.book.site import source
+from ssl_lessons.book.slides import deck
 from ssl_lessons.errors import InputError
 from ssl_lessons.progress import progress
 
@@ -44,16 +44,17 @@ def build(
     A site that is there is replaced when the new one is ready.  Raises InputError for an unknown chapter or one without
     a notebook, for a folder that holds something else, without Sphinx or MathJax, and when Sphinx fails.
     """
-    _require_sphinx()
+    require(NEEDED)
     out = Path(out)
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / MARK).is_file())):
         raise InputError(f"{out} holds something that is no site: choose another folder with -o.")
-    script = _mathjax()
+    script = bundled(MATHJAX_PACKAGE, MATHJAX)
     with tempfile.TemporaryDirectory(prefix="ssl-site-") as folder:
         made = Path(folder) / "html"
         sources = source.write(Path(folder) / "source", numbers, chapters)
         (sources / "_static" / MATHJAX).write_bytes(script)
         warnings = _sphinx("html", sources, made)
+        deck.write(numbers, made / "slides", chapters, home="../chapters/")
         (made / ".nojekyll").touch()  # else GitHub Pages leaves out the folders that begin with _
         if epub:
             sources = source.write(Path(folder) / "epub-source", numbers, chapters, epub=True)
@@ -61,32 +62,6 @@ def build(
             shutil.move(Path(folder) / "epub" / EPUB, made / EPUB)
         _put(made, out)
     return warnings
-
-
-def _mathjax() -> bytes:
-    try:
-        files = importlib.metadata.files(MATHJAX_PACKAGE) or ()
-    except importlib.metadata.PackageNotFoundError:
-        files = ()
-    for path in files:
-        if path.name == MATHJAX:
-            return path.locate().read_bytes()
-    raise _missing(MATHJAX_PACKAGE)
-
-
-def _missing(package: str) -> InputError:
-    return InputError(f"The site needs {package}: run it with `uv run --group site ssl-lessons site`.")
-
-
-def _require_sphinx() -> None:
-    def missing(name: str) -> bool:
-        try:
-            return importlib.util.find_spec(name) is None
-        except ModuleNotFoundError:  # of the package that it is in
-            return True
-
-    if absent := [name for name in NEEDED if missing(name)]:
-        raise _missing(absent[0])
 
 
 def _sphinx(builder: str, sources: Path, out: Path) -> list[str]:

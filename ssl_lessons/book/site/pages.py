@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ssl_lessons.book.files import ROOT, data_file, number_of, sources_of
 from ssl_lessons.book.ledger import PLACES, claims
+from ssl_lessons.book.site import instructors
 from ssl_lessons.book.site.course_map import drawing
 from ssl_lessons.book.site.outline import PARTS, Outline, notebook
 from ssl_lessons.evaluation.evidence import UNTESTED, Verdict
@@ -34,6 +35,7 @@ def all_pages(book: Outline, chapters: Path) -> dict[str, str]:
     }
     for path in sorted(WRITTEN.glob("*.md")):
         made[path.name] = book.relink(path.read_text(encoding="utf-8"))
+    made["instructors.md"] = WIDE + instructors.page(made["instructors.md"], book, chapters, table)
     return made
 
 
@@ -92,7 +94,8 @@ def _front(book: Outline, chapters: Path) -> str:
         book.relink(different[0].strip()) if different else "",
         *trees,
         _toctree(
-            "Look up", ("map", "ledger", "atlas", "records", "glossary", "bugs", "own_pictures", "references")
+            "Look up",
+            ("map", "ledger", "atlas", "records", "glossary", "bugs", "own_pictures", "instructors", "references"),
         ),
         _toctree("The package", ("api/index", "versions")),
     ]
@@ -268,7 +271,8 @@ def _versions(book: Outline, chapters: Path) -> str:
             "## Licence",
             *(texts or ["The repository states no licence yet; all rights are its authors'."]),
             "## What this site contains of others\n\nThe theme sphinx-book-theme and the pages' skeleton by Sphinx "
-            "(BSD), the icons of Font Awesome Free (CC BY 4.0, SIL OFL 1.1 and MIT), and MathJax (Apache 2.0).",
+            "(BSD), the icons of Font Awesome Free (CC BY 4.0, SIL OFL 1.1 and MIT), MathJax (Apache 2.0), and "
+            "in the slides reveal.js (MIT).",
         ]
     )
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import ssl_lessons
 from ssl_lessons.book.files import CLAIM_MIME, WIDGET_MIME, data_file
+from ssl_lessons.book.frames import markup as slider_of
 from ssl_lessons.book.site import api, pages
 from ssl_lessons.book.site.outline import Outline, notebook, outline
-from ssl_lessons.errors import InputError
 
 HERE = Path(__file__).parent
 _PICTURE = re.compile(r"data:image/(png|jpeg|gif|svg\+xml|webp);base64,([A-Za-z0-9+/=]+)")
@@ -74,24 +74,10 @@ def _outputs(made: dict, frames: Path, figures: Path, epub: bool) -> None:
             data.pop(CLAIM_MIME, None)
             data.pop(WIDGET_MIME, None)
             if "text/html" in data:
-                markup = _FRAMES.sub(lambda m: "" if epub else _frames(frames, m), "".join(data["text/html"]))
+                markup = _FRAMES.sub(lambda m: "" if epub else slider_of(frames, m[1]), "".join(data["text/html"]))
                 markup = _in_files(markup, figures).replace("<img ", '<img loading="lazy" ')
                 markup = re.sub(r"<table\b.*?</table>", _boxed, markup, flags=re.S)
                 output["data"] = {"text/html": _closed(markup) if epub else markup}
-
-
-def _frames(folder: Path, place: re.Match) -> str:
-    """The place of a slider with its frames beside it, for static/frames.js; empty where none were made."""
-    path = folder / f"{place[1]}.json"
-    if not path.is_file():
-        return ""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        told["controls"], told["frames"]
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} is no set of slider frames: delete it or make it again.") from None
-    text = json.dumps(told, ensure_ascii=False).replace("</", "<\\/")
-    return f'<div class="ssl-frames"><script type="application/json">{text}</script></div>'
 
 
 def _in_files(markup: str, figures: Path) -> str:

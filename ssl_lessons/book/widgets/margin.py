@@ -111,27 +111,27 @@ def controls(loss: str = LOSSES[0], margin: float = 1.0, step: int = 0) -> dict[
 
 
 def render(loss: str, margin: float, step: int) -> Figure:
-    """Top: the points, the force on each, and for one anchor whom it pulls and pushes.  Bottom: the cloud's radius."""
+    """Left: the points, the force on each, and for one anchor whom it pulls and pushes.  Right: the cloud's radius."""
     moments = trajectory(loss, round(float(margin), 3))
     now = moments[int(step)]
     labels = start()[1]
-    fig, (top, bottom) = plots.new_figure(3.3, 4.7, 2, 1, height_ratios=(3, 1.2))
-    _draw_lines(top, now, labels, loss, margin)
+    fig, (left, right) = plots.new_figure(6.6, 3.3, 1, 2, width_ratios=(1.1, 1))
+    _draw_lines(left, now, labels, loss, margin)
     for c, marker in enumerate(_MARKERS):
         z = now.z[labels == c]
-        top.plot(z[:, 0], z[:, 1], marker, color=plots.COLORS[c], markersize=5, label=f"class {c + 1}")
-    top.quiver(
+        left.plot(z[:, 0], z[:, 1], marker, color=plots.COLORS[c], markersize=5, label=f"class {c + 1}")
+    left.quiver(
         *now.z.T, *(0.3 * now.force).T, angles="xy", scale_units="xy", scale=1, width=0.006, color=plots.GRAY
     )
     reach = max(float(m.z.abs().max()) for m in moments) * 1.1
-    top.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="z1", ylabel="z2")
+    left.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="z1", ylabel="z2")
     what = "pairs" if loss == LOSSES[0] else "triplets"
-    top.set_title(f"Step {int(step)}: {len(now.active)} of {now.count} {what} act")
-    bottom.plot([m.radius for m in moments], color=plots.COLORS[5])
-    bottom.plot(int(step), now.radius, "o", color="black", markersize=5)
-    top_radius = 1.15 * max(m.radius for m in moments)
-    bottom.set(xlabel="step", ylabel="radius", ylim=(0, top_radius))
-    bottom.set_title(f"Nearest neighbour right: {now.accuracy:.0%}")
+    left.set_title(f"Step {int(step)}: {len(now.active)} of {now.count} {what} act")
+    right.plot([m.radius for m in moments], color=plots.COLORS[5])
+    right.plot(int(step), now.radius, "o", color="black", markersize=5)
+    highest = 1.15 * max(m.radius for m in moments)
+    right.set(xlabel="step", ylabel="radius", ylim=(0, highest))
+    right.set_title(f"Nearest neighbour right: {now.accuracy:.0%}")
     return fig
 
 

@@ -50,7 +50,7 @@ def render(depth: int, kernel: int, stacks: str) -> Figure:
     """The image as a map: what the network sees, does not see yet, and never will."""
     kind = regions(depth, kernel, stacks)
     seen, earlier = int((kind == 0).sum()), int((kind != 3).sum())
-    fig, ax = plots.new_figure(3.3, 3.7)
+    fig, ax = plots.new_figure(4.9, 3.3)
     ax.imshow(kind.numpy(), cmap=ListedColormap(_COLORS), vmin=0, vmax=3)
     ax.plot(COLUMN, ROW, "*", color="black", markersize=10)
     ax.set_xticks(torch.arange(SIDE + 1).numpy() - 0.5, [], minor=False)
@@ -62,7 +62,7 @@ def render(depth: int, kernel: int, stacks: str) -> Figure:
         title=f"{stacks}: {seen} of {earlier} earlier pixels seen",
     )
     handles = [Patch(color=c, label=k) for c, k in zip(_COLORS[:3], KINDS[:3], strict=True)]
-    fig.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7)
+    fig.legend(handles=handles, loc="outside right center", fontsize=8)
     return fig
 
 

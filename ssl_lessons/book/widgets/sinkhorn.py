@@ -45,7 +45,7 @@ def controls(
 
 
 def render(epsilon: float, iterations: int, scores: str, batch: Mapping[str, Tensor]) -> Figure:
-    """Top: the assignment of every image (row) to every prototype (column).  Bottom: what each prototype gets.
+    """Left: the assignment of every image (row) to every prototype (column).  Right: what each prototype gets.
 
     batch: name -> score matrix [N, K].  Rows are sorted by their favourite prototype before any balancing, so that the
     picture stays in place while the sliders move.
@@ -54,19 +54,19 @@ def render(epsilon: float, iterations: int, scores: str, batch: Mapping[str, Ten
     q = sinkhorn_knopp(matrix, epsilon, iterations)
     n, k = q.shape
     numbers = balance(q)
-    fig, (top, bottom) = plots.new_figure(3.3, 4.8, 2, 1, height_ratios=(3, 1.4))
+    fig, (left, right) = plots.new_figure(7.6, 3.1, 1, 2, width_ratios=(1.3, 1))
     order = matrix.argmax(dim=1).argsort(stable=True)
     shade = PowerNorm(0.5, vmin=0, vmax=1)  # a share of 1 / K must still be told from none
-    image = top.imshow(q[order].numpy(), aspect="auto", cmap="viridis", norm=shade, interpolation="nearest")
-    fig.colorbar(image, ax=top, label="assignment (sums to 1 per image)")
-    top.set(
+    image = left.imshow(q[order].numpy(), aspect="auto", cmap="viridis", norm=shade, interpolation="nearest")
+    fig.colorbar(image, ax=left, label="assignment (sums to 1 per image)")
+    left.set(
         xlabel="prototype",
         ylabel="image",
         title=f"One image on {numbers['undecided']:.1f} prototypes",
     )
-    bottom.bar(range(k), (100 * q.mean(dim=0)).tolist(), color=plots.COLORS[0])
-    bottom.axhline(100 / k, color=plots.GRAY, linestyle=":")
-    bottom.set(
+    right.bar(range(k), (100 * q.mean(dim=0)).tolist(), color=plots.COLORS[0])
+    right.axhline(100 / k, color=plots.GRAY, linestyle=":")
+    right.set(
         xlabel="prototype",
         ylabel="share of batch (%)",
         ylim=(0, max(300 / k, 105 * numbers["largest"])),

@@ -100,16 +100,16 @@ def render_weights(tau: float, anchor: str, batch: Mapping[str, Crowd]) -> Figur
     if anchor not in batch:
         raise InputError(f"There is no anchor {anchor!r}; there are {', '.join(batch)}.")
     crowd, w = batch[anchor], weigh(batch[anchor], tau)
-    fig, (top, middle, bottom) = plots.new_figure(3.3, 5.2, 3, 1)
-    _similarities(top, crowd, anchor)
+    fig, (left, middle, right) = plots.new_figure(9.0, 2.7, 1, 3)
+    _similarities(left, crowd, anchor)
     middle.plot(crowd.negatives.numpy(), w.negatives.numpy(), ".", color=plots.COLORS[0], markersize=4)
     middle.plot([crowd.positive], [w.positive], "^", color=plots.COLORS[1], markersize=7)
     middle.set(xlim=(-1.02, 1.05), yscale="log", ylim=(1e-8, 3), xlabel="cosine similarity to the anchor",
                ylabel="softmax weight p (log)", title=f"Positive's weight: p+ = {w.positive:.2g}")  # fmt: skip
     shares = (100 * tenths(crowd, tau)).tolist()
-    bottom.bar(range(1, TENTHS + 1), shares, color=[plots.COLORS[5], *[plots.COLORS[0]] * (TENTHS - 1)])
-    bottom.axhline(100 / TENTHS, color=plots.GRAY, linestyle=":")
-    bottom.set(ylim=(0, 105), xticks=[1, 5, 10], xlabel="tenth of the negatives (1 = most similar)",
+    right.bar(range(1, TENTHS + 1), shares, color=[plots.COLORS[5], *[plots.COLORS[0]] * (TENTHS - 1)])
+    right.axhline(100 / TENTHS, color=plots.GRAY, linestyle=":")
+    right.set(ylim=(0, 105), xticks=[1, 5, 10], xlabel="tenth of the negatives (1: nearest)",
                ylabel="share of the push (%)", title=f"Hardest tenth: {shares[0]:.0f} % of the push")  # fmt: skip
     return fig
 
