@@ -42,6 +42,7 @@ POLICIES = {
     "crop 0.7": QUICK.policy.replace(crop_scale=(0.7, 1.0)),
     "colour 0.25": at_strength(QUICK.policy, 0.25),
     "crop 0.08": QUICK.policy.replace(crop_scale=(0.08, 1.0)),
+    "colour 1.5": at_strength(QUICK.policy, 1.5),
     "colour 2": at_strength(QUICK.policy, 2.0),
 }
 ARMS = (UNTRAINED, PIXELS, *POLICIES)
