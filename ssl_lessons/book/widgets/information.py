@@ -50,7 +50,7 @@ def render(nats: float, k: int, sureness: float) -> Figure:
     found = reports(nats, k, sureness)
     fig, ax = plots.new_figure(4.8, 3.2)
     low = -8.0
-    for place, (name, values) in enumerate(found.items()):
+    for place, values in enumerate(found.values()):
         spread = torch.linspace(-0.18, 0.18, len(values))
         ax.plot(place + spread, values.clamp(min=low), "o", color=plots.COLORS[place], alpha=0.4, ms=4)
         middle = max(float(values.median()), low)
