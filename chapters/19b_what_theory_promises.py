@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE and its bound). This is a companion of
 # [chapter 19](19_one_view_of_all.ipynb).
-# **Time**: 30 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 32 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -64,7 +64,6 @@ device = book.setup("19b")
 # %%
 import math
 import warnings
-from functools import partial
 from statistics import fmean as mean
 
 import torch
@@ -107,7 +106,8 @@ for strength in (0.0, 1.0):
         method, unlabeled.images, (policy,) * 2, steps=40, seed=0, **recipe.training()
     )
     found = certify(method, policy, test.images)
-    print(f"colour {strength:g}: {found:.2f} nats certified (at most {math.log(500):.2f})")
+    limit = math.log(len(test))
+    print(f"colour {strength:g}: {found:.2f} nats certified (at most {limit:.2f})")
     assert found > 3.5 if strength == 0 else found < 1.5
 
 # %% [markdown]
@@ -136,6 +136,7 @@ def three_bounds(scores):
     return nce, own.mean() - log_z, own.mean() - (log_z - 1).exp()
 
 
+# %%
 DIM, K = 20, 64
 generator = torch.Generator().manual_seed(0)
 
@@ -157,43 +158,46 @@ package = [f(one) for f in (info.info_nce_bound, info.dv_bound, info.nwj_bound)]
 assert torch.allclose(torch.stack(three_bounds(one)), torch.stack(package))
 
 # %% tags=["hide-input"]
-NAMES = ("InfoNCE", "Donsker-Varadhan", "NWJ")
+NAMES, QUANTILES = ("InfoNCE", "Donsker-Varadhan", "NWJ"), (0.05, 0.5, 0.95)
 fig, ax = plots.new_figure(6.4, 3.6)
 for k, (name, color, mark) in enumerate(zip(NAMES, plots.COLORS, "osD")):
     low, middle, high = (
-        [float(reports[t][:, k].quantile(q)) for t in TRUTH] for q in (0.05, 0.5, 0.95)
+        [float(reports[t][:, k].quantile(q)) for t in TRUTH] for q in QUANTILES
     )
     shifted = [t + 0.12 * (k - 1) for t in TRUTH]
     ax.plot(shifted, middle, mark + "-", color=color, label=name)
     ax.vlines(shifted, low, high, color=color, alpha=0.6)
 ax.plot(TRUTH, TRUTH, color=plots.GRAY, label="truth")
 ax.axhline(math.log(K), color=plots.GRAY, linestyle=":", label="log K")
-ax.set(xlabel="true information (nats)", ylabel="reported (nats)", ylim=(-5, 16))
-ax.set_title("One stops at log K; two lose their aim (bars: 90 % of batches)")
+ax.set(xlabel="true information (nats)", ylabel="reported (nats)", ylim=(-1, 17))
+ax.set_title("One stops at log K; two scatter (bars: 90 % of batches)")
 ax.legend(fontsize=8)
-spread = {
-    name: float(reports[12.0][:, k].quantile(0.95) - reports[12.0][:, k].quantile(0.05))
-    for k, name in enumerate(NAMES)
-}
+most = reports[12.0].quantile(torch.tensor(QUANTILES), dim=0)
+spread = dict(zip(NAMES, (most[2] - most[0]).tolist()))
 plots.show(
     fig,
-    alt="Reported against true information, 60 batches of 64 pairs, best critic. InfoNCE "
-    "bends and stays below log 64; the other two scatter more the larger the truth. At "
-    "12 nats: "
-    + ", ".join(f"{n} median {float(reports[12.0][:, k].median()):.1f}, 90 percent "
-                f"range {spread[n]:.1f} wide" for k, n in enumerate(NAMES)) + ".",
-)  # fmt: skip
+    alt="Reported against true information, best critic. InfoNCE bends and stays below "
+    "log 64; the other two scatter more the larger the truth. Medians at 12 nats: "
+    + ", ".join(f"{n} {float(m):.1f}" for n, m in zip(NAMES, most[1])),
+)
+
+# %% tags=["hide-input"]
 nce, dv, _ = reports[12.0].unbind(1)
-above = (dv > 12).float().mean()
-print(f"12 nats: the highest InfoNCE report is {nce.max():.2f}; log K is {math.log(K):.2f}")
+above, rises = (dv > 12).float().mean(), float(dv.mean()) - 12
+print(
+    f"12 nats: the highest InfoNCE report is {nce.max():.2f}, log K {math.log(K):.2f}"
+)
 print(f"12 nats: {above:.0%} of the Donsker-Varadhan reports lie above the truth")
-assert nce.max() <= math.log(K) and spread["Donsker-Varadhan"] > 2 and above > 0.1
+assert nce.max() <= math.log(K) and above > 0.5 and rises > 1
+assert min(spread["Donsker-Varadhan"], spread["NWJ"]) > 1.5
 
 # %% [markdown]
 # The critic is perfect, and still: InfoNCE cannot pass its ceiling, the other two scatter over nats. Both read $Z$ from a
-# sample mean of $e^s$, in which the few largest terms decide; they are bounds *in expectation over the true* $Z$, not
-# batch by batch. What the figure does not show: networks as critics, which are worse. That no estimator escapes is a
-# theorem ([McAllester and Stratos, 2020](https://arxiv.org/abs/1811.04251)).
+# sample mean of $e^s$, in which the few largest terms decide. NWJ is at least right on average: rare reports far
+# *below* pay for the many above. The logarithm of a sample mean is, on average, below $\log Z$, so
+# Donsker-Varadhan as estimated errs *upwards*: no bound any more. What the figure does not show: networks as critics. No
+# high-confidence lower bound that holds for every distribution gets far beyond the logarithm of the number of
+# samples ([McAllester and Stratos, 2020](https://arxiv.org/abs/1811.04251)).
 #
 # ## A world to count: what an encoder must keep
 #
@@ -214,12 +218,14 @@ def world(e):
     return table.reshape(8, 8)
 
 
+# %%
 BITS = {"kind": 4, "hue": 2, "dirt": 1}
+ALL = torch.arange(8)  # the values of v1
 
 
 def encode(kept):
     """The code of each of the 8 values of v1."""
-    return sum((torch.arange(8) & BITS[bit] for bit in kept), torch.zeros(8).long())
+    return sum((ALL & BITS[bit] for bit in kept), torch.zeros_like(ALL))
 
 
 def merge(table, codes):
@@ -229,12 +235,11 @@ def merge(table, codes):
 
 def knows(kept, e):
     """What z1 = the kept bits of v1 shares with v2, v1, kind, hue; and H(z1 | v2)."""
-    codes, views_ = encode(kept), world(e)
-    about = [views_, torch.eye(8)] + [
-        torch.stack([(torch.arange(8) & BITS[b] == v).double() for v in (0, BITS[b])], 1)
-        for b in ("kind", "hue")
-    ]
-    found = [info.table_information(merge(t.double(), codes)) for t in about]
+    about = [world(e), torch.eye(8).double()]
+    for bit in ("kind", "hue"):
+        has = (ALL & BITS[bit] > 0).double()
+        about.append(torch.stack([has, 1 - has], dim=1))
+    found = [info.table_information(merge(t, encode(kept))) for t in about]
     return (*found, found[1] - found[0])  # z1 is a function of v1: I(z1; v1) = H(z1)
 
 
@@ -305,6 +310,7 @@ def cdf(x):
     return torch.special.ndtr(x.double())
 
 
+# %%
 x, y = info.gaussian_pairs(0.99, (40, 64, 1), generator)
 u, v = cdf(x), cdf(y)
 assert torch.allclose(unshuffle(shuffle(u)), u)
@@ -339,7 +345,8 @@ undone = {"as it is": lambda z: z, "shuffled": unshuffle}
 for name, (a, b) in both.items():
     f = undone[name]
     best = float(info.info_nce_bound(best_critic(f(a), f(b))))
-    rows.append({"z": name, "best": best, "weak": by_distance(a, b), "probe": half_read(a)})
+    rows.append({"z": name, "best": best, "weak": by_distance(a, b)})
+    rows[-1]["probe"] = half_read(a)
 truth = info.gaussian_information(0.99)
 plots.table(
     rows,
@@ -347,9 +354,13 @@ plots.table(
     {"z": "z", "best": "best critic", "weak": "distance critic", "probe": "one cut"},
     {"best": ".3f", "weak": ".3f", "probe": ".1%"},
 )
+
+# %% tags=["hide-input"]
 plain, scrambled = rows
 assert abs(plain["best"] - scrambled["best"]) < 1e-4 and plain["probe"] > 0.99
-assert scrambled["probe"] < 0.6 and scrambled["best"] > plain["weak"] > scrambled["weak"]
+assert (
+    scrambled["probe"] < 0.6 and scrambled["best"] > plain["weak"] > scrambled["weak"]
+)
 
 # %% [markdown]
 # The information is equal to the last digit, and so is what the best critic certifies; the probe falls from perfect to
@@ -384,19 +395,20 @@ assert mean(of("colour 0", "certified")) > mean(of("colour 1", "certified")) + 2
 assert mean(of("colour 0", "probe")) < mean(of("colour 1", "probe")) - 0.2
 
 # %% tags=["hide-input"]
+strengths = sorted(float(a.split()[1]) for a in runs if a.startswith("colour"))
 SETS = {
-    "colour": [a for a in ("colour 0", "colour 0.25", "colour 0.5", "colour 1",
-                           "colour 1.5", "colour 2") if a in runs],
-    "crop": [a for a in ("crop none", "crop 0.7", "colour 1", "crop 0.08") if a in runs],
-}  # fmt: skip
+    "colour": [f"colour {s:g}" for s in strengths],
+    "crop": ["crop none", "crop 0.7", "colour 1", "crop 0.08"],
+}
 fig, ax = plots.new_figure(6.4, 3.6)
 for (name, path), color, mark in zip(SETS.items(), plots.COLORS, "os"):
     points = [(mean(of(a, "certified")), 100 * mean(of(a, "probe"))) for a in path]
     ax.plot(*zip(*points), mark + "-", color=color, label=f"{name}: weak to strong")
     for a, (px, py) in zip(path, points):
         ax.plot([px] * 2, [100 * f(of(a, "probe")) for f in (min, max)], color=color)
-        words = a.split()[1] if a != "colour 1" else "recipe"
-        ax.annotate(words, (px, py), (5, 5), textcoords="offset points", fontsize=8)
+        words = a.split()[1] if a != "colour 1" else "recipe" * (name == "crop")
+        shift = (6, 6) if name == "crop" else (-6, -12)
+        ax.annotate(words, (px, py), shift, textcoords="offset points", fontsize=8)
 floors = {a: 100 * mean(of(a, "probe")) for a in ("untrained", "pixels")}
 ax.axhline(floors["untrained"], color=plots.GRAY, linestyle=":", label="untrained")
 ax.axhline(10, color=plots.GRAY, label="chance")
@@ -404,23 +416,22 @@ ax.invert_xaxis()
 ax.set(xlabel="certified (nats), less to the right", ylabel="probe, 100 labels (%)")
 ax.set_title("Certified information falls with the strength; the probe first rises")
 ax.legend(fontsize=8)
-plots.show(
-    fig,
-    alt="Probe against certified information. "
-    + " ".join(f"{a}: {mean(of(a, 'certified')):.1f} nats, probe "
-               f"{mean(of(a, 'probe')):.0%}." for a in runs),
-)  # fmt: skip
+told = (f"{a} {mean(of(a, 'certified')):.1f}, {mean(of(a, 'probe')):.0%}" for a in runs)
+plots.show(fig, alt="Nats certified, and probe: " + "; ".join(told) + ".")
+
+# %% tags=["hide-input"]
 for a in (*ranked[:2], ranked[-1]):
     place_of = f"place {by_probe.index(a) + 1} of {len(runs)} by the probe"
     print(f"{a}: {mean(of(a, 'certified')):.2f} nats certified, {place_of}")
-print(f"best probe: {by_probe[0]} ({mean(of(by_probe[0], 'probe')):.1%})", *(
-    f"{a} {v:.1f}%" for a, v in floors.items()))  # fmt: skip
+print(f"best probe: {by_probe[0]} ({mean(of(by_probe[0], 'probe')):.1%});", end=" ")
+print(", ".join(f"{a} {v:.1f}%" for a, v in floors.items()))
 print(f"Seeds {seeds}.", origin)
 for path in SETS.values():
     falling = [mean(of(a, "certified")) for a in path]
     assert falling == sorted(falling, reverse=True)
     assert mean(of(path[0], "probe")) < mean(of(path[1], "probe"))
 assert set(ranked[:2]) == set(by_probe[-2:]) and ranked[-1] != by_probe[0]
+assert mean(of("crop none", "knn")) > 0.9 * mean(of("colour 1", "knn"))
 
 # %% [markdown]
 # The puzzle's answer: the two runs that certify most, nearly the ceiling of 6.21 nats, have the two *worst* probes; and the
@@ -472,6 +483,7 @@ def both_sides(f):
     return float(un), float(sup), (float(un) - 1 / classes) / (1 - 1 / classes)
 
 
+# %%
 lines = []
 for classes in (2, 3, 10, 100):
     for scale, name in ((0.0, "blind"), (1.0, "noisy"), (4.0, "good")):
@@ -480,7 +492,8 @@ for classes in (2, 3, 10, 100):
         f = f + 0.2 * torch.randn(classes, 4, 16, generator=generator)
         un, sup, promise = both_sides(f)
         assert sup <= promise + 1e-6
-        lines.append({"C": classes, "f": name, "un": un, "sup": sup, "promise": promise})
+        line = {"C": classes, "f": name, "un": un, "sup": sup, "promise": promise}
+        lines.append(line)
 
 # %% tags=["hide-input"]
 plots.table(
@@ -537,9 +550,8 @@ assert min(within.values()) > 0.2
 
 # %%
 def fit(x, y):
-    return torch.linalg.lstsq(x, y).solution if len(x) >= x.shape[1] else (
-        x.T @ torch.linalg.solve(x @ x.T + 1e-3 * torch.eye(len(x)), y)
-    )  # fmt: skip
+    """Least squares (a grain of ridge, for fewer labels than numbers)."""
+    return torch.linalg.solve(x.T @ x + 1e-2 * torch.eye(x.shape[1]), x.T @ y)
 
 
 def toy(n, shared, maps, g):
@@ -550,10 +562,12 @@ def toy(n, shared, maps, g):
     return x1, x2, y
 
 
+# %%
 def errors(shared, labels, seed):
     """Test error (1: no idea) with few labels: on x1, and on psi(x1)."""
     g = torch.Generator().manual_seed(seed)
-    maps = [torch.randn(a, b, generator=g) for a, b in ((1, 60), (1, 4), (5, 60), (5, 4))]
+    sizes = ((1, 60), (1, 4), (5, 60), (5, 4))
+    maps = [torch.randn(*size, generator=g) for size in sizes]
     maps[0], maps[2] = 0.26 * maps[0], 0.39 * maps[2]
     x1, x2, _ = toy(20_000, shared, maps, g)
     psi = fit(x1, x2)  # the pretext task, linear because all is Gaussian
@@ -615,8 +629,9 @@ def mixture(seed):
     return s, x / x.std(0)
 
 
+# %%
 class Segments(nn.Module):
-    """As many networks as worlds and starts: maxout, linear, absolute value, softmax."""
+    """Networks side by side: maxout, linear, absolute value, softmax."""
 
     def __init__(self, nets, hidden=9):
         super().__init__()
@@ -682,7 +697,8 @@ for i, (s, seen) in enumerate(zip(sources, mixed)):
     for name, values in zip(mcc, found):
         mcc[name].append(info.matched_correlation(s.abs(), values))
 for name, values in mcc.items():
-    print(f"{name:>20}: MCC {mean(values):.2f} ({min(values):.2f} to {max(values):.2f})")
+    found = f"{mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    print(f"{name:>20}: MCC {found}")
 assert mean(mcc["TCL, then ICA"]) > mean(mcc["ICA"]) > mean(mcc["untrained, then ICA"])
 
 # %% [markdown]
@@ -738,7 +754,9 @@ for _ in range(200):
 with torch.no_grad():
     same = float(info.info_nce_bound(learned(nothing[0])))
     fresh = mean(float(info.info_nce_bound(learned(pair))) for pair in nothing[1:])
-print(f"truth 0; on the pairs it was fitted to {same:.2f} nats (log K: {math.log(64):.2f})")
+print(
+    f"truth 0; on the pairs it was fitted to {same:.2f} nats (log K {math.log(64):.2f})"
+)
 print(f"on ten fresh batches {fresh:.2f}")
 assert same > 3 and fresh < 0
 
@@ -749,8 +767,8 @@ assert same > 3 and fresh < 0
 #
 # ## Play: three bounds
 #
-# **At 12 nats, which of the three has its median within two nats of the truth for K = 128? Then make the critic twice too sure:
-# which one barely notices, and what happens to the others?**
+# **Set 12 nats and K = 128: which bounds have their median within two nats of the truth? Then make the critic twice too
+# sure. Which one barely notices, and where do the other two go?**
 
 # %%
 widgets.explore(

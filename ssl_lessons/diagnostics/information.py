@@ -1,8 +1,9 @@
 """Mutual information: what critics certify about pairs, exact values where they exist, and matched sources.
 
 A critic scores pairs: `scores[i, j]` is high when y_j looks like the partner of x_i; the pairs are on the diagonal.
-All bounds hold in expectation, for any critic that was not fitted to these very pairs and for candidates drawn
-independently; a value from a finite batch may lie above the truth by luck.
+InfoNCE and NWJ are at most the information in expectation, for any critic that was not fitted to these very pairs and
+candidates drawn independently; one batch may report more by luck, and the estimate of Donsker and Varadhan does so on
+average.
 """
 
 import math
@@ -34,9 +35,9 @@ def dv_bound(scores: Tensor) -> Tensor:
 
         mean_i s_ii - log mean_(i != j) e^(s_ij)
 
-    Belghazi et al. 2018 (https://arxiv.org/abs/1801.04062), equation 5 and definition 3.1.  It has no ceiling, is best
-    at s = log p(x, y) / (p(x) p(y)) + any constant, and its second term is the logarithm of a *sample* mean: it is
-    biased upwards and has a large variance where the information is large.
+    Belghazi et al. 2018 (https://arxiv.org/abs/1801.04062).  It has no ceiling and is best at
+    s = log p(x, y) / (p(x) p(y)) + any constant.  Its second term is the logarithm of a *sample* mean, which is below
+    that of the mean on average: the estimate errs upwards, and its variance is large where the information is.
     scores: [K, K] or [..., K, K] (the mean over the stack), K >= 2.  Returns a scalar.  Raises InputError for other
     shapes or values that are not finite.
     """
@@ -49,7 +50,7 @@ def nwj_bound(scores: Tensor) -> Tensor:
 
         mean_i s_ii - mean_(i != j) e^(s_ij - 1)
 
-    Poole et al. 2019 (https://arxiv.org/abs/1905.06922), section 2.1.  Best at s = 1 + log p(x, y) / (p(x) p(y)): here
+    Poole et al. 2019 (https://arxiv.org/abs/1905.06922).  Best at s = 1 + log p(x, y) / (p(x) p(y)): here
     constants count.  scores and errors: as in `dv_bound`.
     """
     scores = _square(scores)
@@ -106,7 +107,7 @@ def table_information(joint: Tensor) -> float:
 def matched_correlation(sources, estimates) -> float:
     """MCC: mean absolute correlation of sources with estimates, each with another partner, matched at best.
 
-    Used for non-linear ICA by Hyvarinen & Morioka 2016 (https://arxiv.org/abs/1605.06336), section 6: order and sign of
+    Used for non-linear ICA by Hyvarinen & Morioka 2016 (https://arxiv.org/abs/1605.06336): order and sign of
     recovered sources mean nothing.  1: every source is found up to scale and shift.
     sources: [T, n], estimates: [T, m], m >= n, tensors or arrays; a column that never varies correlates with nothing
     (0).  Raises InputError for other shapes or values that are not finite.

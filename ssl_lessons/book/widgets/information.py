@@ -49,18 +49,18 @@ def render(nats: float, k: int, sureness: float) -> Figure:
     """One dot per batch and bound, with the median, the truth and the ceiling log K."""
     found = reports(nats, k, sureness)
     fig, ax = plots.new_figure(4.8, 3.2)
-    low = -8.0
+    low, high = -8.0, 24.0  # what lies outside is drawn at the edge
     for place, values in enumerate(found.values()):
         spread = torch.linspace(-0.18, 0.18, len(values))
-        ax.plot(place + spread, values.clamp(min=low), "o", color=plots.COLORS[place], alpha=0.4, ms=4)
-        middle = max(float(values.median()), low)
+        ax.plot(place + spread, values.clamp(low, high), "o", color=plots.COLORS[place], alpha=0.4, ms=4)
+        middle = min(max(float(values.median()), low), high)
         ax.plot([place - 0.3, place + 0.3], [middle] * 2, color=plots.COLORS[place], linewidth=2.5)
     ax.axhline(nats, color=plots.GRAY, label=f"truth {nats:g}")
     ax.axhline(math.log(k), color=plots.GRAY, linestyle=":", label=f"log K {math.log(k):.2f}")
     ax.set_xticks(range(len(NAMES)), NAMES)
     medians = ", ".join(f"{float(v.median()):.1f}" for v in found.values())
     ax.set(
-        ylim=(low - 0.5, 20), ylabel="reported (nats)",
+        ylim=(low - 0.5, high + 0.5), ylabel="reported (nats)",
         title=f"{nats:g} nats, K = {k}, critic x {sureness:g}: medians {medians}",
     )  # fmt: skip
     ax.legend(loc="upper left", fontsize=8)
