@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE and its bound). This is a companion of
 # [chapter 19](19_one_view_of_all.ipynb).
-# **Time**: 32 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 33 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -103,7 +103,7 @@ def certify(method, policy, images):
 for strength in (0.0, 1.0):
     method, policy = recipe.build(0), with_colour(strength)
     pretrain(
-        method, unlabeled.images, (policy,) * 2, steps=40, seed=0, **recipe.training()
+        method, unlabeled.images, (policy,) * 2, steps=25, seed=0, **recipe.training()
     )
     found = certify(method, policy, test.images)
     limit = math.log(len(test))
@@ -596,11 +596,11 @@ plots.table(
      "psi": "linear on psi(x1)"},
 )  # fmt: skip
 broken = table[1.0, 2000].mean(0)
-assert (table[0.0, 32][:, 1] < table[0.0, 128][:, 0]).all()
+assert (table[0.0, 8][:, 1] < table[0.0, 32][:, 0]).all()
 assert broken[1] > broken[0] + 0.1
 
 # %% [markdown]
-# With independence, 32 labels on $\psi$ beat 128 on the raw numbers, in every seed. Break it, and $\psi$ mixes
+# With independence, eight labels on $\psi$ beat 32 on the raw numbers, in every seed. Break it, and $\psi$ mixes
 # the label with nuisances that it has no room to separate: with 2,000 labels it is, on average, worse than no pretext task.
 #
 # ## What another assumption buys: the sources themselves
@@ -870,7 +870,8 @@ untouched = mcc["untrained, then ICA"]
 book.claim("C-125", drawn=Runs(mcc["TCL, then ICA"], mcc["ICA"], untouched))
 
 # %% [markdown]
-# C-117 needs only the arm with colour change to have learned: that its rival did not is the point. That a tighter bound
+# C-117 is measured as in the record (new pictures, $\log K - L$), not by the loss of training as in chapter 13; only
+# the arm with colour change needs to have learned: that its rival did not is the point. That a tighter bound
 # need not mean better features is shown by counting above, and is no claim about training; nor is the guarantee.
 #
 # ## Where it comes from
