@@ -171,3 +171,17 @@ def test_ssl_hsic_of_one_point_is_zero_and_has_a_gradient():
     loss = losses.ssl_hsic(z, z)
     loss.backward()
     assert abs(loss.item()) < 1e-5 and bool(z.grad.isfinite().all())
+
+
+def test_t_sne_is_one_row_of_all_pairs_as_in_scikit_learn():
+    from sklearn.manifold._t_sne import _kl_divergence
+
+    g = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(9, d, generator=g, dtype=torch.float64) for d in (5, 2))
+    p = losses.neighbor_probs((-torch.cdist(x, x).square() / 2).exp())
+    p = (p + p.T) / 18
+    scores = -torch.log1p(torch.cdist(y, y).square())
+    off = ~torch.eye(9, dtype=torch.bool)
+    ours = losses.i_con(p[off][None], losses.neighbor_log_probs(scores[off][None]))
+    upper = p[torch.triu(off, 1)].numpy()  # scikit-learn has every pair once, and doubles
+    assert ours.item() == pytest.approx(_kl_divergence(y.flatten().numpy(), upper, 1, 9, 2)[0], abs=1e-9)

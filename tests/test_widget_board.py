@@ -24,7 +24,7 @@ def test_every_setting_has_a_name_two_distributions_and_a_picture(small):
         for q in small.controls["q"].options:
             assert small.loss(p, q) >= 0 and small.name(p, q)
             assert small.name(p, q, 0.5) in small.describe(p, q, 0.5)
-    for chosen in widgets.core.sweep(small.controls) if hasattr(widgets, "core") else []:
+    for chosen in widgets.sweep(small.controls):
         plots.png(small.render(**chosen))
 
 

@@ -27,7 +27,7 @@ NAMES = {
     (CLASS, STUDENT): "no one has named this (the table: t-SupCon)",
     (CLASS, CLUSTERS): "no one has named this (the table: supervised clustering)",
     (NEAREST, COSINE): "SimCLR with neighbours as positives",
-    (NEAREST, GAUSS): "SNE with uniform affinities",
+    (NEAREST, GAUSS): "no one has named this (the table: SNE with uniform affinities)",
     (NEAREST, STUDENT): "no one has named this (the table: t-SNE with uniform affinities)",
     (NEAREST, CLUSTERS): "DCD clustering",
     (KERNEL, COSINE): "X-Sample, pixels for captions",
@@ -90,7 +90,7 @@ class Board:
         fig, axes = plots.new_figure(5.6, 3.1, 1, 2)
         matrices = (self.wanted(p, alpha), self.learned(q).exp())
         for ax, matrix, title in zip(axes, matrices, (f"p: {p}", f"q: {q}"), strict=True):
-            ax.imshow(matrix, vmin=0, vmax=1, cmap="Blues")
+            ax.imshow(matrix.numpy(), vmin=0, vmax=1, cmap="Blues")
             ax.set_title(title)
             ax.set(xticks=[], yticks=[], xlabel="view j")
         axes[0].set_ylabel("view i")
