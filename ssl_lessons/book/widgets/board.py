@@ -92,8 +92,8 @@ class Board:
         for ax, matrix, title in zip(axes, matrices, (f"p: {p}", f"q: {q}"), strict=True):
             ax.imshow(matrix.numpy(), vmin=0, vmax=1, cmap="Blues")
             ax.set_title(title)
-            ax.set(xticks=[], yticks=[], xlabel="view j")
-        axes[0].set_ylabel("view i")
+            ax.set(xticks=[], yticks=[])
+        axes[0].set_ylabel("view i, column: view j")
         fig.suptitle(f"{self.name(p, q, alpha)}: {self.loss(p, q, alpha):.2f} nats")
         return fig
 
