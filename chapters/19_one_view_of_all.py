@@ -794,7 +794,7 @@ assert all(
 # loss sees $z$. (Read in $z$, the loss called alignment + uniformity is the most even, as it must.) What the table does not show: longer runs, other widths, and
 # settings beyond the three of each list, at whose edge some choices lie.
 #
-# SSL-HSIC's $\gamma$ is a warning: with the paper's 3 the short runs collapsed, with 1 they did not. For embeddings near one point and
+# SSL-HSIC's $\gamma$ is a warning: with 3 the short runs collapsed, with 1 they did not. For embeddings near one point and
 # views that agree the kernel is nearly linear, and the loss proportional to $-\operatorname{tr} C + \gamma\|C\|_F$, with $C$ their covariance. If $C$ has $r$ equal
 # eigenvalues, that is negative only for $r > \gamma^2$: with fewer than nine directions the point wins.
 
