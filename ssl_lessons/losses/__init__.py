@@ -63,6 +63,7 @@ from .instance import (
     instdisc_nce,
     instdisc_normalizer,
 )
+from .kernel_dependence import ssl_hsic
 from .masked import (
     beit,
     data2vec,
@@ -84,6 +85,13 @@ from .metric import (
     semi_hard_triplets,
     soft_nearest_neighbor,
     triplet,
+)
+from .neighbours import (
+    debias,
+    dual_criteria,
+    i_con,
+    neighbor_log_probs,
+    neighbor_probs,
 )
 from .rate_reduction import (
     coding_rate,
@@ -110,14 +118,17 @@ __all__ = [
     "dcca",
     "dcl",
     "dclw",
+    "debias",
     "debiased_contrastive",
     "deepcluster",
     "dino",
+    "dual_criteria",
     "emp_ssl",
     "frossl",
     "gram_anchoring",
     "hard_negative",
     "hsic",
+    "i_con",
     "ibot",
     "ijepa",
     "info_nce",
@@ -140,6 +151,8 @@ __all__ = [
     "nce",
     "nearest_neighbors",
     "negative_cosine",
+    "neighbor_log_probs",
+    "neighbor_probs",
     "nnclr",
     "normalized_patches",
     "nt_xent",
@@ -159,6 +172,7 @@ __all__ = [
     "sinkhorn_knopp",
     "soft_nearest_neighbor",
     "spectral_contrastive",
+    "ssl_hsic",
     "supcon",
     "swav",
     "tico",
