@@ -14,7 +14,7 @@ from .core import Check, Exercise, judge
 
 def check_overclaims(fn) -> Check:
     """fn(estimator) -> whether estimator(scores [K, K]) reports more than 0 nats where there is nothing."""
-    ask = "average its reports over many matrices of small scores in which the diagonal is like the rest"
+    ask = "average its reports over hundreds of matrices of scores of size 0.5 in which the diagonal is like the rest"
     verdict = judge(fn, _ESTIMATORS, "overclaims", ask)
     if verdict.passed:
         return Check(True, f"correct: {len(_ESTIMATORS)} estimators audited without one pair of real data")
@@ -77,6 +77,11 @@ def _merged(joint: Tensor, codes: Tensor) -> Tensor:
     return torch.zeros(int(codes.max()) + 1, joint.shape[1], dtype=joint.dtype).index_add(0, codes, joint)
 
 
+def _last(joint: Tensor, codes: Tensor) -> Tensor:
+    rows = {int(code): row for code, row in zip(codes, joint, strict=True)}
+    return torch.stack([rows[code] for code in sorted(rows)])
+
+
 def _entropy(p: Tensor) -> Tensor:
     return torch.special.entr(p).sum()
 
@@ -101,6 +106,11 @@ INFORMATION_OF = Exercise(
             lambda j, c: _entropy(_merged(j, c)) - _entropy(_merged(j, c).sum(1)),
         ),
         ("the sign: information is never negative", lambda j, c: -_known(j, c)),
+        (
+            "rows that share a code overwrote each other: z[codes] += joint keeps only one of them, index_add keeps all",
+            lambda j, c: info.table_information(_last(j, c)),
+        ),
+        ("this is H(z | y), what is left open of the code", lambda j, c: _entropy(_merged(j, c)) - _entropy(j.sum(0))),
         (
             "rows that share a code were averaged: probabilities add up",
             lambda j, c: info.table_information(_merged(j, c) / torch.bincount(c).double()[:, None]),
