@@ -48,7 +48,7 @@ except ImportError:  # on Colab
         raise RuntimeError(message) from None
 from ssl_lessons import book
 
-device = book.setup(19)
+device = book.setup("19")
 
 # %% [markdown]
 # ## The puzzle: eight losses, one formula

@@ -20,9 +20,9 @@ def ssl_hsic(z1: Tensor, z2: Tensor, gamma: float = 3.0, width: float = 1.0) -> 
     kernels.py) approximates k by random features and starts width at 1; here k is exact and width fixed, and a constant
     that does not depend on z (the pairs of a view with itself in the first mean) is left out.
 
-    z1, z2: [N, D], two views of the same images.  gamma: 0 or more; embeddings near one point spread only along more than about
-    gamma^2 directions.  Returns a scalar; 0 if all
-    embeddings are equal.  Half precision is computed in float32, also under autocast; float64 stays float64.
+    z1, z2: [N, D], two views of the same images.  gamma: 0 or more; embeddings near one point leave it only along more
+    than about gamma^2 directions at once.  Returns a scalar; 0 if all embeddings are equal.  Half precision is computed
+    in float32, also under autocast; float64 stays float64.
     Raises InputError for shapes that differ, N < 2, values that are not finite, a negative gamma or a width that is not
     positive.
     """
