@@ -5,6 +5,7 @@ import html
 from ssl_lessons.book.site.outline import Chapter, Outline
 
 WIDTH, HEIGHT, GAP, COLUMN = 190, 56, 16, 250
+LETTERS = 24  # of a title in a box, as it is set without being made narrower
 
 
 def drawing(book: Outline) -> str:
@@ -53,13 +54,14 @@ def _way(start: tuple[int, int], end: tuple[int, int]) -> str:
 def _box(book: Outline, c: Chapter, x: int, y: int) -> str:
     def link(to: Chapter, text: str, left: int, line: int) -> str:
         name = html.escape(f"{to.number} {to.short}")
+        # A long title is set narrower: what is read aloud has to hold what is seen, all of it.
+        fits = "" if len(text) <= LETTERS else f' textLength="{WIDTH - 20}" lengthAdjust="spacingAndGlyphs"'
         return (
             f'<a href="chapters/{to.name}{book.suffix}" aria-label="{name}">'
-            f'<text x="{x + left}" y="{y + line}">{html.escape(text)}</text></a>'
+            f'<text x="{x + left}" y="{y + line}"{fits}>{html.escape(text)}</text></a>'
         )
 
     title = f"{c.number} {c.short}"
-    title = title if len(title) <= 26 else title[:25].rstrip() + "…"
     companions = [o for o in book.chapters if o.of == c.number and o is not c]
     marks = [link(o, o.number, 90 + 34 * i, 43) for i, o in enumerate(companions)]
     return (
