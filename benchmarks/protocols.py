@@ -17,6 +17,7 @@ next 2,000 labelled, which only "supervised" and "auxiliary" train on; 2,000 for
 
 import argparse
 import inspect
+import json
 import time
 from functools import cache, partial
 
@@ -39,8 +40,10 @@ from ssl_lessons.views.pretext import four_rotations
 NAME, WORLD, KEY = "protocols", 2, ("world", "part", "arm", "seed")
 QUICK = get_recipe("quick")
 COUNTS = {"unlabeled": 8192, "train": 4000, "test": 2000}
-DRAWS, SEEDS = 5, (0, 1, 2)
-REHEARSAL = {"unlabeled": 300, "train": 900, "test": 200}
+SEEDS = (0, 1, 2)
+SIZES = {"draws": 5, "pictures": 200, "variants": 8, "biased": 1000, "elsewhere": 1000}
+SMALL = {"unlabeled": 260, "train": 700, "test": 100}, {"draws": 1, "pictures": 40, "variants": 3, "biased": 150,
+         "elsewhere": 350}  # of a rehearsal
 # Steps of about the processor time of 600 steps of SimCLR.
 STEPS = {"simclr": 600, "vicreg": 510, "dino": 760, "rotation": 1550, "denoising": 1150, "supervised": 1150}
 PHOTOGRAPHS = "simclr, photographs"
@@ -171,7 +174,7 @@ class Arm:
 
     def low(self, x, x_test, per_class, y=None, y_test=None) -> dict:
         y, y_test = (self.y, self.y_test) if y is None else (y, y_test)
-        rows = evaluation.label_efficiency(x, y, x_test, y_test, per_class=per_class, draws=DRAWS)
+        rows = evaluation.label_efficiency(x, y, x_test, y_test, per_class=per_class, draws=SIZES["draws"])
         return {str(row["labels_per_class"]): row["accuracies"] for row in rows}
 
 
@@ -276,8 +279,8 @@ def tuned(arm: Arm, steps: int | None) -> dict:
     if arm.encoder is None:
         return {}
     rows = evaluation.fine_tune_efficiency(
-        arm.encoder, arm.bank.images, arm.y, arm.test.images, arm.y_test, per_class=(2, 10), draws=3,
-        steps=steps or 200, policy=QUICK.policy,
+        arm.encoder, arm.bank.images, arm.y, arm.test.images, arm.y_test, per_class=(2, 10),
+        draws=min(3, SIZES["draws"]), steps=steps or 200, policy=QUICK.policy,
     )  # fmt: skip
     return {"tuned": {str(row["labels_per_class"]): row["accuracies"] for row in rows}}
 
@@ -348,7 +351,8 @@ def transfer(arm: Arm, folder: str | None) -> dict:
     world = partial(data.shapes, seed=arm.seed)
     targets = {"digits": [(enlarged(s), s.labels) for s in map(data.digits, ("train", "test"))]}
     for name, options in (("first world", {"world": 1}), ("from above", {"oriented": False})):
-        targets[name] = [(s.images, s.labels) for s in (world(split, n=1000, **options) for split in ("train", "test"))]
+        sets = (world(split, n=SIZES["elsewhere"], **options) for split in ("train", "test"))
+        targets[name] = [(s.images, s.labels) for s in sets]
     if folder is not None:
         found = photographs(folder)
         targets["photographs"] = [(s.images, s.labels) for s in (found.train, found.test)]
@@ -380,20 +384,19 @@ CHANGES = {  # which factors are drawn anew; "occlusion" is done to the pixels
     "background": GROUND,
     "kind": ("kind",),
 }
-VARIANTS, PICTURES = 8, 200
 
 
 @cache
 def changed(change: str, seed: int) -> Tensor:
-    """PICTURES pictures and VARIANTS - 1 versions of each: uint8 [PICTURES, VARIANTS, 3, 32, 32]."""
-    table = data.sample_factors(PICTURES, seed=1000 + seed)
+    """Pictures and versions of each: uint8 [pictures, variants, 3, 32, 32], the picture itself first."""
+    table = data.sample_factors(SIZES["pictures"], seed=1000 + seed)
     versions = [table]
-    for v in range(1, VARIANTS):
-        new = data.sample_factors(PICTURES, seed=2000 + 100 * seed + v)
+    for v in range(1, SIZES["variants"]):
+        new = data.sample_factors(SIZES["pictures"], seed=2000 + 100 * seed + v)
         versions.append(table | {name: new[name] for name in CHANGES[change]})
     images = torch.stack([data.render(t) for t in versions], dim=1)
     if change == "occlusion":
-        for v in range(1, VARIANTS):
+        for v in range(1, SIZES["variants"]):
             images[:, v] = occluded(images[:, v].roll(v, dims=0), 0.4).roll(-v, dims=0)
     return images
 
@@ -413,12 +416,12 @@ def invariance(arm: Arm) -> dict:
     found = {}
     for change in CHANGES:
         images = changed(change, arm.seed)
-        x = arm.features(images.flatten(0, 1)).view(PICTURES, VARIANTS, -1)
+        x = arm.features(images.flatten(0, 1)).view(*images.shape[:2], -1)
         z = F.normalize(x - center, dim=2)
         moved = 1 - float((z[:, 1:] * z[:, :1]).sum(dim=2).mean())
         on = x > level
         count = on[:, 0].sum(dim=0)
-        rate = (on[:, 1:] & on[:, :1]).sum(dim=(0, 1)) / ((VARIANTS - 1) * count.clamp(min=1))
+        rate = (on[:, 1:] & on[:, :1]).sum(dim=(0, 1)) / ((images.shape[1] - 1) * count.clamp(min=1))
         best = rate[count >= 10].sort(descending=True).values[:25]
         found[change] = {"moved": moved / elsewhere, "kept": float(best.mean()) if len(best) else None}
     return {"invariance": found}
@@ -446,10 +449,10 @@ def background(arm: Arm) -> dict:
     """
     found = {}
     for cue in ("background_hue", "background_texture"):
-        images, y = biased(1000, 3000 + arm.seed, cue, 0.9)
+        images, y = biased(SIZES["biased"], 3000 + arm.seed, cue, 0.9)
         reader = Reader(arm.features(images), y)
         for name, share in (("same", 0.9), ("any", 0.0)):
-            images, y = biased(1000, 4000 + arm.seed, cue, share)
+            images, y = biased(SIZES["biased"], 4000 + arm.seed, cue, share)
             found[f"{cue}, {name}"] = reader.score(arm.features(images), y)
     table, other = (data.sample_factors(500, seed=s + arm.seed) for s in (5000, 6000))
     x, ground, thing = (
@@ -610,7 +613,8 @@ def rounded(value):
 def main(seeds, arms, parts, folder: str | None, steps: int | None, seconds: float) -> None:
     start = time.perf_counter()
     if steps is not None:
-        COUNTS.update(REHEARSAL)
+        COUNTS.update(SMALL[0])
+        SIZES.update(SMALL[1])
     done = {tuple(row[k] for k in KEY) for row in recorded(NAME)} if steps is None else set()
     for part, arm, seed, run in jobs(seeds, arms, parts, folder, steps):
         place = dict(zip(KEY, (WORLD, part, arm, seed), strict=True))
@@ -621,6 +625,8 @@ def main(seeds, arms, parts, folder: str | None, steps: int | None, seconds: flo
         row = rounded(place | run())
         if steps is None:
             merge(NAME, [row], KEY, packages=("torch", "torchvision", "scikit-learn"))
+        else:
+            print(json.dumps(row))
         shown = {k: row[k] for k in ("steps", "processor_seconds", "reading_seconds", "knn", "linear") if k in row}
         print(part, arm, seed, shown, flush=True)
 
