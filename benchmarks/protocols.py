@@ -42,7 +42,7 @@ QUICK = get_recipe("quick")
 COUNTS = {"unlabeled": 8192, "train": 4000, "test": 2000}
 SEEDS = (0, 1, 2)
 SIZES = {"draws": 5, "pictures": 200, "variants": 8, "biased": 1000, "elsewhere": 1000}
-SMALL = {"unlabeled": 260, "train": 700, "test": 100}, {"draws": 1, "pictures": 40, "variants": 3, "biased": 150,
+SMALL = {"unlabeled": 260, "train": 700, "test": 260}, {"draws": 1, "pictures": 40, "variants": 3, "biased": 150,
          "elsewhere": 350}  # of a rehearsal
 # Steps of about the processor time of 600 steps of SimCLR.
 STEPS = {"simclr": 600, "vicreg": 510, "dino": 760, "rotation": 1550, "denoising": 1150, "supervised": 1150}
