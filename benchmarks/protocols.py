@@ -42,8 +42,10 @@ QUICK = get_recipe("quick")
 COUNTS = {"unlabeled": 8192, "train": 4000, "test": 2000}
 SEEDS = (0, 1, 2)
 SIZES = {"draws": 5, "few draws": 3, "pictures": 200, "variants": 8, "biased": 1000, "elsewhere": 1000}
-SMALL = {"unlabeled": 260, "train": 700, "test": 260}, {"draws": 1, "few draws": 1, "pictures": 40, "variants": 3, "biased": 150,
-         "elsewhere": 350}  # of a rehearsal
+SMALL = (  # of a rehearsal
+    {"unlabeled": 260, "train": 700, "test": 260},
+    {"draws": 1, "few draws": 1, "pictures": 40, "variants": 3, "biased": 150, "elsewhere": 350},
+)
 # Steps of about the processor time of 500 steps of SimCLR.
 STEPS = {"simclr": 500, "vicreg": 425, "dino": 640, "rotation": 1300, "denoising": 950, "supervised": 950}
 PHOTOGRAPHS = "simclr, photographs"
@@ -251,8 +253,9 @@ def layers(arm: Arm) -> dict:
                     tensors["z" if depth == len(head) else f"head {depth}"] = h
     for name, (x, x_test) in tensors.items():
         found[name] = {
-            "low": arm.low(x, x_test, (10,), draws="few draws")["10"], "knn": evaluation.knn_accuracy(x, arm.y, x_test, arm.y_test)
-        }  # fmt: skip
+            "low": arm.low(x, x_test, (10,), draws="few draws")["10"],
+            "knn": evaluation.knn_accuracy(x, arm.y, x_test, arm.y_test),
+        }
     return {"layers": found}
 
 
