@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR) and [chapter 21](21_quality_without_labels.ipynb)
 # (quality without labels). What a *place* of a feature map knows is the subject of a companion, 23b.
-# **Time**: 29 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 30 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -768,12 +768,13 @@ def clean(row):
     return row["clean"]
 
 
+by_chance = [0.1] * len(complete)
 both = [classifier(arm, damaged) for arm in ("with rotation", "classifier")]
-book.claim("C-132", drawn=Runs(*both, [0.1] * len(both[0])))
+book.claim("C-132", drawn=Runs(*both, by_chance))
 both = [
     classifier(f"{arm}, half noise", clean) for arm in ("with rotation", "classifier")
 ]
-book.claim("C-132b", drawn=Runs(*both, [0.1] * len(both[0])))
+book.claim("C-132b", drawn=Runs(*both, by_chance))
 move = [
     of(arm, "invariance", "occlusion", "moved") for arm in ("simclr", "supervised")
 ]
