@@ -68,6 +68,7 @@ from statistics import fmean as mean
 
 import torch
 import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from ssl_lessons import data, evaluation, plots, views, widgets
@@ -153,7 +154,7 @@ history = pretrain(
     labels=unlabeled.factors["kind"].values,  # only the head sees them
     **recipe.training(),
 )
-method.eval()
+method = method.eval()
 
 
 # %%
@@ -565,18 +566,34 @@ assert abs(forgot["shuffled"] - forgot["sorted"]) > 0.02
 #
 # ### A baseline that nobody tuned
 #
-# Same features, same 200 labels, same test. Yours gets standardised features and a penalty by cross-validation, "the baseline" gets
-# the first line of a tutorial.
+# Same features, same 200 labels, same test: a linear probe with and without standardising, at four penalties. All eight
+# have been somebody's default. Yours gets the one that is best on labels held out; "the baseline" gets one of the eight.
+
 
 # %%
-from sklearn.linear_model import LogisticRegression
+def probe(standardise, C, rows, x_new, y_new):
+    """Accuracy on new pictures of a logistic regression on the live features."""
+    x = features["SimCLR, 120 steps"][0]
+    mean_, scale = x[rows].mean(0), x[rows].std(0) + 1e-6
+    if not standardise:
+        mean_, scale = 0.0, 1.0
+    model = LogisticRegression(C=C, max_iter=200, tol=1e-3)
+    model.fit((x[rows] - mean_) / scale, train.labels[rows])
+    return model.score((x_new - mean_) / scale, y_new)
+
 
 x, x_test = features["SimCLR, 120 steps"]
-y = train.labels[few].numpy()
-lazy = LogisticRegression(max_iter=1000).fit(x[few].numpy(), y)
-as_they_come = lazy.score(x_test.numpy(), test.labels.numpy())
-cared_for = live["SimCLR, 120 steps"]["linear"]
-print(f"tuned {cared_for:.1%}, as it comes {as_they_come:.1%}: the same features")
+held = torch.arange(1000)[~torch.isin(torch.arange(1000), few)][:200]
+grid = [(s, C) for s in (True, False) for C in (1e-3, 1e-1, 10.0, 1000.0)]
+validated = [probe(*g, few, x[held], train.labels[held]) for g in grid]
+tested = [probe(*g, few, x_test, test.labels) for g in grid]
+tuned = tested[max(range(len(grid)), key=validated.__getitem__)]
+print(f"tuned on held-out labels: {tuned:.1%}")
+print(f"a default: {min(tested):.1%} to {max(tested):.1%}, mean {mean(tested):.1%}")
+assert tuned > mean(tested) + 0.01 and max(tested) > min(tested) + 0.05
+
+# %% [markdown]
+# A "gain" of the first number over the average default is a gain over nothing at all: one encoder against itself.
 
 # %% [markdown]
 # ### What each trick adds
@@ -627,7 +644,8 @@ print("adds most:", largest["trick"])
 #
 # ## Play: ten judges
 #
-# Choose a protocol; in brackets stands the place by another. **How many different winners do you find, and who is first
+# Choose a protocol; in brackets stands the place by another; diamonds have learned nothing.
+# **How many different winners do you find, and who is first
 # nowhere although many would have bet on it?**
 
 # %%
@@ -747,8 +765,8 @@ learned = of("dino", "knn"), of("simclr", "knn")
 book.claim(
     "C-113", drawn=Runs(gap["dino"], gap["simclr"], of("untrained", "knn"), learned)
 )
-tuned = [of(arm, "tuned", "10") for arm in ("simclr", "untrained")]
-book.claim("C-115", drawn=Runs(*tuned, of("untrained", "low", "10")))
+whole = [of(arm, "tuned", "10") for arm in ("simclr", "untrained")]
+book.claim("C-115", drawn=Runs(*whole, of("untrained", "low", "10")))
 
 # %%
 beside = [r for r in record if r["part"] == "auxiliary" and r["seed"] in complete]

@@ -30,6 +30,7 @@ PROTOCOLS: dict[str, Callable[[Mapping], float]] = {
     "damaged pictures": lambda row: _mean(row["damaged"].values()),
     "digits": lambda row: _mean(row["transfer"]["digits"]["low"]),
 }
+FLOORS = ("untrained", "pixels", "edges")  # what has learned nothing: drawn as diamonds
 CHANCE = dict.fromkeys(PROTOCOLS, 0.1) | {"where it stands (R2)": 0.0}
 
 
@@ -74,15 +75,18 @@ def controls() -> dict[str, Choice]:
 
 
 def render(protocol: str, against: str, rows: Sequence[Mapping]) -> Figure:
-    """One line per arm, best on top: mean and 90 % interval over seeds; beside the name its place by `against`."""
+    """One line per arm, best on top: mean and 90 % interval over seeds (diamonds: nothing was learned); beside the
+    name its place by `against`.
+    """
     found, order, other = scores(rows, protocol), ranking(rows, protocol), ranking(rows, against)
     scale = 1 if "R2" in protocol else 100
     fig, ax = plots.new_figure(5.4, 3.4)
     for place, arm in enumerate(order):
         values = found[arm]
         middle, low, high = evidence.interval(values) if len(values) > 1 else (values[0],) * 3
-        ax.plot([scale * low, scale * high], [place, place], color=plots.COLORS[0])
-        ax.plot(scale * middle, place, "o", color=plots.COLORS[0])
+        color, mark = (plots.COLORS[1], "D") if arm in FLOORS else (plots.COLORS[0], "o")
+        ax.plot([scale * low, scale * high], [place, place], color=color)
+        ax.plot(scale * middle, place, mark, color=color)
     ax.axvline(scale * CHANCE[protocol], color=plots.GRAY, linestyle=":")
     names = [f"{arm} ({other.index(arm) + 1})" if arm in other else f"{arm} (-)" for arm in order]
     ax.set_yticks(range(len(order)), names)
