@@ -23,6 +23,7 @@ from ssl_lessons.evaluation import (
     fit_probe,
     knn_accuracy,
     label_efficiency,
+    labels_needed,
     linear_probe,
     pixels,
     precision_at_k,
@@ -636,3 +637,21 @@ def test_factors_that_cannot_be_read_are_refused(what):
         factor_probe(x, f if what != "negative" else change(f["a"]), x, change(f["a"]))
     with pytest.raises(InputError, match="hold NaN"):
         factor_probe(x * math.nan, f, x, f)
+
+
+def test_labels_needed_goes_along_the_logarithm():
+    counts, curve = (2, 10, 50), (0.2, 0.4, 0.6)
+    assert labels_needed(counts, curve, 0.3) == pytest.approx(math.sqrt(20))
+    assert labels_needed(counts, curve, 0.6) == pytest.approx(50)
+    assert labels_needed(counts, curve, 0.1) == 2
+    assert labels_needed(counts, curve, 0.7) == math.inf
+    assert labels_needed((1, 4, 16, 64), (0.1, 0.3, 0.2, 0.5), 0.2) == pytest.approx(2)
+
+
+@pytest.mark.parametrize(
+    ("counts", "curve"),
+    [((), ()), ((2, 10), (0.2,)), ((10, 2), (0.2, 0.3)), ((0, 2), (0.2, 0.3)), ((2, 10), (0.2, math.nan))],
+)
+def test_labels_needed_refuses_what_is_no_curve(counts, curve):
+    with pytest.raises(InputError, match="rising numbers of labels"):
+        labels_needed(counts, curve, 0.3)

@@ -14,6 +14,7 @@ from ssl_lessons.evaluation.probes import (
     fit_probe,
     knn_accuracy,
     label_efficiency,
+    labels_needed,
     linear_probe,
     pixels,
     precision_at_k,
@@ -24,6 +25,6 @@ from ssl_lessons.evaluation.retrieval import mean_average_precision, recall_at_k
 __all__ = [
     "AttentivePool", "DenseResult", "FineTuned", "HeadResult", "PROBE_CS", "ProbeResult", "attentive_probe",
     "dense_probe", "edges", "extract_features", "factor_probe", "fine_tune", "fine_tune_efficiency", "fit_probe",
-    "intersection_over_union", "knn_accuracy", "label_efficiency", "linear_probe", "mean_average_precision",
-    "mlp_probe", "pixels", "precision_at_k", "purity", "recall_at_k",
+    "intersection_over_union", "knn_accuracy", "label_efficiency", "labels_needed", "linear_probe",
+    "mean_average_precision", "mlp_probe", "pixels", "precision_at_k", "purity", "recall_at_k",
 ]  # fmt: skip

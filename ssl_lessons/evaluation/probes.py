@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -276,6 +276,25 @@ def over_draws(
             }
         )
     return rows
+
+
+def labels_needed(counts: Sequence[float], accuracies: Sequence[float], target: float) -> float:
+    """How many labels a curve of accuracies first reaches the target with, along a straight line in log(labels).
+
+    counts, accuracies: of one length, counts positive and rising.  The first count where the target is met there
+    already; inf where it is never reached, for nothing is extrapolated.  Raises InputError for other curves.
+    """
+    counts, accuracies = [float(c) for c in counts], [float(a) for a in accuracies]
+    rising = all(a < b for a, b in zip([0.0, *counts], counts, strict=False))
+    if not counts or len(counts) != len(accuracies) or not rising or not all(map(math.isfinite, accuracies)):
+        raise InputError("a curve needs one finite accuracy for each of some positive, rising numbers of labels")
+    first = next((i for i, a in enumerate(accuracies) if a >= target), None)
+    if first is None:
+        return math.inf
+    if first == 0:
+        return counts[0]
+    share = (target - accuracies[first - 1]) / (accuracies[first] - accuracies[first - 1])
+    return counts[first - 1] * (counts[first] / counts[first - 1]) ** share
 
 
 def factor_probe(
