@@ -112,6 +112,11 @@ def test_a_full_stop_inside_a_formula_code_or_an_abbreviation_ends_no_sentence()
     ]  # fmt: skip
 
 
+def test_a_number_at_the_beginning_of_a_line_begins_no_item():
+    assert text.items("- One at\n  256. Two.\n- Three") == ["One at 256. Two.", "Three"]
+    assert text.items("1. One\n   256. Two\n2. Three") == ["One 256. Two", "Three"]
+
+
 def test_formulas_and_fences_are_paragraphs_of_their_own_and_details_are_none():
     found = text.paragraphs("So\n$$a$$\nand\n\n<details><summary>H</summary>x</details>\n\n```\na\n\nb\n```")
     assert found == ["So", "$$a$$", "and", "```\na\n\nb\n```"]

@@ -66,7 +66,8 @@ def paragraphs(markdown: str) -> list[str]:
 
 def items(block: str) -> list[str]:
     """The items of a list, each as one line."""
-    found = re.split(r"^\s*(?:[-*]|\d+\.)\s+", block, flags=re.M)[1:]
+    mark = r"^\s*[-*]\s+" if re.match(r"\s*[-*]\s", block) else r"^ ?\d{1,2}\.\s+"  # a line may begin with "256. "
+    found = re.split(mark, block, flags=re.M)[1:]
     return [" ".join(item.split()) for item in found]
 
 
