@@ -70,7 +70,7 @@ FLOOR = Exercise(
             lambda n, t: tuple(math.log((c * math.exp(1 / t) + 2 * n - 1) / math.exp(1 / t)) for c in (1, 2)),
         ),
         (
-            "the view itself is no stranger: its cosine with itself is 1, and the second sum holds it beside the 2n - 2",
+            "the view itself is no stranger: its cosine with itself is 1, and the second sum has it beside the 2n - 2",
             lambda n, t: (_floor(n, t)[0], math.log(1 + (2 * n - 1) * math.exp(-1 / t))),
         ),
     ),
