@@ -409,8 +409,8 @@ ring_p = (-rest(near) / rest(near).amin(dim=1, keepdim=True) / 12).softmax(dim=1
 KINDS = {
     "right": lambda s: F.kl_div(s.log_softmax(1), ring_p, reduction="batchmean"),
     "swapped": lambda s: F.kl_div(ring_p.log(), s.softmax(1), reduction="batchmean"),
-    "mean": lambda s: F.kl_div(s.log_softmax(1), ring_p, reduction="sum")
-    / s.numel(),  # what "mean" does
+    # What reduction="mean" does, without its warning.
+    "mean": lambda s: F.kl_div(s.log_softmax(1), ring_p, reduction="sum") / s.numel(),
 }
 
 
@@ -614,6 +614,7 @@ def circle(task):
         return a, b, (classifier(a).argmax(dim=1) == test.labels).float().mean().item()
 
 
+# %%
 circles = {task: circle(task) for task in ("random", "supervised", "contrastive")}
 numbers = {
     task: (diagnostics.alignment(a, b), diagnostics.uniformity(a))
