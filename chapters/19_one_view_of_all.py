@@ -215,7 +215,8 @@ assert abs(one_row - row_by_row) > 0.1
 #
 # So *any* loss of scores tells you the $\hat p$ it asks for. It is the formula if and only if $\hat p$ is **(1)** a distribution,
 # row by row, and **(2)** the same for all scores: then both have the same gradient everywhere, and differ by a constant.
-# (The scale must be right: a loss is divided by its temperature first.)
+# (The scale must be right: a loss is divided by its temperature first.) The code compares two draws: "fixed: yes" is then evidence,
+# "no" is proof.
 
 
 # %%
@@ -227,7 +228,7 @@ def asked_for(loss, scores: torch.Tensor) -> torch.Tensor:
 
 
 def examine(loss, draw) -> tuple[bool, bool]:
-    """(a distribution?, the same for two draws? That yes is evidence, a no is proof)"""
+    """(a distribution?, the same for two draws of scores?)"""
     first, second = asked_for(loss, draw()), asked_for(loss, draw())
     low = min(first.min(), second.min())
     proper = low > -1e-9 and torch.allclose(first.sum(1), first.new_tensor(1.0))
@@ -840,13 +841,13 @@ assert max(of("hsic", "loss")) < -0.05 and min(of("hsic")) > floor["probe"] + 0.
 
 # %% [markdown]
 # - **Floors.** Labels, all of them, win by far. The eight losses without any stand well above both floors in the probe; in kNN SimCLR's worst seed is less than five points above pixels.
-# - **Order.** In the probe, the distance between best and worst (printed) is less than SimCLR's own three seeds differ by, and VICReg's; all but these two and debiased repeat within four
-#   points. In kNN the order is clearer: alignment + uniformity is above every seed of every other loss. The claims say what survives.
+# - **Order.** In the probe, SimCLR's own three seeds differ by more than the best and the worst loss do (printed), and so do VICReg's; all losses but these two and debiased repeat
+#   within four points. In kNN the order is clearer: alignment + uniformity is above every seed of every other loss. The claims say what survives.
 # - **The formula.** No advantage of being an instance is visible: on average the three come out behind (printed), all three at the highest rate on offer.
 # - **Duality** shows where it acts: VICReg makes the columns of $Z$ about equally long, its transpose the rows, and neither both; the theorem's constant is not reached.
 # - **Evenness.** Every loss aligns $h$, but *none makes it more even than it was untrained*, and supervised features are more even than SimCLR's. The circle's
 #   lesson does not carry over, and not because the loss sees $z$: in $z$ too, all but three are less even than the untrained network, and two of the three hardly more. They bought agreement of views with evenness.
-# - **Alignment + uniformity** did the reverse in $z$: the most even by far, and views no nearer than untrained. Half of what this loss asks for does not show there, and it is the best by kNN.
+# - **Alignment + uniformity** did the reverse in $z$: the most even by far, and views no nearer than untrained. Half of what this loss asks for does not show there, and it is the best of the eight by kNN.
 # - **Not in the table**: longer runs, other widths, rates above 0.008, where five of eight losses sit (all three formulas), and settings beyond the lists.
 #
 # SSL-HSIC's $\gamma$ is a warning. With the paper's 3 (and exact kernels of fixed width, no predictor or target network, unlike the paper) the short runs
