@@ -230,6 +230,21 @@ def test_wrong_types_shapes_and_values_are_described():
     assert "one number" in ch00.check_stuck_at(lambda n, t: torch.zeros(1)).message
 
 
+def test_infinities_that_belong_there_are_no_mistake():
+    def masked(a, b, fill=-math.inf):
+        scores = a @ b.T
+        scores[:, 0] = fill
+        return scores
+
+    inputs = [(torch.ones(2, 3).double(), torch.ones(4, 3).double())]
+    exercise = Exercise(sample=lambda g: inputs, reference=masked, mistakes=())
+    assert exercise.check(masked).passed
+    assert "got -1e+09 instead of -inf at [0, 0]" in exercise.check(lambda a, b: masked(a, b, -1e9)).message
+    assert "got inf instead of -inf at [0, 0]" in exercise.check(lambda a, b: masked(a, b, math.inf)).message
+    assert "got -inf instead of 3 at [0, 1]" in exercise.check(lambda a, b: masked(a, b) - math.inf).message
+    assert "got nan instead of -inf at [0, 0]" in exercise.check(lambda a, b: masked(a, b, math.nan)).message
+
+
 def test_inputs_are_protected():
     def in_place(a, b):
         a /= a.norm(dim=1, keepdim=True)

@@ -28,6 +28,11 @@ def test_every_setting_has_a_name_two_distributions_and_a_picture(small):
         plots.png(small.render(**chosen))
 
 
+def test_the_panel_tells_the_share_for_everybody(small):
+    for alpha, title in ((0.0, "p: the other view"), (0.85, "p: the other view, 85% for everybody")):
+        assert small.render(board.OTHER, board.COSINE, alpha).axes[0].get_title() == title
+
+
 def test_two_names_are_what_they_say(small):
     z1, z2 = small.z.chunk(2)
     assert small.loss(board.OTHER, board.COSINE) == pytest.approx(losses.nt_xent(z1, z2, 0.2).item())

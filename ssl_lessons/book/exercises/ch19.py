@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ssl_lessons.book.exercises.core import Check, Exercise
+from ssl_lessons.book.exercises.core import Check, Exercise, same
 
 
 def check_floor_with_itself(fn) -> Check:
@@ -69,6 +69,10 @@ FLOOR = Exercise(
             "among 2n - 1 others one is the partner: 2n - 2 are left",
             lambda n, t: tuple(math.log((c * math.exp(1 / t) + 2 * n - 1) / math.exp(1 / t)) for c in (1, 2)),
         ),
+        (
+            "the view itself is no stranger: its cosine with itself is 1, and the second sum has it beside the 2n - 2",
+            lambda n, t: (_floor(n, t)[0], math.log(1 + (2 * n - 1) * math.exp(-1 / t))),
+        ),
     ),
     praise="as tau falls the first goes to 0 and the second to log 2: a perfect encoder that still pays for a coin",
 )
@@ -92,11 +96,33 @@ def _clip(a: Tensor, b: Tensor, tau: float, forbid: str = "own", factor: float |
     first = torch.arange(2 * n) < n
     mask = {
         "own": first[:, None] == first,
+        "own, of pictures": first[:, None] & first,
+        "all but the partner": ~torch.eye(2 * n, dtype=torch.bool).roll(n, dims=1),
         "itself": torch.eye(2 * n, dtype=torch.bool),
         "across": first[:, None] != first,
         "nothing": torch.zeros(2 * n, 2 * n, dtype=torch.bool),
     }[forbid]
     return scores.masked_fill(mask, -math.inf)
+
+
+def _untransposed(a: Tensor, b: Tensor, tau: float) -> Tensor:
+    scores, n = _clip(a, b, tau), len(a)
+    scores[n:, :n] = scores[:n, n:]
+    return scores
+
+
+def _large_negative(inputs: list[tuple], answers: list[Tensor]) -> str | None:
+    """The right scores, with some finite number below all scores for what is left out."""
+    for args, got in zip(inputs, answers, strict=True):
+        want = _clip(*args)
+        if got.shape != want.shape:
+            return None
+        out = want.isinf()
+        if not same(got.masked_fill(out, 0.0), want.masked_fill(out, 0.0)):
+            return None
+        if not (got[out].isfinite() & (got[out] < -100)).all():
+            return None
+    return "minus infinity, not a large negative number: what is left out has probability 0, however low the scores"
 
 
 CLIP = Exercise(
@@ -106,6 +132,18 @@ CLIP = Exercise(
         (
             "this is SimCLR's: pictures compete with pictures; in CLIP only the other modality is on offer",
             lambda a, b, t: _clip(a, b, t, "itself"),
+        ),
+        (
+            "text i competes with pictures: its row holds b_i . a_j, so the lower block is b @ a.T, not a @ b.T",
+            _untransposed,
+        ),
+        (
+            "only the partner is left, with probability 1 and nothing to lose: leave out a row's own modality, no more",
+            lambda a, b, t: _clip(a, b, t, "all but the partner"),
+        ),
+        (
+            "rows of texts have a modality of their own, too: leave it out",
+            lambda a, b, t: _clip(a, b, t, "own, of pictures"),
         ),
         ("nothing is left out: a row's own modality must be", lambda a, b, t: _clip(a, b, t, "nothing")),
         (
@@ -124,6 +162,7 @@ CLIP = Exercise(
         ("return scores, not the logarithm of their softmax", lambda a, b, t: _clip(a, b, t).log_softmax(1)),
         ("return scores, not their softmax", lambda a, b, t: _clip(a, b, t).softmax(1)),
     ),
+    hint=_large_negative,
     praise="with p = the partner, kl of this is CLIP's loss, both directions averaged",
 )
 
@@ -144,7 +183,11 @@ DUAL = Exercise(
         ("fourth powers of lengths: a^4, not a^2", lambda n, d, a: a**2 * (n - n**2 / d)),
         ("the length a is forgotten: fourth powers of it", lambda n, d, a: n - n**2 / d),
         ("there are d columns: d (n a^2 / d)^2, and you have one", lambda n, d, a: a**4 * (n - (n / d) ** 2)),
-        ("a column's squared length is n a^2 / d; square it once more", lambda n, d, a: a**4 * (n - n)),
+        ("the lengths differ (unless n = d), so a constant is left", lambda n, d, a: 0.0),
+        (
+            "a column's squared length is n a^2 / d; square it once more",
+            lambda n, d, a: n * a**4 - n * a**2,
+        ),
         ("divide by d once: d (n / d)^2 = n^2 / d", lambda n, d, a: a**4 * (n - n**2)),
     ),
     praise="no weight of any network stands in it: with both lengths fixed the two criteria have one gradient",
@@ -171,7 +214,7 @@ def _top(matrix: Tensor, k: int) -> Tensor:
 
 SPECTRAL = Exercise(
     sample=_graphs,
-    reference=lambda w, k: -_top(_normalized(w), k).square().sum(),
+    reference=lambda w, k: -_top(_normalized(w), k).clamp_min(0).square().sum(),
     mistakes=(
         (
             "what is left over is the distance to the matrix; the loss is less by the square of its norm",
@@ -182,6 +225,18 @@ SPECTRAL = Exercise(
         (
             "these are eigenvalues of w: normalise it first, by the square roots of both sums",
             lambda w, k: -_top(w, k).square().sum(),
+        ),
+        (
+            "rows that sum to 1 are not symmetric, and eigvalsh reads one triangle: divide by both square roots",
+            lambda w, k: -_top(w / w.sum(dim=1, keepdim=True), k).square().sum(),
+        ),
+        (
+            "divide by the square root of w_a w_b, not by w_a w_b",
+            lambda w, k: -_top(w / (w.sum(dim=1)[:, None] * w.sum(dim=1)), k).square().sum(),
+        ),
+        (
+            "these are eigenvalues of the Laplacian, 1 minus those of the normalised w",
+            lambda w, k: -(1 - _top(_normalized(w), k)).square().sum(),
         ),
         (
             "all eigenvalues: with k dimensions only the k largest can be had",

@@ -89,7 +89,8 @@ class Board:
     def render(self, p: str, q: str, alpha: float) -> Figure:
         fig, axes = plots.new_figure(5.6, 3.1, 1, 2)
         matrices = (self.wanted(p, alpha), self.learned(q).exp())
-        for ax, matrix, title in zip(axes, matrices, (f"p: {p}", f"q: {q}"), strict=True):
+        shared = f", {alpha:.0%} for everybody" if alpha else ""
+        for ax, matrix, title in zip(axes, matrices, (f"p: {p}{shared}", f"q: {q}"), strict=True):
             ax.imshow(matrix.numpy(), vmin=0, vmax=1, cmap="Blues")
             ax.set_title(title)
             ax.set(xticks=[], yticks=[])
