@@ -299,21 +299,20 @@ def rows(parts, seeds, arms, steps, tuning_steps):
                     yield ("arms", arm, seed), partial(run, arm, seed, steps)
 
 
-def dry() -> None:
-    """Every arm for two steps, on few pictures; nothing is written."""
+def dry(arms) -> None:
+    """Each arm for two steps, on few pictures; nothing is written."""
     global MASKED
     MASKED = 200
     sets = [data.shapes(s, 32, n, 0) for s, n in zip(data.SPLITS, (256, 400, 200), strict=True)]
     globals()["splits"] = lambda seed: sets
-    print(tune("densecl", 1e-3, 2))
-    for arm in (*FLOORS, *ARMS):
+    for arm in arms:
         found = run(arm, 0, 2, 1e-3)
         print(arm, {k: round(v, 3) for k, v in found.items()}, flush=True)
 
 
 def main(parts, seeds, arms, seconds: float, steps: int, tuning_steps: int, dry_run: bool) -> None:
     if dry_run:
-        return dry()
+        return dry(arms)
     start = time.perf_counter()
     for (part, arm, seed), measure in rows(parts, seeds, arms, steps, tuning_steps):
         place = {"world": WORLD, "part": part, "arm": arm, "seed": seed}
