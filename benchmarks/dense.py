@@ -13,6 +13,7 @@ arms     a conv net with maps of 8 x 8 trained by SimCLR, DenseCL, VICReg, VICRe
 """
 
 import argparse
+import base64
 import inspect
 import time
 from functools import cache, partial
@@ -33,12 +34,13 @@ from ssl_lessons.views import augment, normalize
 KEY = ("world", "part", "arm", "seed")
 PARTS = ("tuning", "arms")
 SEEDS, TUNING_SEED = (0, 1, 2), 100
-RATES, TUNING_STEPS, STEPS = (2e-3, 4e-3, 8e-3), 150, 600
+RATES, TUNING_STEPS, STEPS = (2e-3, 6e-3), 120, 600
 SIDE = 8  # of every map
 NET = {"name": "convnet", "width": 16, "dim": 128, "strides": [2, 2, 1, 1]}
 VIT = {"name": "vit", "patch": 4, "dim": 64, "depth": 3, "heads": 4}
-MASKED = 600  # pictures with masks, of the train and of the test split
+MASKED = 300  # pictures with masks, of the train and of the test split
 BOX_PENALTY = 100.0  # of the ridge regression of boxes, on standardised features
+SHOWN = 6  # test pictures of the first seed whose cosines are kept
 QUICK = get_recipe("quick")
 TAU = QUICK.options["temperature"]
 ARMS = {  # name: (encoder, method, options)
@@ -167,6 +169,22 @@ def box_score(x, train, x_test, test) -> float:
     return float(box_overlap(predicted, y_test).mean())
 
 
+def cosines(maps) -> list[str]:
+    """The cosines between all places of each picture, [64, 64] in steps of 1/127, as text: for the widget."""
+    z = F.normalize(maps.flatten(2), dim=1)
+    gram = (127 * z.mT @ z).round().clamp(-127, 127).to(torch.int8)
+    return [base64.b64encode(g.numpy().tobytes()).decode() for g in gram]
+
+
+def tenths(values: list[float]) -> list[float]:
+    """Means over ten equal parts of a run; the values themselves of a shorter one."""
+    if len(values) < 10:
+        return values
+    size = len(values) / 10
+    parts = [values[round(i * size) : round((i + 1) * size)] for i in range(10)]
+    return [sum(part) / len(part) for part in parts]
+
+
 def frames(n: int = 300, seed: int = 0) -> list[data.ImageSet]:
     """Two frames of n scenes: the object moves, turns and grows by two fifths of the way to another draw."""
     first, other = (data.sample_factors(n, 7_000 + 2 * seed + i) for i in range(2))
@@ -204,6 +222,7 @@ def measured(read, train, test, seed: int, pooled=None) -> dict:
         "knn": evaluation.knn_accuracy(h, train.labels, h_test, test.labels),
         "box": box_score(x, train, x_test, test),
         "carried": carried(read, seed),
+        "cosines": cosines(x_test[:SHOWN]) if seed == SEEDS[0] else [],
     } | masks  # fmt: skip
 
 
@@ -278,7 +297,7 @@ def run(arm: str, seed: int, steps: int, lr: float | None = None) -> dict:
     lr = lr or tuned(arm)
     method, history = train(arm, seed, lr, steps, unlabeled)
     found = {
-        "steps": steps, "lr": lr, "loss": sum(r["loss"] for r in history[-20:]) / len(history[-20:]),
+        "steps": steps, "lr": lr, "losses": tenths([r["loss"] for r in history]),
         "seconds": history[-1]["seconds"],
     }  # fmt: skip
     found |= measured(partial(maps_of, method.encoder), train_set, test, seed)
@@ -302,12 +321,12 @@ def rows(parts, seeds, arms, steps, tuning_steps):
 def dry(arms) -> None:
     """Each arm for two steps, on few pictures; nothing is written."""
     global MASKED
-    MASKED = 200
-    sets = [data.shapes(s, 32, n, 0) for s, n in zip(data.SPLITS, (256, 400, 200), strict=True)]
+    MASKED = 60
+    sets = [data.shapes(s, 32, n, 0) for s, n in zip(data.SPLITS, (256, 300, 120), strict=True)]
     globals()["splits"] = lambda seed: sets
     for arm in arms:
         found = run(arm, 0, 2, 1e-3)
-        print(arm, {k: round(v, 3) for k, v in found.items()}, flush=True)
+        print(arm, {k: round(v, 3) for k, v in found.items() if isinstance(v, float)}, flush=True)
 
 
 def main(parts, seeds, arms, seconds: float, steps: int, tuning_steps: int, dry_run: bool) -> None:
@@ -322,7 +341,10 @@ def main(parts, seeds, arms, seconds: float, steps: int, tuning_steps: int, dry_
             return print("time is up; the next call goes on here:", place)
         row = place | measure()
         merge("dense", [row], KEY)
-        print({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+        print(
+            {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k != "cosines"},
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
