@@ -73,7 +73,8 @@ def dense_info_nce(query: Tensor, key: Tensor, match: Tensor, temperature: float
             f"match must hold, for each of {n} x {p} places, a place from 0 to {key.shape[1] - 1}."
         )
     with torch.autocast(query.device.type, enabled=False):
-        r, t, mean = unit_rows(query, key, *full_precision(key.mean(dim=1)))
+        query, key = full_precision(query, key)
+        r, t, mean = unit_rows(query, key, key.mean(dim=1))
         positive = (r * pick(t, match)).sum(dim=2, keepdim=True)  # [N, P, 1]
         negative = r @ mean.T  # [N, P, N]
         own = torch.eye(n, dtype=torch.bool, device=r.device)[:, None]
