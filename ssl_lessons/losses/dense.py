@@ -15,7 +15,8 @@ from ssl_lessons.losses.common import check_positive, full_precision, unit_rows
 
 
 def best_matches(a: Tensor, b: Tensor) -> Tensor:
-    """For every place of a, the place of b with the largest cosine (DenseCL, Wang et al. 2021, section 3.3).
+    """For every place of a, the place of b with the largest cosine (DenseCL, Wang et al. 2021; as
+    backbone_sim_matrix in densecl.py of the authors' code).
 
     a: [N, P, D]; b: [N, Q, D], the backbone's features of two views.  Returns long [N, P], values in 0..Q-1; no
     gradient.  Raises InputError for other shapes.
@@ -27,7 +28,8 @@ def best_matches(a: Tensor, b: Tensor) -> Tensor:
 
 
 def nearest_places(distance: Tensor, count: int | None = None) -> tuple[Tensor, Tensor]:
-    """The `count` places with the nearest partner, and their partners (VICRegL, Bardes et al. 2022, section 3).
+    """The `count` places with the nearest partner, and their partners (VICRegL, Bardes et al.
+    2022; as neirest_neighbores in main_vicregl.py of the authors' code).
 
     distance: [N, P, Q], from every place of one view to every place of the other.  Every place proposes its nearest
     partner; the `count` pairs with the smallest distances are kept (None: all), each place at most once, a partner
@@ -45,7 +47,8 @@ def nearest_places(distance: Tensor, count: int | None = None) -> tuple[Tensor, 
 
 
 def dense_info_nce(query: Tensor, key: Tensor, match: Tensor, temperature: float = 0.2) -> Tensor:
-    """InfoNCE at every place (DenseCL, Wang et al. 2021, equation 2): find your match among other pictures.
+    """InfoNCE at every place: find your match among other pictures (DenseCL, Wang et al. 2021; loss_contra_dense in
+    densecl.py of the authors' code).
 
         loss = mean over i, p of -log exp(r_ip . t+_ip / T) / (exp(r_ip . t+_ip / T) + sum_{j != i} exp(r_ip . t_j / T))
 
@@ -131,7 +134,8 @@ def vicregl_local(
     feature_matches: int | None = None,
     **weights: float,
 ) -> Tensor:
-    """The local criterion of VICRegL (Bardes et al. 2022, section 3): places matched twice, by where and by what.
+    """The local criterion of VICRegL: places matched twice, by where they lie and by what they show (Bardes et al.
+    2022; _local_loss in main_vicregl.py of the authors' code).
 
         loss = L(by location, 1 -> 2) / 2 + L(by location, 2 -> 1) / 2 + the same by features,   L = `vicreg_places`
 
@@ -157,7 +161,8 @@ def vicregl_local(
 
 
 def similar_neighbours(tokens: Tensor, side: int, k: int = 4) -> tuple[Tensor, Tensor]:
-    """Of the eight places around each place, the k most similar (SelfPatch, Yun et al. 2022, section 3.2).
+    """Of the eight places around each place, the k most similar (SelfPatch, Yun et al. 2022; SelfPatchHead
+    in the authors' selfpatch_vision_transformer.py).
 
     tokens: [N, side^2, D], row by row.  Returns two tensors [N, side^2, k]: the neighbours, nearest in cosine first
     (long), and whether there is such a neighbour (bool): a corner has three, an edge five.  No gradient.
