@@ -59,7 +59,7 @@ def _right(a: Tensor, b: Tensor) -> Tensor:
 
 def _slow(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack(
-        [torch.cosine_similarity(x[:, None], y[None], dim=2).argmax(dim=1) for x, y in zip(a, b)]
+        [torch.cosine_similarity(x[:, None], y[None], dim=2).argmax(dim=1) for x, y in zip(a, b, strict=True)]
     )
 
 
@@ -133,7 +133,10 @@ PLACES = Exercise(
         ("nothing is turned round", lambda b, x, y, s: _places(b, False, False, s)),
         ("the two flips are swapped: flip_x turns the columns round", lambda b, x, y, s: _places(b, y, x, s)),
         ("the last dimension is (y, x), not (x, y)", lambda b, x, y, s: _places(b, x, y, s).flip(2)),
-        ("rows and columns are swapped: the first dimension is the row", lambda b, x, y, s: _places(b, x, y, s).transpose(0, 1)),
+        (
+            "rows and columns are swapped: the first dimension is the row",
+            lambda b, x, y, s: _places(b, x, y, s).transpose(0, 1),
+        ),
         ("these are the upper left corners of the places, not their middles", _edges),
         ("the view is mirrored, not the picture: the box stays where it is", _of_the_picture),
     ),
@@ -160,7 +163,7 @@ def _by_rows(similarity: Tensor, labels: Tensor, side: int, radius: int) -> Tens
 
 CARRY_NEARBY = Exercise(
     sample=lambda g: [
-        (torch.randn(s * s, s * s, generator=g).double(), torch.rand(s * s, generator=g).double(), s, r)
+        (torch.randn(s * s, s * s, generator=g).double() - 2, torch.rand(s * s, generator=g).double(), s, r)
         for s, r in ((4, 1), (5, 1), (5, 2))
     ],
     reference=_carry,
