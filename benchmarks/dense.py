@@ -110,10 +110,9 @@ def train(arm: str, seed: int, lr: float, steps: int, pictures):
 # ---- what is read --------------------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def maps_of(encoder, images) -> torch.Tensor:
-    """[N, D, 8, 8] of an encoder in evaluation mode."""
-    return torch.cat([encoder.maps(normalize(part)) for part in images.split(250)])
+    """[N, D, 8, 8]."""
+    return evaluation.extract_features(encoder, images, maps=True)
 
 
 def colours(images) -> torch.Tensor:

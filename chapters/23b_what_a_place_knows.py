@@ -157,9 +157,8 @@ def new_net(seed=0):
     return build_encoder("convnet", width=16, dim=128, strides=(2, 2, 1, 1))
 
 
-@torch.no_grad()
 def maps_of(net, images):
-    return net.eval().maps(views.normalize(images))  # [N, 128, 8, 8]
+    return evaluation.extract_features(net, images, maps=True)  # [N, 128, 8, 8]
 
 
 def windows(images):
@@ -556,9 +555,9 @@ plots.table(
 
 # %% [markdown]
 # The last line is a row of the record, run again. In two frames of one scene the colours stay, so the mean colour of a
-# place is a strong tracker here; see what beats it before you credit a method. Real videos change light and view; there learned features earn their place. *Open-vocabulary*
-# detection goes one step further and names the boxes by text; that needs captions ([chapter
-# 04](04_learning_distances.ipynb) has the distances it uses).
+# place is a strong tracker here; see what beats it before you credit a method. (In real videos light and view change too;
+# nothing here tests that.) *Open-vocabulary* detection goes one step further and names the boxes by text; that needs
+# captions, and is not tested either.
 #
 # ## Play: what looks like here?
 #
