@@ -498,3 +498,13 @@ def test_vit_round_trip(tmp_path):
     loaded, size = load_encoder(tmp_path)
     assert size == 16 and torch.equal(loaded(batch(2, 16)), encoder(batch(2, 16)))
     assert untrained(encoder).positions.shape == (16, 24)
+
+
+def test_a_convnet_with_other_strides_has_finer_maps(tmp_path):
+    encoder = build_encoder("convnet", width=4, dim=8, strides=[2, 2, 1, 1])
+    assert encoder.maps(torch.zeros(2, 3, 32, 32)).shape == (2, 8, 8, 8)
+    save_encoder(encoder, tmp_path, 32)
+    assert load_encoder(tmp_path)[0].maps(torch.zeros(1, 3, 32, 32)).shape[2] == 8
+    for strides in ((2, 2, 2), (2, 2, 2, 0)):
+        with pytest.raises(InputError, match="four strides"):
+            build_encoder("convnet", strides=strides)

@@ -243,3 +243,31 @@ def test_object_masks_are_where_the_object_was_painted():
     assert 0.8 < masks.sum() / painted.sum() < 1  # what is left are edges, covered by less than half
     with pytest.raises(InputError, match="known masks"):
         data.object_masks(data.shapes("test", 32, 3, objects=False))
+
+
+def test_carried_labels_follow_their_features():
+    """Every place of the second frame is a place of the first, shuffled: its label must come along."""
+    g = torch.Generator().manual_seed(0)
+    source, labels = torch.randn(3, 16, 4, 4, generator=g), torch.rand(3, 2, 4, 4, generator=g)
+    order = torch.randperm(16, generator=g)
+    target = 3 * source.flatten(2)[..., order].unflatten(2, (4, 4))
+    wanted = labels.flatten(2)[..., order].unflatten(2, (4, 4))
+    assert torch.allclose(evaluation.propagate(source, target, labels, k=1), wanted, atol=1e-6)
+    assert torch.allclose(evaluation.propagate(source, target, labels, k=5, temperature=1e-3), wanted, atol=1e-4)
+    mean = labels.mean(dim=(2, 3), keepdim=True).expand_as(labels)
+    flat = evaluation.propagate(source, target, labels, k=16, temperature=1e6)
+    assert torch.allclose(flat, mean, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [({"k": 17}, "k must be"), ({"temperature": 0.0}, "temperature above 0"), ({"k": 0}, "k must be")],
+)
+def test_carrying_refuses(options, words):
+    maps, labels = torch.randn(2, 3, 4, 4), torch.rand(2, 1, 4, 4)
+    with pytest.raises(InputError, match=words):
+        evaluation.propagate(maps, maps, labels, **options)
+    with pytest.raises(InputError, match="one shape"):
+        evaluation.propagate(maps, maps[:1], labels)
+    with pytest.raises(InputError, match="labels must be"):
+        evaluation.propagate(maps, maps, labels[..., :2])

@@ -340,3 +340,28 @@ def test_bad_input_is_refused(call):
 def test_a_missing_factor_is_named(table):
     with pytest.raises(InputError, match="light_angle"):
         data.render({k: v for k, v in table.items() if k != "light_angle"})
+
+
+def test_objects_move_to_other_backgrounds_and_keep_their_contrast():
+    images = data.shapes("test", 32, 60)
+    partner, masks, grounds = data.same_polarity(images), data.object_masks(images), data.backgrounds(images)
+    polarity = images.factors["polarity"].values
+    assert torch.equal(polarity[partner], polarity) and (partner != torch.arange(60)).all()
+    assert torch.equal(partner.sort().values, torch.arange(60))
+    moved = data.on_backgrounds(images, partner)
+    where = masks[:, None].expand_as(images.images)
+    assert torch.equal(moved.images[where], images.images[where])
+    assert torch.equal(moved.images[~where], grounds[partner][~where])
+    assert torch.equal(moved.labels, images.labels)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda s, b: data.backgrounds(b), lambda s, b: data.on_backgrounds(s, torch.zeros(3).long()),
+        lambda s, b: data.on_backgrounds(s, torch.full((5,), 5)), lambda s, b: data.same_polarity(s[:1]),
+    ],
+)  # fmt: skip
+def test_other_backgrounds_refuse(call):
+    with pytest.raises(InputError):
+        call(data.shapes("test", 32, 5), data.shapes("test", 32, 5, objects=False))

@@ -14,6 +14,9 @@ __all__, __getattr__ = hand_on(
         "layout": ("Found",),
         "loading": ("NAMES", "load"),
         "real": ("cifar10", "digits", "stl10"),
-        "world": ("captions", "object_masks", "recolour", "render", "sample_factors", "shapes", "video"),
+        "world": (
+            "backgrounds", "captions", "object_masks", "on_backgrounds", "recolour", "render", "same_polarity",
+            "sample_factors", "shapes", "video",
+        ),
     },
 )

@@ -184,6 +184,44 @@ def object_masks(images: ImageSet) -> Tensor:
     return torch.cat([covered({k: v[i : i + _CHUNK] for k, v in table.items()}, images.size) for i in rows]) >= 0.5
 
 
+def backgrounds(images: ImageSet) -> Tensor:
+    """The pictures of the embedded world without their objects: uint8 [N, 3, S, S].  Errors as in `object_masks`."""
+    if "kind" not in images.factors:
+        raise InputError("only pictures of data.shapes with objects can be drawn without them")
+    return render({name: factor.values for name, factor in images.factors.items()}, images.size, objects=False)
+
+
+def on_backgrounds(images: ImageSet, partner: Tensor) -> ImageSet:
+    """Every object, cut out along its exact mask, on the background of picture partner[i].
+
+    partner: int64 [N], see `same_polarity`.  The factors stay those of the object's picture.  Raises InputError for
+    other images than those of `data.shapes` with objects, and partners that are no pictures of the set.
+    """
+    if partner.shape != images.labels.shape or not 0 <= int(partner.min()) <= int(partner.max()) < len(images):
+        raise InputError(f"partner must name one of the {len(images)} pictures for each of them")
+    cut = object_masks(images)[:, None]
+    return replace(images, images=torch.where(cut, images.images, backgrounds(images)[partner]))
+
+
+def same_polarity(images: ImageSet, seed: int = 0) -> Tensor:
+    """For every picture another one, drawn at random, whose ground is dark or light as its own: int64 [N].
+
+    On such a ground an object keeps its contrast.  Each picture is the partner of one other.  Raises InputError for
+    images without that factor, and where one picture is alone with its polarity.
+    """
+    if "polarity" not in images.factors:
+        raise InputError("same_polarity needs the factor table of data.shapes (with objects)")
+    polarity, partner = images.factors["polarity"].values, torch.arange(len(images))
+    generator = torch.Generator().manual_seed(seed)
+    for value in polarity.unique():
+        members = (polarity == value).nonzero()[:, 0]
+        if len(members) < 2:
+            raise InputError("one picture is alone with its polarity: take more pictures")
+        members = members[torch.randperm(len(members), generator=generator)]
+        partner[members] = members.roll(1)
+    return partner
+
+
 def recolour(images: ImageSet, object_hue: Tensor, chroma: float = 25.0) -> ImageSet:
     """Pictures of the embedded world painted anew in Lab, so that their lightness says nothing about any hue.
 

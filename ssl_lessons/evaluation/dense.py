@@ -11,18 +11,24 @@ from torch.nn.functional import cross_entropy, interpolate
 from ssl_lessons.errors import InputError
 from ssl_lessons.evaluation.checks import checked_features
 
-DENSE_PENALTIES = (1e-5, 1e-3, 1e-1)  # of the summed squares of the weights, beside the mean cross-entropy of a pixel
+DENSE_PENALTIES = (
+    1e-5,
+    1e-3,
+    1e-1,
+)  # of the summed squares of the weights, beside the mean cross-entropy of a pixel
 
 
 class DenseResult(NamedTuple):
     """Test scores of a dense probe: mean intersection over union, the same per class [C] (NaN for a class that neither
-    occurs nor is predicted), share of right pixels, and the penalty that the validation chose.
+    occurs nor is predicted), share of right pixels, the penalty that the validation chose, and the predicted test masks
+    [N, H, W].
     """
 
     mean_iou: float
     iou: Tensor
     accuracy: float
     penalty: float
+    predicted: Tensor
 
 
 def intersection_over_union(predicted: Tensor, truth: Tensor, classes: int) -> Tensor:
@@ -33,7 +39,9 @@ def intersection_over_union(predicted: Tensor, truth: Tensor, classes: int) -> T
     Raises InputError for other shapes, and values that are no classes.
     """
     if predicted.shape != truth.shape or not truth.numel():
-        raise InputError(f"prediction and truth need one shape, not {[*predicted.shape]} and {[*truth.shape]}")
+        raise InputError(
+            f"prediction and truth need one shape, not {[*predicted.shape]} and {[*truth.shape]}"
+        )
     for values in (predicted, truth):
         if values.is_floating_point() or int(values.min()) < 0 or int(values.max()) >= classes:
             raise InputError(f"prediction and truth must hold whole numbers from 0 to {classes - 1}")
@@ -41,6 +49,33 @@ def intersection_over_union(predicted: Tensor, truth: Tensor, classes: int) -> T
     counts = torch.bincount(pairs, minlength=classes**2).view(classes, classes).double()
     shared = counts.diagonal()
     return shared / (counts.sum(dim=0) + counts.sum(dim=1) - shared)
+
+
+def propagate(source: Tensor, target: Tensor, labels: Tensor, k: int = 5, temperature: float = 0.1) -> Tensor:
+    """Carry labels from one frame to another along the similarity of features: nothing is trained.
+
+    Every place of the target takes the mean of the labels of the k most similar places of the source, weighted by
+    softmax(cosine / temperature) over them (label propagation as Jabri et al. 2020 evaluate, with two frames only).
+
+    source, target: maps [N, D, h, w]; labels: [N, C, h, w], such as the share of each place that the object covers.
+    Returns [N, C, h, w].  Raises InputError for shapes that do not fit, k outside 1..h w, a temperature that is not
+    positive.
+    """
+    if source.ndim != 4 or source.shape != target.shape or labels.ndim != 4:
+        raise InputError("source and target must be maps [N, D, h, w] of one shape, labels [N, C, h, w]")
+    if labels.shape[0] != len(source) or labels.shape[2:] != source.shape[2:]:
+        raise InputError(f"labels must be [{len(source)}, C, {source.shape[2]}, {source.shape[3]}]")
+    if not 1 <= k <= source[0, 0].numel() or not temperature > 0:
+        raise InputError(
+            f"k must be from 1 to the number of places, temperature above 0, not {k!r}, {temperature!r}"
+        )
+    a, b = (torch.nn.functional.normalize(x.float().flatten(2), dim=1) for x in (source, target))
+    best = torch.einsum("ndq,ndp->nqp", b, a).topk(k, dim=2)  # [N, places of the target, k]
+    weights = (best.values / temperature).softmax(dim=2)
+    carried = labels.float().flatten(2)  # [N, C, P]
+    rows = torch.arange(len(source))[:, None, None]
+    taken = carried.mT[rows, best.indices]  # [N, places, k, C]
+    return (weights[..., None] * taken).sum(dim=2).mT.unflatten(2, source.shape[2:])
 
 
 def dense_probe(
@@ -74,14 +109,20 @@ def dense_probe(
         return intersection_over_union(_logits(readout, x, y.shape[1:]).argmax(dim=1), y, classes)
 
     found = {
-        p: float(overlap(_fit(train_x[rows], train_y[rows], classes, p, steps), train_x[held], train_y[held]).nanmean())
+        p: float(
+            overlap(
+                _fit(train_x[rows], train_y[rows], classes, p, steps), train_x[held], train_y[held]
+            ).nanmean()
+        )
         for p in DENSE_PENALTIES
     }
     penalty = max(found, key=found.get)
     readout = _fit(train_x, train_y, classes, penalty, steps)
     predicted = _logits(readout, test_x, test_y.shape[1:]).argmax(dim=1)
     iou = intersection_over_union(predicted, test_y, classes)
-    return DenseResult(float(iou.nanmean()), iou, float((predicted == test_y).double().mean()), penalty)
+    return DenseResult(
+        float(iou.nanmean()), iou, float((predicted == test_y).double().mean()), penalty, predicted
+    )
 
 
 def _logits(readout: tuple[Tensor, Tensor], x: Tensor, size) -> Tensor:

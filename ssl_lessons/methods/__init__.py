@@ -16,6 +16,7 @@ from ssl_lessons.methods.crossmae import CrossMAE
 from ssl_lessons.methods.data2vec import Data2Vec
 from ssl_lessons.methods.dcl import DCL
 from ssl_lessons.methods.deepcluster import DeepCluster
+from ssl_lessons.methods.densecl import DenseCL
 from ssl_lessons.methods.diet import DIET
 from ssl_lessons.methods.dino import DINO
 from ssl_lessons.methods.directclr import DirectCLR
@@ -24,6 +25,7 @@ from ssl_lessons.methods.exemplar import Exemplar
 from ssl_lessons.methods.frossl import FroSSL
 from ssl_lessons.methods.ibot import IBOT
 from ssl_lessons.methods.ijepa import IJEPA
+from ssl_lessons.methods.insloc import InsLoc
 from ssl_lessons.methods.instdisc import InstDisc
 from ssl_lessons.methods.jigsaw import Jigsaw
 from ssl_lessons.methods.lejepa import LeJEPA
@@ -42,6 +44,7 @@ from ssl_lessons.methods.relative_position import RelativePosition
 from ssl_lessons.methods.rotation import Rotation
 from ssl_lessons.methods.salt import SALT
 from ssl_lessons.methods.sela import SeLa
+from ssl_lessons.methods.selfpatch import SelfPatch
 from ssl_lessons.methods.simclr import SimCLR
 from ssl_lessons.methods.simclr_v2 import SimCLRv2
 from ssl_lessons.methods.simdino import SimDINO
@@ -54,6 +57,7 @@ from ssl_lessons.methods.supervised import Supervised
 from ssl_lessons.methods.swav import SwAV
 from ssl_lessons.methods.tico import TiCo
 from ssl_lessons.methods.vicreg import VICReg
+from ssl_lessons.methods.vicregl import VICRegL
 from ssl_lessons.methods.visreg import VISReg
 from ssl_lessons.methods.w_mse import WMSE
 
@@ -77,6 +81,8 @@ METHODS = {
     # What is hidden? (18)
     "mae": MAE, "simmim": SimMIM, "beit": BEiT, "data2vec": Data2Vec, "ijepa": IJEPA,
     "crossmae": CrossMAE, "salt": SALT,
+    # What does a place know? (23b)
+    "densecl": DenseCL, "vicregl": VICRegL, "selfpatch": SelfPatch, "insloc": InsLoc,
     # the baseline
     "supervised": Supervised,
 }  # fmt: skip

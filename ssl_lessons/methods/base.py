@@ -21,7 +21,8 @@ class Method(nn.Module):
     numbers or strings are settings and never change.
 
     needs_labels: `forward` uses the labels [N].  needs_index: `forward` gets a third argument, the places [N] of the
-    images in the training set.  refresh_every: `refresh` is called before steps 0, refresh_every, 2 refresh_every,
+    images in the training set.  needs_parameters: its last argument is what was drawn for each view (`views.draw`),
+    a list of one dict per view.  refresh_every: `refresh` is called before steps 0, refresh_every, 2 refresh_every,
     ...; 0 = never.  several_ranks: `forward` computes the loss of the joined batch when several processes train, as
     everything built on `pair` does.  gather: rows [N, D] of this process -> the rows of all, with gradient; the
     training loop sets it where several processes train.
@@ -29,6 +30,7 @@ class Method(nn.Module):
 
     needs_labels = False
     needs_index = False
+    needs_parameters = False
     refresh_every = 0
     several_ranks = False
     gather: Callable[[Tensor], Tensor] = staticmethod(lambda z: z)

@@ -23,22 +23,25 @@ from ssl_lessons.views.color import rgb_to_lab
 
 
 class ConvNet(nn.Module):
-    """Four 3x3 stride-2 convolutions with BatchNorm and ReLU, then the spatial mean.
+    """Four 3x3 convolutions of stride 2 with BatchNorm and ReLU, then the spatial mean.
 
     [N, 3, S, S] -> [N, dim]; the channels are width, 2 width, 4 width, dim.  Made for 32 px on two cores.
+    strides: of the four convolutions; (2, 2, 1, 1) keeps finer maps, for several times the time.
     """
 
-    def __init__(self, width: int = 32, dim: int = 256):
+    def __init__(self, width: int = 32, dim: int = 256, strides: tuple[int, ...] = (2, 2, 2, 2)):
         super().__init__()
+        if len(strides) != 4 or min(strides) < 1:
+            raise InputError(f"a convnet has four strides, each 1 or more, not {strides!r}")
         channels = (3, width, 2 * width, 4 * width, dim)
         layers = []
-        for c_in, c_out in zip(channels, channels[1:], strict=False):
-            layers += [nn.Conv2d(c_in, c_out, 3, 2, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()]
+        for c_in, c_out, stride in zip(channels, channels[1:], strides, strict=False):
+            layers += [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         self.dim = dim
 
     def maps(self, x: Tensor) -> Tensor:
-        """The features before the mean: [N, 3, S, S] -> [N, dim, ceil(S / 16), ceil(S / 16)]."""
+        """The features before the mean: [N, 3, S, S] -> [N, dim, s, s], s = ceil(S / product of the strides)."""
         return self.layers(x)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -285,7 +288,7 @@ ENCODERS = {
 def build_encoder(name: str = "convnet", **options) -> nn.Module:
     """An untrained encoder by name, with `.dim` (feature width), `.name` and `.options` (to rebuild it).
 
-    convnet(width=32, dim=256) · resnet18() · resnet18_3x3(max_pool=True) ·
+    convnet(width=32, dim=256, strides=(2, 2, 2, 2)) · resnet18() · resnet18_3x3(max_pool=True) ·
     vit(size=32, patch=8, dim=96, depth=4, heads=3, freeze_patches=False) ·
     lab(channels="L", of="convnet", ...) and split(of="convnet", ...), see LabChannels and SplitChannels.
     Raises InputError for an unknown name or option.

@@ -110,14 +110,16 @@ class Batches:
 
 def views_of(
     images: Tensor, policies: Sequence[Policy], n: int, rows: slice, generator: torch.Generator
-) -> list[Tensor]:
-    """The views of `images`, which are the `rows` of a batch of n: the same ones whoever else sees the other rows.
+) -> tuple[list[Tensor], list[dict[str, Tensor]]]:
+    """The views of `images`, which are the `rows` of a batch of n, and what was drawn for each: the same ones whoever
+    else sees the other rows.
 
     The random numbers are drawn for all n images, 38 each, which costs next to nothing; the views of other rows are
     never made.
     """
-    views = []
+    views, used = [], []
     for policy in policies:
         parameters = draw(policy, n, images.shape[2:], generator)
-        views.append(apply(images, policy, {name: value[rows] for name, value in parameters.items()}))
-    return [v.contiguous(memory_format=torch.channels_last) for v in views]
+        used.append({name: value[rows] for name, value in parameters.items()})
+        views.append(apply(images, policy, used[-1]))
+    return [v.contiguous(memory_format=torch.channels_last) for v in views], used

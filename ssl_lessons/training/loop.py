@@ -153,8 +153,8 @@ class _Run:
         if method.refresh_every and step % method.refresh_every == 0:
             method.refresh(partial(extract_features, images=self.images, device=self.device))
         self.generator.manual_seed(seed_for(self.seed, "views", step))
-        views = views_of(batch.images, self.policies, self.batch_size, self.rows, self.generator)
-        inputs = (views, batch.labels, batch.index) if method.needs_index else (views, batch.labels)
+        views, used = views_of(batch.images, self.policies, self.batch_size, self.rows, self.generator)
+        inputs = (views, batch.labels, *[batch.index] * method.needs_index, *[used] * method.needs_parameters)
         row = {
             "step": step + 1, "epoch": (step + 1) * self.batch_size / len(self.images), "loss": math.nan,
             "lr": opt.param_groups[0]["lr"], "seconds": 0.0,

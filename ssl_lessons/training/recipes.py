@@ -136,6 +136,7 @@ QUICK: dict[str, dict] = {
     "ijepa": _VIT,
     "crossmae": _VIT | {"lr": 3e-3},  # as for mae
     "salt": _VIT,
+    "selfpatch": _VIT | {"lr": 1e-3, "weight_decay": 1e-4},  # as for ibot
 }
 
 

@@ -155,6 +155,24 @@ def draw(policy: Policy, n: int, image_size: Sequence[int], generator: torch.Gen
     }
 
 
+def places(parameters: dict[str, Tensor], side: int) -> Tensor:
+    """Where side x side places of every view lie in its picture: [n, side, side, 2], (y, x) in pixels of the picture.
+
+    parameters: of the view, from `draw`.  Place [i, j] is the middle of cell (i, j) of a grid over the view, as the
+    features of a map are; a mirrored view counts its columns from the right.  Pixel k of the picture spans [k, k + 1].
+    Raises InputError for views that were turned: their places lie on no such grid.
+    """
+    if side < 1:
+        raise InputError(f"side must be at least 1, not {side!r}")
+    if parameters["angle"].any():
+        raise InputError("places of turned views are not supported; use a policy with rotation=0")
+    top, left, height, width = parameters["boxes"].float()[:, :, None].unbind(1)
+    steps = (torch.arange(side) + 0.5) / side
+    y = top + height * steps  # [n, side]
+    x = left + width * torch.where(parameters["flip"][:, None], 1 - steps, steps)
+    return torch.stack(torch.broadcast_tensors(y[:, :, None], x[:, None, :]), dim=-1)
+
+
 def _draw_boxes(policy, height, width, u, cropped):
     """torchvision's RandomResizedCrop: the first of ten random boxes that fits, else a central one."""
     low, high = policy.crop_scale
