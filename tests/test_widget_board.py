@@ -29,7 +29,7 @@ def test_every_setting_has_a_name_two_distributions_and_a_picture(small):
 
 
 def test_the_panel_tells_the_share_for_everybody(small):
-    for alpha, title in ((0.0, "p: the other view"), (0.85, "p: the other view, 85% for everybody")):
+    for alpha, title in ((0.0, "p: the other view"), (0.85, "p: the other view, 85% for all")):
         assert small.render(board.OTHER, board.COSINE, alpha).axes[0].get_title() == title
 
 

@@ -89,13 +89,14 @@ class Board:
     def render(self, p: str, q: str, alpha: float) -> Figure:
         fig, axes = plots.new_figure(5.6, 3.1, 1, 2)
         matrices = (self.wanted(p, alpha), self.learned(q).exp())
-        shared = f", {alpha:.0%} for everybody" if alpha else ""
+        shared = f", {alpha:.0%} for all" if alpha else ""
         for ax, matrix, title in zip(axes, matrices, (f"p: {p}{shared}", f"q: {q}"), strict=True):
             ax.imshow(matrix.numpy(), vmin=0, vmax=1, cmap="Blues")
             ax.set_title(title)
             ax.set(xticks=[], yticks=[])
         axes[0].set_ylabel("view i, column: view j")
-        fig.suptitle(f"{self.name(p, q, alpha)}: {self.loss(p, q, alpha):.2f} nats")
+        name = self.name(p, q, alpha).replace(" (the table", "\n(the table")  # too long for one line
+        fig.suptitle(f"{name}: {self.loss(p, q, alpha):.2f} nats")
         return fig
 
     def describe(self, p: str, q: str, alpha: float) -> str:
