@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE and its bound). This is a companion of
 # [chapter 19](19_one_view_of_all.ipynb).
-# **Time**: 33 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 34 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -719,8 +719,7 @@ for i, (s, seen) in enumerate(zip(sources, mixed)):
     for name, values in zip(mcc, found):
         mcc[name].append(info.matched_correlation(s.abs(), values))
 for name, values in mcc.items():
-    found = f"{mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-    print(f"{name:>25}: MCC {found}")
+    print(f"{name:>25}: {mean(values):.2f} ({min(values):.2f} to {max(values):.2f})")
 assert min(mcc["TCL, then ICA"]) > max(mcc["linear, told the sources"])
 assert mean(mcc["linear, told the sources"]) - 0.1 < mean(mcc["ICA"])
 assert mean(mcc["ICA"]) > mean(mcc["untrained, then ICA"])

@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR) and [chapter 21](21_quality_without_labels.ipynb)
 # (quality without labels). What a *place* of a feature map knows is the subject of a companion, 23b.
-# **Time**: 30 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 31 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:

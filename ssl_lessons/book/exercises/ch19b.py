@@ -107,7 +107,7 @@ INFORMATION_OF = Exercise(
         ),
         ("the sign: information is never negative", lambda j, c: -_known(j, c)),
         (
-            "rows that share a code overwrote each other: z[codes] += joint keeps only one of them, index_add keeps all",
+            "rows that share a code overwrote each other: z[codes] += joint keeps one of them, index_add all",
             lambda j, c: info.table_information(_last(j, c)),
         ),
         ("this is H(z | y), what is left open of the code", lambda j, c: _entropy(_merged(j, c)) - _entropy(j.sum(0))),
