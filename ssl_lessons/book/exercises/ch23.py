@@ -6,7 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 from scipy.stats import binom
 from torch import Tensor
 
@@ -109,6 +109,14 @@ VOTE = Exercise(
         (
             "the features are not normalised: long ones are everybody's neighbours",
             lambda x, y, t, k, tau: _vote(x, y, t, k, tau, unit=(False, False)),
+        ),
+        (
+            "only the temperature is repaired: long features are everybody's neighbours still",
+            lambda x, y, t, k, tau: _vote(x, y, t, k, tau, unit=(False, False), weigh=lambda s: (s / tau).exp()),
+        ),
+        (
+            "both bugs are still there",
+            lambda x, y, t, k, tau: _vote(x, y, t, k, tau, unit=(False, False), weigh=lambda s: (s * tau).exp()),
         ),
         (
             "only the bank is normalised: a long query then votes at a lower temperature",
@@ -215,6 +223,11 @@ def _interval(d: Tensor, confidence: float = 0.9, unbiased: bool = True, divide:
     return float(d.mean()), float(d.mean()) - half, float(d.mean()) + half
 
 
+def _normal(d: Tensor) -> tuple:
+    half = float(ndtri(0.95)) * float(d.std()) / math.sqrt(len(d))
+    return float(d.mean()), float(d.mean()) - half, float(d.mean()) + half
+
+
 def _unpaired(a: Tensor, b: Tensor) -> tuple:
     a, b = a.mean(dim=1), b.mean(dim=1)
     error = math.sqrt(float(a.var() + b.var()) / len(a))
@@ -238,6 +251,10 @@ SEED_INTERVAL = Exercise(
         (
             "90 %: 5 % on either side, the quantile 0.95",
             lambda a, b: _interval((a - b).mean(dim=1), 0.95),
+        ),
+        (
+            "1.645 is for many seeds: with S of them take Student's t with S - 1 degrees of freedom",
+            lambda a, b: _normal((a - b).mean(dim=1)),
         ),
         (
             "80 %: 5 % on either side, the quantile 0.95",
