@@ -298,7 +298,6 @@ for name in protocols.PROTOCOLS:
 spent = [r["processor_seconds"] for r in encoders if "processor_seconds" in r]
 print(f"processor time of a training: {min(spent):.0f} to {max(spent):.0f} s")
 
-# %% [markdown]
 # %% tags=["hide-input"]
 assert len(complete) == 3 and wins["supervised"] == 9
 unseen = [a for a in arms if a not in ("supervised", "pixels", "edges", "untrained")]
@@ -341,7 +340,7 @@ assert min(told) > 0.7 and max(of("untrained", "factors", "x")) < 0.5
 # denoising is ahead by neighbours, with two or ten labels per class SimCLR is ahead, in every seed. A paper that shows either
 # column alone tells the truth, and misleads.
 #
-# Why? Not because some judges fit and others do not: mAP fits nothing either, and puts SimCLR before both. kNN needs a few
+# Why? Not because some judges fit and others do not: mAP fits nothing either, and puts SimCLR before edges and before denoising. kNN needs a few
 # close pictures of the class and forgives a class in many pieces; mAP wants the whole class near every query; a
 # linear layer wants it on one side of a plane. Edges hold the classes in pieces (our reading, not tested). And between SimCLR and
 # denoising the number of labels changed together with the judge: with all labels the linear layer has denoising ahead too,
