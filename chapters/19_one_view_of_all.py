@@ -127,7 +127,7 @@ def should_be_near(weights: torch.Tensor) -> torch.Tensor:
 
 def others(scores: torch.Tensor) -> torch.Tensor:
     """Scores with nothing as its own neighbour."""
-    itself = torch.eye(len(scores), dtype=torch.bool)
+    itself = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
     return scores.masked_fill(itself, -math.inf)
 
 
@@ -560,7 +560,7 @@ class AsOne(SimCLR):
 
     def forward(self, batch, labels=None):
         z = F.normalize(torch.cat(self.pair(batch)), dim=1)
-        p = torch.eye(len(z)).roll(len(z) // 2, dims=1)
+        p = torch.eye(len(z), device=z.device).roll(len(z) // 2, dims=1)
         return kl(p, others(z @ z.T / self.temperature))
 
 
@@ -571,7 +571,7 @@ def run(kind_of, steps):
         method, unlabeled.images, (recipe.policy,) * 2, steps=steps, seed=0,
         progress=False, batch_size=128, lr=4e-3,
     )  # fmt: skip
-    return method.eval(), [row["loss"] for row in history]
+    return method.eval().cpu(), [row["loss"] for row in history]
 
 
 method, ours = run(AsOne, 40)
