@@ -55,6 +55,17 @@ LOSSES = {
     "vicreg_variance": ONE, "whiten": ONE, "normalized_patches": ONE,
     "lifted_structure": LABELLED, "nca": LABELLED, "semi_hard_triplets": LABELLED, "soft_nearest_neighbor": LABELLED,
     "beit": lambda f, t: f(t["patches"], t["codes"], t["mask"]),
+    "best_matches": lambda f, t: f(t["patches"], t["others"]),
+    "debias": lambda f, t: f(t["a"].softmax(1), 0.2),
+    "dense_info_nce": lambda f, t: f(t["patches"], t["others"], losses.best_matches(t["patches"], t["others"])),
+    "dual_criteria": ONE, "ssl_hsic": PAIR, "neighbor_log_probs": ONE,
+    "i_con": lambda f, t: f(t["b"].detach().softmax(1), t["a"].log_softmax(1)),
+    "nearest_places": lambda f, t: f((t["patches"] @ t["others"].mT).detach(), 3),
+    "neighbor_probs": lambda f, t: f(t["a"].softmax(1)),
+    "similar_neighbours": lambda f, t: f(t["patches"][:, :4], 2, 3),
+    "vicreg_places": lambda f, t: f(t["patches"], t["others"]),
+    "vicregl_local": lambda f, t: f(*(t[k] for k in ("patches", "others")), *(
+        t[k][..., :2].detach() for k in ("others", "patches")), 3),
     "cca": lambda f, t: f(t["a"], t["b"], 2, 0.1).correlations,
     "contrastive_pairs": lambda f, t: f(t["a"], t["b"], t["same"]),
     "data2vec": lambda f, t: f(t["patches"], t["others"], t["mask"]),
@@ -165,7 +176,7 @@ def test_measures():
 # ---- methods: train, measure, save, stop, go on elsewhere -----------------------------------------------------------
 
 N, STEPS = 40, 4
-PATCHES = {"ibot", "mae", "simmim", "beit", "data2vec", "ijepa", "crossmae", "salt"}
+PATCHES = {"ibot", "mae", "simmim", "beit", "data2vec", "ijepa", "crossmae", "salt", "selfpatch"}
 # They draw random numbers on the device, and the other device does not have its state.
 DRAWS_THERE = {"deepcluster", "mochi", "msn", "pirl"}
 OPTIONS = {
@@ -329,6 +340,7 @@ EVALUATIONS = {
     "attentive_probe": lambda f, a, b: f(a["tokens"], a["y"], b["tokens"], b["y"], queries=1, steps=3),
     "dense_probe": lambda f, a, b: f(a["map"], a["mask"], b["map"], b["mask"], steps=5)[:1],
     "intersection_over_union": lambda f, a, b: f(a["mask"], a["mask"].flip(0), 3),
+    "propagate": lambda f, a, b: f(a["map"], a["map"].flip(0), a["map"].abs(), 1),
 }
 
 
@@ -345,6 +357,7 @@ def check_evaluation(name, call):
 def test_evaluation():
     others = {"AttentivePool", "DenseResult", "FineTuned", "HeadResult", "PROBE_CS", "ProbeResult"}
     others |= {"extract_features", "pixels", "fine_tune", "fine_tune_efficiency"}  # below, and in test_fine_tuning
+    others |= {"labels_needed"}  # numbers only
     assert set(EVALUATIONS) == set(evaluation.__all__) - others
     pretend_gpu.each(EVALUATIONS, check_evaluation)
     encoder, pictures = build_encoder("convnet", width=4, dim=16), tiny().images

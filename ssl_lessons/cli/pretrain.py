@@ -45,10 +45,11 @@ Method = Annotated[
     str | None,
     typer.Option(
         help="How to learn: simclr, simclr_v2, dcl, spectral, directclr, supcon, nnclr, instdisc, pirl, moco_v1, "
-        "moco_v2, moco_v3, mochi, diet; byol, simsiam, dino, ibot, msf, simdino; barlow_twins, vicreg, w_mse, tico, "
-        "mmcr, frossl, emp_ssl, lejepa, visreg; deepcluster, online_deepcluster, sela, swav, pcl, msn; mae, simmim, "
-        "beit, data2vec, ijepa, crossmae, salt; context_encoder, colorization, split_brain, rotation, "
-        "relative_position, jigsaw, counting, exemplar; or supervised, the baseline. Default: simclr."
+        "moco_v2, moco_v3, mochi, diet, densecl, insloc; byol, simsiam, dino, ibot, msf, simdino, selfpatch; "
+        "barlow_twins, vicreg, vicregl, w_mse, tico, mmcr, frossl, emp_ssl, lejepa, visreg; deepcluster, "
+        "online_deepcluster, sela, swav, pcl, msn; mae, simmim, beit, data2vec, ijepa, crossmae, salt; "
+        "context_encoder, colorization, split_brain, rotation, relative_position, jigsaw, counting, exemplar;"
+        " or supervised, the baseline. Default: simclr."
     ),
 ]
 Recipe = Annotated[
