@@ -18,7 +18,7 @@
 # - test an evaluation, before you believe what it says about encoders.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR) and [chapter 21](21_quality_without_labels.ipynb)
-# (quality without labels). What a *place* of a feature map knows is the subject of a companion, 23b.
+# (quality without labels). What a *place* of a feature map knows is another question, and not asked here.
 # **Time**: 32 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
@@ -415,10 +415,12 @@ for arm, curve in depth.items():
 # %% tags=["hide-input"]
 fig, ax = plots.new_figure(6.4, 3.0)
 some = ("simclr", "dino", "rotation", "denoising")
+longest = list(max((depth[a] for a in some), key=len))
 for arm, color, mark in zip(some, plots.COLORS, "osD^"):
-    ax.plot([100 * v for v in depth[arm].values()], color=color, marker=mark, label=arm)
-longest = max((depth[a] for a in some), key=len)
-ax.set_xticks(range(len(longest)), list(longest))
+    places = [longest.index(name) for name in depth[arm]]  # heads differ in depth
+    values = [100 * v for v in depth[arm].values()]
+    ax.plot(places, values, color=color, marker=mark, label=arm)
+ax.set_xticks(range(len(longest)), longest)
 ax.axhline(10, color=plots.GRAY, linestyle=":")
 ax.set(title="Ten labels per class, read at every layer", ylabel="probe (%)")
 ax.legend()

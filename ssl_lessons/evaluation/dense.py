@@ -11,11 +11,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from ssl_lessons.errors import InputError
 from ssl_lessons.evaluation.checks import checked_features
 
-DENSE_PENALTIES = (
-    1e-5,
-    1e-3,
-    1e-1,
-)  # of the summed squares of the weights, beside the mean cross-entropy of a pixel
+DENSE_PENALTIES = (1e-5, 1e-3, 1e-1)  # of the summed squares of the weights, beside the mean cross-entropy of a pixel
 
 
 class DenseResult(NamedTuple):
@@ -39,9 +35,7 @@ def intersection_over_union(predicted: Tensor, truth: Tensor, classes: int) -> T
     Raises InputError for other shapes, and values that are no classes.
     """
     if predicted.shape != truth.shape or not truth.numel():
-        raise InputError(
-            f"prediction and truth need one shape, not {[*predicted.shape]} and {[*truth.shape]}"
-        )
+        raise InputError(f"prediction and truth need one shape, not {[*predicted.shape]} and {[*truth.shape]}")
     for values in (predicted, truth):
         if values.is_floating_point() or int(values.min()) < 0 or int(values.max()) >= classes:
             raise InputError(f"prediction and truth must hold whole numbers from 0 to {classes - 1}")
@@ -109,20 +103,15 @@ def dense_probe(
         return intersection_over_union(_logits(readout, x, y.shape[1:]).argmax(dim=1), y, classes)
 
     found = {
-        p: float(
-            overlap(
-                _fit(train_x[rows], train_y[rows], classes, p, steps), train_x[held], train_y[held]
-            ).nanmean()
-        )
+        p: float(overlap(_fit(train_x[rows], train_y[rows], classes, p, steps), train_x[held], train_y[held]).nanmean())
         for p in DENSE_PENALTIES
     }
     penalty = max(found, key=found.get)
     readout = _fit(train_x, train_y, classes, penalty, steps)
     predicted = _logits(readout, test_x, test_y.shape[1:]).argmax(dim=1)
     iou = intersection_over_union(predicted, test_y, classes)
-    return DenseResult(
-        float(iou.nanmean()), iou, float((predicted == test_y).double().mean()), penalty, predicted
-    )
+    accuracy = float((predicted == test_y).double().mean())
+    return DenseResult(float(iou.nanmean()), iou, accuracy, penalty, predicted)
 
 
 def _logits(readout: tuple[Tensor, Tensor], x: Tensor, size) -> Tensor:
