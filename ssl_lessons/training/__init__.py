@@ -9,6 +9,7 @@ __all__, __getattr__ = hand_on(
     __name__,
     {
         "batches": ("batch_indices", "seed_for"),
+        "fitting": ("fit",),
         "loop": ("Diverged", "pretrain", "time_steps"),
         "monitor": ("Monitor", "default_monitor"),
         "plan": ("steps_that_fit",),
