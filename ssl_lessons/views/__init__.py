@@ -14,9 +14,11 @@ from ssl_lessons.views.augment import (
     recolor,
     rotate,
 )
+from ssl_lessons.views.mixing import cutmix, mixing_weight, mixup
 from ssl_lessons.views.policy import COLOR_STEPS, MEAN, STD, Policy, draw, places
 
 __all__ = [
     "CHUNK", "COLOR_STEPS", "LUMINANCE", "MEAN", "STD", "Policy", "apply", "augment", "blur", "color_matrix",
-    "crop_resize", "denormalize", "draw", "make_views", "normalize", "places", "recolor", "rotate",
+    "crop_resize", "cutmix", "denormalize", "draw", "make_views", "mixing_weight", "mixup",
+    "normalize", "places", "recolor", "rotate",
 ]  # fmt: skip
