@@ -118,6 +118,6 @@ class Board:
         with torch.no_grad():
             sure = float((model(world.x).softmax(dim=1).amax(dim=1) > 0.95).float().mean())
         return (
-            f"Two moons of {POINTS} points, {2 * int(each)} of them with a label, seed {int(seed)}. Rule: {rule}. It gets "
+            f"Two moons of {POINTS} points, {2 * int(each)} with a label, seed {int(seed)}. Rule: {rule}. It gets "
             f"{score:.1%} of new points right and is more than 95 % sure of {sure:.0%} of the points."
         )
