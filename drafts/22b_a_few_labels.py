@@ -310,7 +310,7 @@ for r in tuning:
 for arm, found in spread.items():
     found.sort(reverse=True)
     a = found[0]
-    needed = 2 * a * (1 - a) / max(found[0] - found[1], 0.001) ** 2
+    needed = 2 * a * (1 - a) / max(found[0] - found[1], 0.005) ** 2
     print(
         f"{arm}: best {a:.1%}, second {found[1]:.1%}; one standard error of the difference "
         f"takes about {needed:,.0f} labels"
