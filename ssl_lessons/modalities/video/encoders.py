@@ -13,12 +13,12 @@ class FrameNet(nn.Module):
     """Frames of any even size to vectors: two convolutions, what each channel sees most of, and where it sees it.
 
     Where: a softmax over all places (the "spatial softmax" that time-contrastive networks use), then the mean of cos
-    and sin of both coordinates, since the picture's edges are glued.  uint8 or float [..., 3, S, S] -> [..., dim].
+    and sin of both coordinates, since the picture's edges are glued.  uint8 or float [..., channels, S, S] -> [..., dim].
     """
 
-    def __init__(self, dim: int = 64, width: int = 32):
+    def __init__(self, dim: int = 64, channels: int = 3, width: int = 32):
         super().__init__()
-        self.convs = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, width, 3, 2, 1))
+        self.convs = nn.Sequential(nn.Conv2d(channels, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, width, 3, 2, 1))
         self.flat = nn.Linear(5 * width, dim)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -33,23 +33,26 @@ class FrameNet(nn.Module):
 
 
 class ClipNet(nn.Module):
-    """The encoder of all clip tasks: FrameNet on each frame, two convolutions over time, means over the frames.
+    """The encoder of all clip tasks: one FrameNet looks at frames, another at what changes, and convolutions over time.
 
-    frames(clips [N, T, 3, 24, 24]) -> [N, T, dim], each from its frame alone.  forward -> [N, 2 dim]: the mean of the
-    frames' vectors beside the mean of what the convolutions over time make of them.
+    frames(clips [N, T, 3, S, S]) -> [N, T, dim], each from its frame alone.  forward -> [N, 2 dim]: the mean over the
+    frames' vectors, beside the mean of what two convolutions over time make of the changes (each frame and its
+    difference to the next, six channels).
     """
 
     def __init__(self, dim: int = 64):
         super().__init__()
-        self.frames = FrameNet(dim)
+        self.frames, self.changes = FrameNet(dim), FrameNet(dim, channels=6)
         self.over_time = nn.Sequential(
             nn.ReLU(), nn.Conv1d(dim, dim, 3, padding=1), nn.ReLU(), nn.Conv1d(dim, dim, 3, padding=1), nn.ReLU()
         )
         self.dim = 2 * dim
 
     def forward(self, clips: Tensor) -> Tensor:
-        z = self.frames(clips)
-        return torch.cat([z.mean(dim=1), self.over_time(z.mT).mean(dim=2)], dim=1)
+        x = _float(clips)
+        pairs = torch.cat([x[:, :-1], 4 * (x[:, 1:] - x[:, :-1])], dim=2)
+        moving = self.over_time(self.changes(pairs).mT).mean(dim=2)
+        return torch.cat([self.frames(x).mean(dim=1), moving], dim=1)
 
 
 class PlaceNet(nn.Module):

@@ -17,7 +17,7 @@ from ssl_lessons import losses
 from ssl_lessons.modalities.video import views
 from ssl_lessons.modalities.video.encoders import ClipNet, CubeViT
 
-BATCH = 64
+BATCH = 32
 
 
 class Task(nn.Module):

@@ -53,6 +53,7 @@ class Clips:
 def clips(
     split: str, n: int, seed: int = 0, *, frames: int = 8, side: int = 24, motion: str = "glide", loss: float = 0.0,
     objects: int = 1, camera: bool = False, pan: float = 0.0, drift: float = 0.0, noise: float = 0.03,
+    flicker: bool = False,
 ) -> Clips:  # fmt: skip
     """Draw n clips; the same arguments give the same clips, and the splits never share one.
 
@@ -61,7 +62,7 @@ def clips(
     film.  objects: 1, or 2 of different colours (the first in front).  camera: also film with a second camera (mirrored, other
     colours, other noise).  pan: how far the background moves sideways, in sides per frame.  drift: by how much the
     camera brightens its picture from frame to frame, in shares of the full range (an artefact, not in the scene).
-    noise: standard deviation of the sensor, fresh in every frame.
+    noise: standard deviation of the sensor, fresh in every frame.  flicker: a new background in every frame.
     Raises InputError for an unknown split or motion, and for numbers that make no sense.
     """
     if split not in SPLITS or motion not in MOTIONS:
@@ -70,7 +71,7 @@ def clips(
         raise InputError("needs n >= 1, frames >= 3, side >= 8, 1 or 2 objects, 0 <= loss < 1 and noise >= 0")
     g = torch.Generator().manual_seed(2 * seed + SPLITS.index(split) + 7919)
     parts = [
-        _drawn(g, min(CHUNK, n - done), frames, side, motion, loss, objects, camera, pan, drift, noise)
+        _drawn(g, min(CHUNK, n - done), frames, side, motion, loss, objects, camera, pan, drift, noise, flicker)
         for done in range(0, n, CHUNK)
     ]
     return Clips(
@@ -82,13 +83,18 @@ def clips(
     )
 
 
-def _drawn(g, n, frames, side, motion, loss, objects, camera, pan, drift, noise) -> Clips:
+def _drawn(g, n, frames, side, motion, loss, objects, camera, pan, drift, noise, flicker) -> Clips:
     scenes = [_scene(g, n, frames, motion, loss) for _ in range(objects)]
     if objects == 2:  # another colour, and another kind
         for name, options in (("colour", 6), ("kind", 4)):
             step = 1 + _whole(g, n, options - 1)
             scenes[1][0][name] = (scenes[0][0][name] + step) % options
-    factors, background = scenes[0][0], _texture(g, n, frames, side, pan)
+    factors = scenes[0][0]
+    if flicker:
+        textures, which = _texture(g, n * frames, 1, side, 0.0)
+        background = textures.view(n, frames, 3, side, side), which.view(n, frames)[:, 0]
+    else:
+        background = _texture(g, n, frames, side, pan)
     factors["background"] = background[1]
     picture, masks = background[0], torch.zeros(n, frames, side, side, dtype=torch.uint8)
     for number in reversed(range(objects)):
