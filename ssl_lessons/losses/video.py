@@ -9,7 +9,7 @@ from ssl_lessons.losses.common import check_matrices, check_pair, check_positive
 
 
 def time_contrast(z1: Tensor, z2: Tensor, window: int = 1, margin: float = 0.2) -> Tensor:
-    """The multi-view triplet loss of time-contrastive networks (Sermanet et al. 2018, eq. 1).
+    """The multi-view triplet loss of time-contrastive networks (Sermanet et al. 2018).
 
         loss = mean over n, t, t' with |t' - t| > window of
                max(0, |z1_nt - z2_nt|^2 - |z1_nt - z1_nt'|^2 + margin)
@@ -38,7 +38,7 @@ def time_contrast(z1: Tensor, z2: Tensor, window: int = 1, margin: float = 0.2) 
 def copy_colours(
     query: Tensor, reference: Tensor, codes: Tensor, reference_codes: Tensor, temperature: float = 1.0
 ) -> Tensor:
-    """Colourisation by pointing (Vondrick et al. 2018, eq. 1 and 2): every place copies colours of another frame.
+    """Colourisation by pointing (Vondrick et al. 2018): every place copies colours of another frame.
 
         A_ij = softmax over i of (f_i . f_j / temperature),   p_j = sum_i A_ij onehot(c_i)
         loss = -mean_j log p_j[c_j]
@@ -64,7 +64,7 @@ def copy_colours(
 
 
 def cycle_walk(z: Tensor, temperature: float = 0.07) -> Tensor:
-    """The walk of Jabri et al. (2020, eq. 3 to 5): through the frames to the last and back, and home again.
+    """The walk of Jabri et al. (2020): through the frames to the last and back, and home again.
 
         A_t = softmax over j of (z_ti . z_(t+1)j / temperature),  Abar = A_0 A_1 .. A_(k-1) A'_(k-1) .. A'_0
         loss = -mean_i log Abar_ii,  averaged over all k = 1 .. T - 1
@@ -94,7 +94,7 @@ def cycle_walk(z: Tensor, temperature: float = 0.07) -> Tensor:
 
 
 def slowness(z: Tensor, eps: float = 1e-4) -> Tensor:
-    """How fast whitened features change (slow feature analysis, Wiskott and Sejnowski 2002, eq. 2 to 5).
+    """How fast whitened features change (slow feature analysis, Wiskott and Sejnowski 2002).
 
         loss = trace((C + eps I)^-1 V) / D,   C = covariance of z over clips and frames,   V = mean of (dz)(dz)^T
 
@@ -120,7 +120,7 @@ def slowness(z: Tensor, eps: float = 1e-4) -> Tensor:
 
 
 def intra_negatives(query: Tensor, positive: Tensor, spoiled: Tensor, temperature: float = 0.1) -> Tensor:
-    """InfoNCE with negatives from the same video (inter-intra contrast, Tao et al. 2020, section 3.3).
+    """InfoNCE with negatives from the same video (inter-intra contrast, Tao et al. 2020).
 
         loss = -mean_i log( exp(q_i.k_i / t) / (sum_j exp(q_i.k_j / t) + sum_s exp(q_i.s_is / t)) )
 
