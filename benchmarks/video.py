@@ -235,7 +235,9 @@ class Successive(objectives.Task):
 
     def __init__(self, encoder, clips):
         super().__init__(encoder, clips)
-        self.projector = torch.nn.Sequential(torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 32))
+        self.projector = torch.nn.Sequential(
+            torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 32)
+        )
 
     def forward(self, generator):
         x = self.draw(generator)
@@ -251,7 +253,9 @@ def run_slow(name: str, seed: int) -> dict:
     encoder = net(seed)
     row = {"steps": 0}
     if kind != "untrained":
-        task = {"frames of one film": Successive, "slow features": objectives.Slow}[kind](encoder, train.frames)
+        task = {"frames of one film": Successive, "slow features": objectives.Slow}[kind](
+            encoder, train.frames
+        )
         row = trained(task, SIZES["steps"], 3e-3, seed=seed)
     x, y = (encoders.features(encoder.frames, c.frames[:, 4]) for c in (train[:PROBE], test))
     place = [
@@ -353,7 +357,9 @@ if __name__ == "__main__":
     )
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--seeds", nargs="+", type=int, help="only these (tuning has 100)")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no new row after this time")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="start no new row after this time"
+    )
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--clips", type=int, default=TRAIN)
     parser.add_argument("--dry", action="store_true", help="record nothing")

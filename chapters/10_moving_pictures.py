@@ -72,7 +72,7 @@ pair = [world.clips("train", 30, seed=5, **o).frames[4] for o in (LOSSY, PERFECT
 # %% tags=["hide-input"]
 films.show_films(
     [pair[0].flip(0), pair[1]],
-    alt="Two films of a coloured shape that jumps up and down over a striped background. "
+    alt="Two films of a coloured shape that jumps up and down before stripes. "
     "On the left the jumps become higher, on the right they keep their height.",
 )
 
@@ -102,7 +102,7 @@ for name, options in world.FACTORS.items():
 # %% tags=["hide-input"]
 films.show_films(
     list(train.frames[:4]),
-    alt="Four films, each with one coloured shape that glides over a striped background, "
+    alt="Four films, each with one coloured shape that glides over stripes, "
     "each in its own direction and at its own pace.",
 )
 
@@ -156,7 +156,9 @@ def of(part: str, arm: str, key: str) -> list[float]:
     """One value per seed, of those seeds that all arms of the part have."""
     rows = [r for r in record if r["part"] == part]
     arms = {r["arm"] for r in rows}
-    seen = {s: {r["arm"] for r in rows if r["seed"] == s} for s in {r["seed"] for r in rows}}
+    seen = {
+        s: {r["arm"] for r in rows if r["seed"] == s} for s in {r["seed"] for r in rows}
+    }
     full = sorted(s for s in seen if seen[s] == arms)
     return [r[key] for s in full for r in rows if (r["arm"], r["seed"]) == (arm, s)]
 
@@ -218,7 +220,7 @@ plots.table(
         {"arm": arm} | {n: spread(factor(arm, n)) for n in world.FACTORS}
         for arm in (*FLOORS, *NAMES)
     ],
-    "What a linear readout finds (0 chance, 100 always right), mean and range over seeds",
+    "What a linear readout finds (0 chance, 100 always right), mean and range",
     {"arm": "task"} | {n: n for n in world.FACTORS},
 )
 print(origin)
@@ -254,7 +256,9 @@ for sign, values in signs.items():
     print(f"shuffled as {sign}: direction {spread(values)}")
 print(
     "negative minus positive:",
-    evidence.compare(*signs.values(), floor=factor("untrained", "direction"), learns="treatment"),
+    evidence.compare(
+        *signs.values(), floor=factor("untrained", "direction"), learns="treatment"
+    ),
 )
 
 # %% [markdown]
@@ -273,18 +277,23 @@ place = 2 * torch.pi * train.centres[:, :, 0]  # [N, T, 2], both coordinates as 
 moving = torch.cat([place.cos(), place.sin()], dim=2)
 texture = F.one_hot(train.factors["background"], 4)[:, :3].float()
 still = texture[:, None].expand(-1, 8, -1) + 0 * moving[..., :1]
-found = {"place of the shape": moving, "background": still, "noise": torch.randn(1500, 8, 4)}
+found = {
+    "place of the shape": moving,
+    "background": still,
+    "noise": torch.randn(1500, 8, 4),
+}
 for name, z in found.items():
     print(f"slowness of the {name}: {losses.slowness(z):.3f}")
-assert losses.slowness(still) < losses.slowness(moving) < losses.slowness(found["noise"])
+assert (
+    losses.slowness(still) < losses.slowness(moving) < losses.slowness(found["noise"])
+)
 
 # %% tags=["hide-input"]
 backgrounds = ("the same in all frames", "new in each frame")
 kinds = ("untrained", "slow features", "frames of one film")
 plots.table(
     [
-        {"arm": k}
-        | {b: spread(of("slow", f"{k}, {b}", "place")) for b in backgrounds}
+        {"arm": k} | {b: spread(of("slow", f"{k}, {b}", "place")) for b in backgrounds}
         for k in kinds
     ],
     "Place of the shape from one frame's features (R2, %), by background",
@@ -332,9 +341,13 @@ print(origin)
 SLICES, PLACES = 4, 16
 for ratio in (0.5, 0.75, 0.9):
     for tubes in (False, True):
-        mask = views.masks(2000, SLICES, PLACES, ratio, torch.Generator().manual_seed(0), tubes)
+        mask = views.masks(
+            2000, SLICES, PLACES, ratio, torch.Generator().manual_seed(0), tubes
+        )
         kind = "tubes" if tubes else "cubes"
-        print(f"{kind}, {ratio:.0%} hidden: {views.leak(mask, SLICES):.0%} can be copied")
+        print(
+            f"{kind}, {ratio:.0%} hidden: {views.leak(mask, SLICES):.0%} can be copied"
+        )
         assert abs(views.leak(mask, SLICES) - (not tubes) * (1 - ratio**3)) < 0.03
 
 # %% tags=["hide-input"]
@@ -342,7 +355,11 @@ arms = [a for a in dict.fromkeys(r["arm"] for r in record if r["part"] == "tubes
 plots.table(
     [
         {"arm": a, "mean": spread(of("tubes", a, "mean"))}
-        | ({} if a == "untrained" else {"copied": f"{mean(of('tubes', a, 'copied')):.3f}"})
+        | (
+            {}
+            if a == "untrained"
+            else {"copied": f"{mean(of('tubes', a, 'copied')):.3f}"}
+        )
         | {n: spread([f[n] for f in of("tubes", a, "factors")]) for n in MOVING + STILL}
         for a in arms
     ],
@@ -415,7 +432,12 @@ print(f"record, three seeds: {drift[0]:.0%}, and without the ball {drift[1]:.0%}
 widgets.explore(
     arrow.render,
     arrow.CONTROLS,
-    static=[{"loss": 0.0}, {"loss": 0.4}, {"loss": 0.4, "frames": 3}, {"loss": 0.6, "frames": 16}],
+    static=[
+        {"loss": 0.0},
+        {"loss": 0.4},
+        {"loss": 0.4, "frames": 3},
+        {"loss": 0.6, "frames": 16},
+    ],
     captions=["nothing lost", "40 % lost", "three frames", "the end of both sliders"],
     alt=arrow.describe,
     columns=2,
@@ -502,16 +524,27 @@ book.claim("C-101", drawn=Runs(tubes, cubes, floor=of("tubes", "untrained", "mea
 # %%
 simple = [
     max(values)
-    for values in zip(*(of("tracking", a, "iou") for a in ("stay where you are", "gray pixels")))
+    for values in zip(
+        *(of("tracking", a, "iou") for a in ("stay where you are", "gray pixels"))
+    )
 ]
 book.claim(
     "C-150",
-    drawn=Runs(of("tracking", "copied colours", "iou"), simple, floor=of("tracking", "untrained", "iou")),
+    drawn=Runs(
+        of("tracking", "copied colours", "iou"),
+        simple,
+        floor=of("tracking", "untrained", "iou"),
+    ),
 )
-two, one = (of("cameras", f"{n} camera{s}", "found") for n, s in (("two", "s"), ("one", "")))
+two, one = (
+    of("cameras", f"{n} camera{s}", "found") for n, s in (("two", "s"), ("one", ""))
+)
 book.claim("C-151", drawn=Runs(two, one, floor=of("cameras", "untrained", "found")))
 fixed, fresh = (of("slow", f"frames of one film, {b}", "place") for b in backgrounds)
-book.claim("C-152", drawn=Runs(fixed, fresh, floor=of("slow", f"untrained, {backgrounds[1]}", "place")))
+book.claim(
+    "C-152",
+    drawn=Runs(fixed, fresh, floor=of("slow", f"untrained, {backgrounds[1]}", "place")),
+)
 
 # %% [markdown]
 # ## Where it comes from, where it went

@@ -51,7 +51,10 @@ def cycle_walk_loop(z, temperature):
                 for here, there in zip(frames, frames[1:], strict=False):
                     after = [0.0] * places
                     for i in range(places):
-                        e = [math.exp(float(z[n, here, i] @ z[n, there, j]) / temperature) for j in range(places)]
+                        e = [
+                            math.exp(float(z[n, here, i] @ z[n, there, j]) / temperature)
+                            for j in range(places)
+                        ]
                         for j in range(places):
                             after[j] += chance[i] * e[j] / sum(e)
                     chance = after
@@ -89,7 +92,9 @@ def test_time_contrast():
     same = torch.ones(2, 4, 3)
     assert float(losses.time_contrast(same, same)) == pytest.approx(0.2)
     turn = torch.linalg.qr(normal(4, 4, seed=2)).Q
-    assert float(losses.time_contrast(z1 @ turn, z2 @ turn)) == pytest.approx(float(losses.time_contrast(z1, z2)))
+    assert float(losses.time_contrast(z1 @ turn, z2 @ turn)) == pytest.approx(
+        float(losses.time_contrast(z1, z2))
+    )
     assert gradcheck(losses.time_contrast, (z1.requires_grad_(), z2.requires_grad_()))
 
 

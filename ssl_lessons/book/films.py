@@ -13,7 +13,9 @@ from ssl_lessons.errors import InputError
 LARGEST = 60_000  # bytes of a film
 
 
-def show_films(films: Sequence[Tensor], alt: str, zoom: int = 6, milliseconds: int = 250, gap: int = 4) -> None:
+def show_films(
+    films: Sequence[Tensor], alt: str, zoom: int = 6, milliseconds: int = 250, gap: int = 4
+) -> None:
     """Films side by side, as one animated WebP; its first frames alone where the reader's system asks for less motion.
 
     films: uint8 [T, 3, S, S] of equal sizes.  Raises InputError for other films, without alt text, and above LARGEST
@@ -42,11 +44,19 @@ def film_html(films: Sequence[Tensor], alt: str, zoom: int = 6, milliseconds: in
         sheets.append(sheet)
     moving, still = io.BytesIO(), io.BytesIO()
     sheets[0].save(
-        moving, format="webp", save_all=True, append_images=sheets[1:], duration=milliseconds, loop=0, quality=60
+        moving,
+        format="webp",
+        save_all=True,
+        append_images=sheets[1:],
+        duration=milliseconds,
+        loop=0,
+        quality=60,
     )
     sheets[0].save(still, format="webp", quality=60)
     if len(moving.getvalue()) > LARGEST:
-        raise InputError(f"the film has {len(moving.getvalue()):,} bytes, more than {LARGEST:,}: fewer or shorter films")
+        raise InputError(
+            f"the film has {len(moving.getvalue()):,} bytes, more than {LARGEST:,}: fewer or shorter films"
+        )
     data = [f"data:image/webp;base64,{base64.b64encode(b.getvalue()).decode()}" for b in (moving, still)]
     text = html.escape(" ".join(alt.split()))
     return (

@@ -107,9 +107,7 @@ def slowness(z: Tensor, eps: float = 1e-4) -> Tensor:
     """
     check_positive(eps=eps)
     if z.ndim != 3 or z.shape[1] < 2 or len(z) * z.shape[1] <= z.shape[2]:
-        raise InputError(
-            f"slowness needs features [N, T, D] with T >= 2 and N T > D, not {list(z.shape)}"
-        )
+        raise InputError(f"slowness needs features [N, T, D] with T >= 2 and N T > D, not {list(z.shape)}")
     with torch.autocast(z.device.type, enabled=False):
         (z,) = full_precision(z)
         rows, change = z.flatten(0, 1), (z[:, 1:] - z[:, :-1]).flatten(0, 1)

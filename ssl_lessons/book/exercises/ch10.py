@@ -1,4 +1,4 @@
-"""Chapter 10: the best that anybody can tell of the arrow of time, what leaks, which moments are far, a walk and back."""
+"""Chapter 10: the best at the arrow of time, what leaks, which moments are far, a walk and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check_far(fn) -> Check:
 
 
 def check_home_again(fn) -> Check:
-    """fn(score [P, P]) -> [P]: the chance that a walk from each place to the other frame and back ends where it began."""
+    """fn(score [P, P]) -> [P]: the chance that a walk to the other frame and back ends where it began."""
     return HOME.check(fn)
 
 
@@ -133,7 +133,10 @@ HOME = Exercise(
             "rows must be probabilities: the softmax is over the places one may go to (dim=1)",
             lambda s: (s.softmax(0) @ s.T.softmax(0)).diagonal(),
         ),
-        ("this stays in place on the way there and back, one of many ways", lambda s: (s.softmax(1) * s.T.softmax(1)).diagonal()),
+        (
+            "this stays in place on the way there and back, one of many ways",
+            lambda s: (s.softmax(1) * s.T.softmax(1)).diagonal(),
+        ),
         ("this goes twice in the same direction", lambda s: (s.softmax(1) @ s.softmax(1)).diagonal()),
         ("these are the losses: return the chances", lambda s: -_home(s).log()),
     ),

@@ -10,10 +10,12 @@ from ssl_lessons.modalities.video import views
 
 
 class FrameNet(nn.Module):
-    """Frames of any even size to vectors: two convolutions, what each channel sees most of, and where it sees it.
+    """Frames of any size to vectors: two convolutions, what each channel sees most of, and where it sees it.
 
     Where: a softmax over all places (the "spatial softmax" that time-contrastive networks use), then the mean of cos
-    and sin of both coordinates, since the picture's edges are glued.  uint8 or float [..., channels, S, S] -> [..., dim].
+    and sin of both coordinates, since the picture's edges are glued.
+
+    uint8 or float [..., channels, S, S] -> [..., dim].
     """
 
     def __init__(self, dim: int = 64, channels: int = 3, width: int = 32):
@@ -44,7 +46,11 @@ class ClipNet(nn.Module):
         super().__init__()
         self.frames, self.changes = FrameNet(dim), FrameNet(dim, channels=6)
         self.over_time = nn.Sequential(
-            nn.ReLU(), nn.Conv1d(dim, dim, 3, padding=1), nn.ReLU(), nn.Conv1d(dim, dim, 3, padding=1), nn.ReLU()
+            nn.ReLU(),
+            nn.Conv1d(dim, dim, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv1d(dim, dim, 3, padding=1),
+            nn.ReLU(),
         )
         self.dim = 2 * dim
 

@@ -62,7 +62,7 @@ class Labelled(Task):
 
 
 class OddOne(Task):
-    """Which of three cuts is shuffled (O3N)?  The head sees the sum of the differences of all pairs, as in the paper."""
+    """Which of three cuts is shuffled (O3N)?  The head sees each cut minus the others, summed."""
 
     def __init__(self, encoder, clips, batch: int = BATCH):
         super().__init__(encoder, clips, batch=batch // 2)
@@ -95,7 +95,9 @@ class Contrast(Task):
     (IIC), or as the "positive".
     """
 
-    def __init__(self, encoder, clips, consistent: bool = True, shuffled: str = "ignored", batch: int = BATCH):
+    def __init__(
+        self, encoder, clips, consistent: bool = True, shuffled: str = "ignored", batch: int = BATCH
+    ):
         super().__init__(encoder, clips, batch=batch)
         self.consistent, self.shuffled = consistent, shuffled
         self.projector = nn.Sequential(nn.Linear(encoder.dim, 64), nn.ReLU(), nn.Linear(64, 32))
@@ -117,12 +119,14 @@ class Contrast(Task):
 
 
 class TimeContrast(Task):
-    """TCN: the same moment by two cameras is near, another moment of the same film far; `frames` > 1: of so many frames.
+    """TCN: the same moment by two cameras is near, another moment of the same film far.
 
-    n_pairs: the softmax over all moments of the clip instead of triplets (mf-TCN uses n-pairs).
+    frames: how many successive ones make a moment.  n_pairs: the softmax over all moments of the clip instead of triplets (mf-TCN uses n-pairs).
     """
 
-    def __init__(self, encoder, clips, other, n_pairs: bool = False, frames: int = 1, batch: int = BATCH // 2):
+    def __init__(
+        self, encoder, clips, other, n_pairs: bool = False, frames: int = 1, batch: int = BATCH // 2
+    ):
         super().__init__(encoder, clips, other, batch)
         self.n_pairs, self.together = n_pairs, frames
 
@@ -151,7 +155,15 @@ class Slow(Task):
 class Cubes(Task):
     """VideoMAE: the pixels of hidden cubes, mean squared error on normalised cubes."""
 
-    def __init__(self, encoder, clips, ratio: float = 0.9, tubes: bool = True, normalised: bool = True, batch: int = BATCH):
+    def __init__(
+        self,
+        encoder,
+        clips,
+        ratio: float = 0.9,
+        tubes: bool = True,
+        normalised: bool = True,
+        batch: int = BATCH,
+    ):
         super().__init__(encoder, clips, batch=batch)
         self.ratio, self.tubes, self.normalised = ratio, tubes, normalised
 
@@ -167,7 +179,15 @@ class Cubes(Task):
 class CubeFeatures(Cubes):
     """The same with features for pixels (V-JEPA): a slow copy of the encoder sees everything and is the target."""
 
-    def __init__(self, encoder, clips, ratio: float = 0.9, tubes: bool = True, momentum: float = 0.99, batch: int = BATCH):
+    def __init__(
+        self,
+        encoder,
+        clips,
+        ratio: float = 0.9,
+        tubes: bool = True,
+        momentum: float = 0.99,
+        batch: int = BATCH,
+    ):
         super().__init__(encoder, clips, ratio, tubes, batch=batch)
         self.teacher, self.momentum = copy.deepcopy(encoder).requires_grad_(False), momentum
         encoder.out = nn.Linear(encoder.dim, encoder.dim)
@@ -220,12 +240,14 @@ class Walks(Task):
 
 def gray(frames: Tensor) -> Tensor:
     """Float frames [N, 3, S, S] to brightness [N, 1, S, S], normalised in each frame."""
-    x = (frames * torch.tensor([0.299, 0.587, 0.114], device=frames.device)[:, None, None]).sum(1, keepdim=True)
+    x = (frames * torch.tensor([0.299, 0.587, 0.114], device=frames.device)[:, None, None]).sum(
+        1, keepdim=True
+    )
     return (x - x.mean(dim=(2, 3), keepdim=True)) / (x.std(dim=(2, 3), keepdim=True) + 1e-3)
 
 
 def colour_codes(frames: Tensor, levels: int = 3) -> Tensor:
-    """A bin [N, S/2, S/2] of each 2 x 2 block of float frames [N, 3, S, S]: `levels` steps in each of two chroma axes."""
+    """A bin [N, S/2, S/2] of each 2 x 2 block of float frames [N, 3, S, S]: `levels` steps on each of two axes."""
     x = F.avg_pool2d(frames, 2)
     chroma = torch.stack([x[:, 0] - x[:, 1], x[:, 2] - (x[:, 0] + x[:, 1]) / 2], dim=1)  # [N, 2, S/2, S/2]
     steps = ((chroma + 1) / 2 * levels).long().clamp(0, levels - 1)

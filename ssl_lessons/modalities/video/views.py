@@ -150,7 +150,9 @@ def patches(clips: Tensor, time: int = 2, side: int = 6) -> Tensor:
     """Cut float clips into cubes: [N, T, 3, S, S] -> [N, (T / time) (S / side)^2, 3 time side^2], time first."""
     n, t, c, s, w = clips.shape
     if t % time or s % side or w % side:
-        raise InputError(f"{t} frames of {s} x {w} pixels do not divide into cubes of {time} x {side} x {side}")
+        raise InputError(
+            f"{t} frames of {s} x {w} pixels do not divide into cubes of {time} x {side} x {side}"
+        )
     x = clips.view(n, t // time, time, c, s // side, side, w // side, side)
     return x.permute(0, 1, 4, 6, 2, 3, 5, 7).reshape(n, -1, time * c * math.prod((side, side)))
 

@@ -59,9 +59,10 @@ def clips(
 
     motion: "glide" (constant velocity) or "bounce" (a ball that falls and comes back, and glides sideways).
     loss: the share of its speed that a ball loses at each bounce; with 0 a film run backwards is as likely as the
-    film.  objects: 1, or 2 of different colours (the first in front).  camera: also film with a second camera (mirrored, other
-    colours, other noise).  pan: how far the background moves sideways, in sides per frame.  drift: by how much the
-    camera brightens its picture from frame to frame, in shares of the full range (an artefact, not in the scene).
+    film.  objects: 1, or 2 of different colours (the first in front).  camera: also film with a second camera
+    (mirrored, other colours, other noise).  pan: how far the background moves sideways, in sides per frame.
+    drift: by how much the camera brightens its picture from frame to frame, in shares of the full range (an artefact,
+    not in the scene).
     noise: standard deviation of the sensor, fresh in every frame.  flicker: a new background in every frame.
     Raises InputError for an unknown split or motion, and for numbers that make no sense.
     """
@@ -71,7 +72,9 @@ def clips(
         raise InputError("needs n >= 1, frames >= 3, side >= 8, 1 or 2 objects, 0 <= loss < 1 and noise >= 0")
     g = torch.Generator().manual_seed(2 * seed + SPLITS.index(split) + 7919)
     parts = [
-        _drawn(g, min(CHUNK, n - done), frames, side, motion, loss, objects, camera, pan, drift, noise, flicker)
+        _drawn(
+            g, min(CHUNK, n - done), frames, side, motion, loss, objects, camera, pan, drift, noise, flicker
+        )
         for done in range(0, n, CHUNK)
     ]
     return Clips(
@@ -132,7 +135,9 @@ def _scene(g: torch.Generator, n: int, frames: int, motion: str, loss: float) ->
     return {"kind": kind, "colour": colour, "direction": direction, "speed": speed}, centres
 
 
-def _bounce(g: torch.Generator, n: int, t: Tensor, loss: float, gravity: float = 0.06, arcs: int = 24) -> Tensor:
+def _bounce(
+    g: torch.Generator, n: int, t: Tensor, loss: float, gravity: float = 0.06, arcs: int = 24
+) -> Tensor:
     """Heights [n, T] of balls, y pointing down: exact parabolas, the next one lower where speed is lost.
 
     A ball of height h comes back after p = 2 sqrt(2 h / gravity) frames; losing a share of its speed shortens the next
@@ -184,7 +189,9 @@ def _texture(g: torch.Generator, n: int, frames: int, side: int, pan: float) -> 
     low, high = 0.2 + 0.35 * torch.rand(2, n, 3, generator=g)
     grid = (torch.arange(side) + 0.5) / side
     x = grid[None, None, None, :] + pan * torch.arange(frames)[None, :, None, None]
-    along = x * angle.cos()[:, None, None, None] + grid[None, None, :, None] * angle.sin()[:, None, None, None]
+    along = (
+        x * angle.cos()[:, None, None, None] + grid[None, None, :, None] * angle.sin()[:, None, None, None]
+    )
     wave = 0.5 + 0.5 * (2 * math.pi * (waves[:, None, None, None] * along + phase[:, None, None, None])).cos()
     low, high = low[:, None, :, None, None], high[:, None, :, None, None]
     return low + (high - low) * wave[:, :, None], which
