@@ -313,8 +313,7 @@ print(origin)
 #
 # $$\big[\, \|a_t - b_t\|^2 - \|a_t - a_{t'}\|^2 + \alpha \,\big]_+ , \qquad |t' - t| > w .$$
 #
-# A background is the same at $t$ and $t'$, so it cannot lower the second distance's rival; what helps is what moves and
-# is seen by both. With one camera the positive is the next frame instead. (mf-TCN embeds several frames together, and
+# A background is the same at $t$ and $t'$ and cannot push them apart; what helps is what moves and is seen by both. With one camera the positive is the next frame instead. (mf-TCN embeds several frames together, and
 # uses n-pairs.) The test: of the other camera's eight moments, is the nearest the right one?
 
 # %% tags=["hide-input"]

@@ -121,7 +121,8 @@ class Contrast(Task):
 class TimeContrast(Task):
     """TCN: the same moment by two cameras is near, another moment of the same film far.
 
-    frames: how many successive ones make a moment.  n_pairs: the softmax over all moments of the clip instead of triplets (mf-TCN uses n-pairs).
+    frames: how many successive ones make a moment.  n_pairs: the softmax over all moments of the clip instead of
+    triplets (mf-TCN uses n-pairs).
     """
 
     def __init__(
@@ -228,9 +229,8 @@ class Points(Task):
 class Walks(Task):
     """Cycle consistency in time (Jabri et al. 2020): walk from place to place through four frames and back."""
 
-    def __init__(self, encoder, clips, drop: float = 0.1, batch: int = BATCH // 8):
+    def __init__(self, encoder, clips, batch: int = BATCH // 8):
         super().__init__(encoder, clips, batch=batch)
-        self.drop = drop
 
     def forward(self, generator: torch.Generator) -> Tensor:
         x = self.draw(generator)[:, :4]
