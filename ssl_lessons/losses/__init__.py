@@ -113,6 +113,7 @@ from .second_moment import (
     tico_covariance,
 )
 from .semi_supervised import consistency, mixmatch, pseudo_label, sharpen, soft_cross_entropy, vat
+from .video import copy_colours, cycle_walk, intra_negatives, slowness, time_contrast
 
 __all__ = [
     "align_uniform",
@@ -124,6 +125,8 @@ __all__ = [
     "coding_rate",
     "consistency",
     "contrastive_pairs",
+    "copy_colours",
+    "cycle_walk",
     "data2vec",
     "data2vec_targets",
     "dcca",
@@ -147,6 +150,7 @@ __all__ = [
     "instdisc",
     "instdisc_nce",
     "instdisc_normalizer",
+    "intra_negatives",
     "isd",
     "kmeans",
     "koleo",
@@ -187,6 +191,7 @@ __all__ = [
     "similar_neighbours",
     "simmim",
     "sinkhorn_knopp",
+    "slowness",
     "soft_cross_entropy",
     "soft_nearest_neighbor",
     "spectral_contrastive",
@@ -195,6 +200,7 @@ __all__ = [
     "swav",
     "tico",
     "tico_covariance",
+    "time_contrast",
     "triplet",
     "update_center",
     "vat",

@@ -1,0 +1,599 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10 · What does time teach that a still picture cannot?
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/ssl-lessons/ssl-lessons/blob/main/chapters/10_moving_pictures.ipynb)
+#
+# **After this chapter you can**
+#
+# - turn the order of frames into labels, and say beforehand when a question about time has no answer;
+# - tell which question keeps which factor: order, arrow, pace, the same moment seen by two cameras, masked cubes;
+# - find out, by a test, that a network tells the time by the camera and not by the motion.
+#
+# **You need** [chapter 06](06_where_and_which_way_up.ipynb) (labels from spoiling), [chapter
+# 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE) and [chapter 18](18_masked_images.ipynb) (masked pictures).
+# **Time**: 30 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+
+# %% tags=["hide-input"]
+try:
+    import ssl_lessons
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
+
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
+from ssl_lessons import book
+
+device = book.setup("10")
+
+# %% [markdown]
+# ## The puzzle: which film runs backwards?
+#
+# Two films of eight frames. In one of them the frames are in the wrong order: the last comes first.
+
+# %%
+import torch
+import torch.nn.functional as F
+
+from ssl_lessons import losses, plots, widgets
+from ssl_lessons.book import films
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch10
+from ssl_lessons.book.widgets import arrow
+from ssl_lessons.evaluation import evidence
+from ssl_lessons.evaluation.evidence import Runs
+from ssl_lessons.modalities.video import encoders, objectives, views, world
+from ssl_lessons.training import fit
+
+LOSSY, PERFECT = {"motion": "bounce", "loss": 0.4}, {"motion": "bounce"}
+pair = [world.clips("train", 30, seed=5, **o).frames[4] for o in (LOSSY, PERFECT)]
+
+# %% tags=["hide-input"]
+films.show_films(
+    [pair[0].flip(0), pair[1]],
+    alt="Two films of a coloured shape that jumps up and down before stripes. "
+    "On the left the jumps become higher, on the right they keep their height.",
+)
+
+# %% [markdown]
+# On the left the jumps grow: it runs backwards, for a ball loses speed at each bounce. On the right
+# the ball loses nothing. That film ran forwards; had it not, you would have had no way to notice.
+#
+# > **Predict before you go on.** (1) A network is trained to tell forwards from backwards, on balls that lose 40 % of
+# > their speed at a bounce, and another on balls that lose nothing. How often is each right (chance: one in two)?
+# > (2) "Are these frames in order?": will it keep the shape's *colour* better than an untrained network does, or its
+# > *direction*? (3) A film shows a moving shape before a background that never changes. Features are told to change
+# > slowly. What do they describe?
+#
+# ## A world in which a still picture says nothing
+#
+# Every clip is $T = 8$ frames of 24 by 24 pixels: one shape of four kinds and six colours over waves of four
+# orientations. It glides in one of eight directions at one of three speeds, and the edges are glued: what leaves on
+# the right comes in on the left. So the shape is anywhere with equal probability at any moment, *whichever way it goes*.
+# One frame is independent of direction and speed. Whatever reads these has looked at two frames.
+
+# %%
+train = world.clips("train", 1500)
+test = world.clips("test", 500)
+for name, options in world.FACTORS.items():
+    print(f"{name:>10}: {options} values, e.g. {train.factors[name][:8].tolist()}")
+
+# %% tags=["hide-input"]
+films.show_films(
+    list(train.frames[:4]),
+    alt="Four films, each with one coloured shape that glides over stripes, "
+    "each in its own direction and at its own pace.",
+)
+
+# %% [markdown]
+# ## Time's arrow, and when it has none
+#
+# Let $x = (x_1, \dots, x_T)$ be a film, $\bar x = (x_T, \dots, x_1)$ its reverse, and $p$ the density of films in the world.
+# We show each film forwards or backwards by the toss of a coin. By Bayes' rule, whoever sees $x$ can know at best
+#
+# $$P(\text{forwards} \mid x) \;=\; \frac{p(x)}{p(x) + p(\bar x)} .$$
+#
+# Where $p(x) = p(\bar x)$ for all films, this is one half, **for every network, of every size**. Such a world is
+# *reversible*. Our balls fly along exact parabolas, first seen at a random moment of an arc; without loss they are
+# reversible, with loss they are not. The task itself is two lines:
+
+
+# %%
+def forwards_or_backwards(clips, generator):
+    label = torch.rand(len(clips), generator=generator) < 0.5
+    label = label.to(clips.device)
+    clips = torch.where(label[:, None, None, None, None], clips, clips.flip(1))
+    return clips, label.long()
+
+
+def tell_time(options: dict, steps: int = 150, seed: int = 0):
+    """Train on one kind of film; the task, and how often it is right on others."""
+    shown = world.clips("train", 1500, seed, **options)
+    others = world.clips("test", 500, seed, **options)
+    torch.manual_seed(seed)
+    net = encoders.ClipNet().to(device)
+    task = objectives.Labelled(net, shown.frames, forwards_or_backwards, classes=2)
+    fit(task.to(device), task, steps, lr=5e-3, seed=seed)
+    return task, task.accuracy(others.frames, torch.Generator().manual_seed(1))
+
+
+# %%
+solved = {name: tell_time(o)[1] for name, o in (("lossy", LOSSY), ("perfect", PERFECT))}
+for name, accuracy in solved.items():
+    print(f"{name:>8} balls: right in {accuracy:.0%} of 500 films, after 150 steps")
+assert abs(solved["perfect"] - 0.5) < 0.09  # four standard deviations of a coin
+
+# %% [markdown]
+# On perfect balls it is a coin, and it must be. That is the control which any study of the arrow needs: *the same
+# pictures without the physics*. The record has three seeds and longer runs.
+
+# %%
+record, origin = book.recorded("video")
+
+
+def of(part: str, arm: str, key: str) -> list[float]:
+    """One value per seed, of those seeds that all arms of the part have."""
+    rows = [r for r in record if r["part"] == part]
+    arms = {r["arm"] for r in rows}
+    seen = {
+        s: {r["arm"] for r in rows if r["seed"] == s} for s in {r["seed"] for r in rows}
+    }
+    full = sorted(s for s in seen if seen[s] == arms)
+    return [r[key] for s in full for r in rows if (r["arm"], r["seed"]) == (arm, s)]
+
+
+def mean(values) -> float:
+    return sum(values) / len(values)
+
+
+def spread(values, unit: str = "%") -> str:
+    a, b, c = (100 * v for v in (mean(values), min(values), max(values)))
+    return f"{a:.0f} ({b:.0f} to {c:.0f})"
+
+
+# %% tags=["hide-input"]
+balls = ("loses 40 %", "loses 20 %", "loses nothing")
+plots.table(
+    [{"ball": "chance", "right": "50"}]
+    + [{"ball": b, "right": spread(of("arrow", b, "solved"))} for b in balls],
+    "Forwards or backwards? Right answers (%), mean and range over seeds",
+    {"ball": "the ball", "right": "right"},
+)
+print(origin)
+
+# %% [markdown]
+# ## Which question keeps which factor?
+#
+# The arrow is one of a family. All take a film apart and ask how it was:
+#
+# | question | labels |
+# |---|---|
+# | Shuffle and Learn | frames in order, or not |
+# | odd one out (O3N) | which of three cuts is shuffled |
+# | which order (OPN) | 12 orders of four frames; an order and its reverse are one class |
+# | arrow of time | forwards or backwards |
+# | pace | every frame, or every second |
+# | ego-motion | by how much was one frame shifted against the other |
+#
+# Note the third line. An order and its reverse share a class *because* most motion is reversible: you have just proved
+# that nobody could tell them apart. Others predict the next frame's pixels, or contrast: **CVRL** takes two augmented
+# cuts of a film as a positive pair and draws the augmentation once per cut. A fresh shift in every frame would drown
+# the motion.
+#
+# One encoder for all: a small convolutional net looks at each frame, another at the differences between neighbours,
+# two convolutions run over time, and the mean over time is what the probe reads. Equal steps, equal clips, learning rate from an equal list.
+# Zero is chance, 100 is always right.
+
+# %% tags=["hide-input"]
+FLOORS = ("first frame", "mean frame", "frame difference", "untrained")
+NAMES = tuple(objectives.tasks(encoders.ClipNet, train.frames, train.frames))
+
+
+def factor(arm: str, name: str) -> list[float]:
+    return [f[name] for f in of("tasks", arm, "factors")]
+
+
+plots.table(
+    [{"arm": "chance"} | {n: "0" for n in world.FACTORS}]
+    + [
+        {"arm": arm} | {n: spread(factor(arm, n)) for n in world.FACTORS}
+        for arm in (*FLOORS, *NAMES)
+    ],
+    "What a linear readout finds (0 chance, 100 always right), mean and range",
+    {"arm": "task"} | {n: n for n in world.FACTORS},
+)
+print(origin)
+
+# %%
+MOVING, STILL = ("direction", "speed"), ("kind", "colour", "background")
+for name in world.FACTORS:
+    floor = factor("untrained", name)
+    gain = {a: evidence.compare(factor(a, name), floor, learns="none") for a in NAMES}
+    up = [a for a in NAMES if gain[a].word == evidence.HOLDS]
+    down = [a for a in NAMES if gain[a].high < 0]
+    print(f"{name}: kept better than before training by {', '.join(up) or 'none'};")
+    print(f"{'':>6}worse by {', '.join(down) or 'none'}")
+assert max(factor("first frame", "direction")) < 0.1  # a still says nothing
+
+# %% [markdown]
+# Read the table by columns: that is the answer to (2), from three seeds. And read its floors first: one frame's pixels
+# say nothing about direction, as promised. What the table does not show: real films, in which colour and background
+# *predict* the action, so that a method that drops motion can score well.
+#
+# ## One trick, two signs
+#
+# A shuffled film can be a **negative** of the film it came from (as in IIC: "tell the film from its own shuffled
+# self"), or a **positive** ("they are the same film"). You find both called the same pretext task. They are opposites:
+# the first makes the features depend on order, the second makes them indifferent to it. With
+# $q, k, s$ the unit vectors of two cuts and of spoiled ones, and temperature $\tau$, the first is
+#
+# $$\ell_i = -\log \frac{e^{q_i \cdot k_i / \tau}}{\sum_j e^{q_i \cdot k_j / \tau} + \sum_m e^{q_i \cdot s_{im} / \tau}} .$$
+
+# %%
+signs = {s: factor(f"shuffled as {s}", "direction") for s in ("negative", "positive")}
+for sign, values in signs.items():
+    print(f"shuffled as {sign}: direction {spread(values)}")
+print(
+    "negative minus positive:",
+    evidence.compare(
+        *signs.values(), floor=factor("untrained", "direction"), learns="treatment"
+    ),
+)
+
+# %% [markdown]
+# ## What is slow?
+#
+# Here is an old idea: senses flicker, the world is slow. Let $z_t \in \mathbb{R}^D$ be features, $C$ their covariance over
+# clips and frames, $V$ the second moment of $z_{t+1} - z_t$. **Slow feature analysis** lowers
+# $\operatorname{tr}(C^{-1} V) / D$. The $C^{-1}$ is what forbids the slowest feature of all, a constant: without it
+# this would be [chapter 20](20_collapse.ipynb).
+#
+# But what if something does not change at all? A background that is the same in all frames is perfectly slow, and it
+# has variance over clips: a perfect answer without one look at what moves. Two features, by hand:
+
+# %%
+place = 2 * torch.pi * train.centres[:, :, 0]  # [N, T, 2], both coordinates as angles
+moving = torch.cat([place.cos(), place.sin()], dim=2)
+texture = F.one_hot(train.factors["background"], 4)[:, :3].float()
+still = texture[:, None].expand(-1, 8, -1) + 0 * moving[..., :1]
+found = {
+    "place of the shape": moving,
+    "background": still,
+    "noise": torch.randn(1500, 8, 4),
+}
+for name, z in found.items():
+    print(f"slowness of the {name}: {losses.slowness(z):.3f}")
+assert (
+    losses.slowness(still) < losses.slowness(moving) < losses.slowness(found["noise"])
+)
+
+# %% tags=["hide-input"]
+backgrounds = ("the same in all frames", "new in each frame")
+kinds = ("untrained", "slow features", "frames of one film")
+plots.table(
+    [
+        {"arm": k} | {b: spread(of("slow", f"{k}, {b}", "place")) for b in backgrounds}
+        for k in kinds
+    ],
+    "Place of the shape from one frame's features (R2, %), by background",
+    {"arm": "features"} | {b: b for b in backgrounds},
+)
+print(origin)
+
+# %% [markdown]
+# "Frames of one film" is InfoNCE: two frames of a film must find each other among frames of other films. That is (3):
+# the loss asks for what is *constant in a film and different between films*, and a fixed background is just that.
+#
+# ## The same moment, another camera
+#
+# Turn it round: make the *film* constant in the comparison, and let only time differ. **Time-contrastive networks**
+# (TCN) film a scene with two cameras. Frame $t$ of the first is the anchor, frame $t$ of the second its positive, and
+# another moment $t'$ of the first, outside a window $w$, its negative; with margin $\alpha$,
+#
+# $$\big[\, \|a_t - b_t\|^2 - \|a_t - a_{t'}\|^2 + \alpha \,\big]_+ , \qquad |t' - t| > w .$$
+#
+# A background is the same at $t$ and $t'$ and cannot push them apart; what helps is what moves and is seen by both. With one camera the positive is the next frame instead. (mf-TCN embeds several frames together, and
+# uses n-pairs.) The test: of the other camera's eight moments, is the nearest the right one?
+
+# %% tags=["hide-input"]
+arms = sorted({r["arm"] for r in record if r["part"] == "cameras"})
+plots.table(
+    [{"arm": "chance", "found": "12 to 17"}]
+    + [{"arm": a, "found": spread(of("cameras", a, "found"))} for a in arms],
+    "The right moment in the other camera's film (%)",
+    {"arm": "trained with", "found": "found"},
+)
+print(origin)
+
+# %% [markdown]
+# (Chance is one in eight, for means of three frames one in six.)
+#
+# ## Holes in a film: tubes
+#
+# A masked autoencoder ([chapter 18](18_masked_images.ipynb)) has it too easy on films: a hidden cube is often seen at
+# another time, and there is little to understand in copying it. If every cube is hidden with probability $r$ on its own,
+# and a place has $S$ cubes in time, the chance that a hidden one is seen at another time is $1 - r^{S-1}$. **Tubes**
+# hide a place at all times, and the chance is 0.
+
+# %%
+SLICES, PLACES = 4, 16
+for ratio in (0.5, 0.75, 0.9):
+    for tubes in (False, True):
+        mask = views.masks(
+            2000, SLICES, PLACES, ratio, torch.Generator().manual_seed(0), tubes
+        )
+        kind = "tubes" if tubes else "cubes"
+        print(
+            f"{kind}, {ratio:.0%} hidden: {views.leak(mask, SLICES):.0%} can be copied"
+        )
+        assert abs(views.leak(mask, SLICES) - (not tubes) * (1 - ratio**3)) < 0.03
+
+# %% tags=["hide-input"]
+arms = [a for a in dict.fromkeys(r["arm"] for r in record if r["part"] == "tubes")]
+plots.table(
+    [
+        {"arm": a, "mean": spread(of("tubes", a, "mean"))}
+        | (
+            {}
+            if a == "untrained"
+            else {"copied": f"{mean(of('tubes', a, 'copied')):.3f}"}
+        )
+        | {n: spread([f[n] for f in of("tubes", a, "factors")]) for n in MOVING + STILL}
+        for a in arms
+    ],
+    "Masked cubes: what a linear readout finds (0 chance, 100 always right)",
+    {"arm": "hidden", "copied": "error of copying", "mean": "mean of six"}
+    | {n: n for n in MOVING + STILL},
+)
+print(origin)
+
+# %% [markdown]
+# **VideoMAE** hides 90 to 95 % in tubes. It is a masked autoencoder, with neither text nor contrast in it. *Features*
+# in the last row: the target is what a slowly following copy of the encoder makes of the whole film (V-JEPA).
+#
+# ## Who is where next? Copied colours
+#
+# Take the colour out of two frames. For each place $j$ of the later one, let features $f$ point to places $i$ of the
+# earlier, $A_{ij} = \operatorname{softmax}_i(f_i \cdot f_j / \tau)$, and copy the colours $c_i$ from there: $\hat c_j = \sum_i
+# A_{ij} c_i$. The loss is the cross-entropy with the true colour bins. To copy well you must find *the same thing*:
+# afterwards $A$ carries any label, a mask for instance. A second way needs no colour: walk through the frames and back by such pointers, and
+# ask to come home (cycle consistency).
+
+# %% tags=["hide-input"]
+arms = list(dict.fromkeys(r["arm"] for r in record if r["part"] == "tracking"))
+plots.table(
+    [{"arm": a, "iou": spread(of("tracking", a, "iou"))} for a in arms],
+    "The shape's mask carried three frames on: intersection over union (%)",
+    {"arm": "features", "iou": "IoU"},
+)
+print(origin)
+
+# %% [markdown]
+# The rows to beat are the simple ones: *stay where you are*, and matching pixels.
+#
+# ## What goes wrong: the camera tells the time
+#
+# The same perfect balls, so there is *nothing* to be told. But this camera brightens its picture a little from frame to
+# frame, by a two-hundredth of the range.
+
+# %%
+DRIFT = PERFECT | {"drift": 0.005}
+task, accuracy = tell_time(DRIFT, steps=100)
+
+
+def without_shape(clips: world.Clips) -> torch.Tensor:
+    """The same films with nothing in them."""
+    hidden = (clips.masks > 0)[:, :, None]
+    x = clips.frames.float()
+    mean = (x * ~hidden).sum((3, 4), keepdim=True) / (~hidden).sum((3, 4), keepdim=True)
+    return torch.where(hidden, mean, x).round().byte()
+
+
+others = world.clips("test", 500, **DRIFT)
+empty = task.accuracy(without_shape(others), torch.Generator().manual_seed(1))
+print(f"perfect balls, drifting camera: right in {accuracy:.0%}")
+print(f"the same films with the ball taken out: {empty:.0%}")
+drift = [mean(of("arrow", "camera drifts", k)) for k in ("solved", "empty")]
+print(f"record, three seeds: {drift[0]:.0%}, and without the ball {drift[1]:.0%}")
+
+# %% [markdown]
+# Whoever saw only the first number would praise the physics. The second is the test: **take out what should matter, and
+# ask again.** Right answers that survive came from elsewhere. Real films have such cues: black borders, the way people move
+# cameras, the traces of compression. The arrow's authors remove them first and measure what they had been worth.
+#
+# ## Play: how much must be lost?
+#
+# A rule that anybody could follow: the film runs forwards if the ball is higher, on average, in its first half. **Can you
+# make it right three times in four? With films of three frames too?**
+
+# %%
+widgets.explore(
+    arrow.render,
+    arrow.CONTROLS,
+    static=[
+        {"loss": 0.0},
+        {"loss": 0.4},
+        {"loss": 0.4, "frames": 3},
+        {"loss": 0.6, "frames": 16},
+    ],
+    captions=["nothing lost", "40 % lost", "three frames", "the end of both sliders"],
+    alt=arrow.describe,
+    columns=2,
+)
+
+# %% [markdown]
+# The reverse of a long lossy film is an impossible one; the reverse of three frames hardly ever is.
+#
+# ## Exercises
+#
+# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
+#
+# ### 1 · The best anybody can do (••, 8 minutes)
+# A world has F films. `p` is a float tensor `[F]`, their probabilities; film `reverse[f]` (int tensor `[F]`) is film `f`
+# backwards. A coin decides how a film is shown. Return the best possible accuracy at telling, a scalar.
+#
+# <details><summary>Hint</summary>What you see is film s: shown forwards with probability p[s] / 2, or it is another one
+# shown backwards. Choose the more probable, and sum over what you may see.</details>
+
+
+# %%
+def best_accuracy(p: torch.Tensor, reverse: torch.Tensor) -> float:
+    return NOT_ATTEMPTED
+
+
+ch10.check_best_accuracy(best_accuracy)
+
+# %% [markdown]
+# ### 2 · What leaks (•, 5 minutes)
+# Return the chance that a hidden cube is seen at its place at some other time: every cube is hidden with probability
+# `ratio` (float) on its own, and a place has `slices` (int) cubes. Then find the smallest ratio, in steps of 5 %, at which
+# fewer than half can be copied with eight slices: would you still need tubes?
+#
+# <details><summary>Hint</summary>The chance that all the others are hidden, from 1.</details>
+
+
+# %%
+def leak(ratio: float, slices: int) -> float:
+    return NOT_ATTEMPTED
+
+
+ch10.check_leak(leak)
+
+# %% [markdown]
+# ### 3 · Far in time (•, 5 minutes)
+# Return a bool tensor `[frames, frames]`: entry (t, t') is true where t' may be the negative of anchor t, more than
+# `window` steps away.
+
+
+# %%
+def far(frames: int, window: int) -> torch.Tensor:
+    return NOT_ATTEMPTED
+
+
+ch10.check_far(far)
+
+# %% [markdown]
+# ### 4 · Home again (••, 10 minutes)
+# `score[i, j]`, a float tensor `[P, P]`, says how well place i of one frame fits place j of the next. A walker goes from i
+# to the next frame by a softmax over j, and back by a softmax over the places of the first frame. Return, for each i, the
+# chance to be home again: a tensor `[P]`.
+#
+# <details><summary>Hint</summary>Two matrices with rows that sum to 1; the second comes from the transpose.</details>
+
+
+# %%
+def home_again(score: torch.Tensor) -> torch.Tensor:
+    return NOT_ATTEMPTED
+
+
+ch10.check_home_again(home_again)
+
+# %% [markdown]
+# ## Claims, tested
+#
+# Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
+
+# %%
+lossy, perfect = (of("arrow", b, "solved") for b in ("loses 40 %", "loses nothing"))
+book.claim("C-149", drawn=Runs(lossy, perfect, floor=[0.5] * len(lossy)))
+tubes, cubes = (of("tubes", f"{k} 0.9", "mean") for k in ("tubes", "cubes"))
+book.claim("C-101", drawn=Runs(tubes, cubes, floor=of("tubes", "untrained", "mean")))
+
+# %%
+simple = [
+    max(values)
+    for values in zip(
+        *(of("tracking", a, "iou") for a in ("stay where you are", "gray pixels"))
+    )
+]
+book.claim(
+    "C-150",
+    drawn=Runs(
+        of("tracking", "copied colours", "iou"),
+        simple,
+        floor=of("tracking", "untrained", "iou"),
+    ),
+)
+two, one = (
+    of("cameras", f"{n} camera{s}", "found") for n, s in (("two", "s"), ("one", ""))
+)
+book.claim("C-151", drawn=Runs(two, one, floor=of("cameras", "untrained", "found")))
+fixed, fresh = (of("slow", f"frames of one film, {b}", "place") for b in backgrounds)
+book.claim(
+    "C-152",
+    drawn=Runs(fixed, fresh, floor=of("slow", f"untrained, {backgrounds[1]}", "place")),
+)
+
+# %% [markdown]
+# ## Where it comes from, where it went
+#
+# Slowness as a principle: [Wiskott and Sejnowski (2002)](https://doi.org/10.1162/089976602317318938); that predicting
+# features latches on to what is slow, with a moving dot over fixed noise: [Sobal et al. (2022)](https://arxiv.org/abs/2211.10831). Order: [Shuffle and
+# Learn](https://arxiv.org/abs/1603.08561), [O3N](https://arxiv.org/abs/1611.06646), [OPN](https://arxiv.org/abs/1708.01246).
+# The arrow: [Pickup et al. (2014)](http://hdl.handle.net/1721.1/88107) and [Wei et al.
+# (2018)](https://vcg.seas.harvard.edu/publications/learning-and-using-the-arrow-of-time). Things that move together belong together:
+# [ego-motion](https://arxiv.org/abs/1505.01596), [tracked patches](https://arxiv.org/abs/1505.00687) (a triplet of
+# two patches of one track), [watching objects move](https://arxiv.org/abs/1612.06370) (segment what the flow
+# groups). Cameras: [TCN](https://arxiv.org/abs/1704.06888), [mf-TCN](https://arxiv.org/abs/1808.00928). Contrast:
+# [CVRL](https://arxiv.org/abs/2008.03800), [IIC](https://arxiv.org/abs/2008.02531). Pointing: [copied
+# colours](https://arxiv.org/abs/1806.09594), [the walk](https://arxiv.org/abs/2006.14613). Pixels ahead: [Mathieu et al.
+# (2016)](https://arxiv.org/abs/1511.05440); tokens of a film, one after the other: [VideoGPT](https://arxiv.org/abs/2104.10157),
+# [Walker et al. (2021)](https://arxiv.org/abs/2103.01950). Masks: [VideoMAE](https://arxiv.org/abs/2203.12602), [MAE on
+# films](https://arxiv.org/abs/2205.09113), which finds plain random cubes good enough at 90 %, and
+# [V-JEPA](https://arxiv.org/abs/2404.08471). With text: [VideoCLIP](https://arxiv.org/abs/2109.14084), which pairs
+# clips with overlapping captions.
+#
+# ## Two questions
+#
+# **1.** Films of a pendulum without friction, half of them reversed. Somebody reports 70 % at the arrow of time. What do
+# you ask for?
+# <details><summary>Answer</summary>The same number with the pendulum taken out of the picture. The motion is
+# reversible, so it cannot be the source; look for drift, borders, compression.</details>
+#
+# **2.** You contrast frames of one film with frames of others, and all films were made in different rooms. What will the
+# features say, and what do you change?
+# <details><summary>Answer</summary>The room. Take negatives from the same film (another time), or make the room change
+# within a film, by another camera or another background.</details>
+
+# %% [markdown]
+# ## Solutions
+#
+# ```python
+# def best_accuracy(p, reverse):
+#     return torch.maximum(p, p[reverse]).sum() / 2
+#
+#
+# def leak(ratio, slices):
+#     # Eight slices: 0.95 is the first at which fewer than half can be copied (30 %; at 0.9 it is 52 %).
+#     return 1 - ratio ** (slices - 1)
+#
+#
+# def far(frames, window):
+#     t = torch.arange(frames)
+#     return (t[:, None] - t).abs() > window
+#
+#
+# def home_again(score):
+#     return (score.softmax(dim=1) @ score.T.softmax(dim=1)).diagonal()
+# ```
