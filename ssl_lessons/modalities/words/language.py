@@ -8,7 +8,7 @@ and its object.  Agreement runs across a relative clause, "not" turns a polarity
 "the" and before a pronoun, a thing is broken before it is repaired, and many words have a synonym.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import torch
@@ -110,6 +110,10 @@ class Stories:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def __getitem__(self, rows: Tensor) -> "Stories":
+        """Some of the stories, by number."""
+        return Stories(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     @cached_property
     def there(self) -> Tensor:

@@ -1,0 +1,180 @@
+"""Objectives that repair sentences, each a module with `loss(ids, label, generator)`, and the features they leave behind.
+
+All read the same pairs [CLS] A [SEP] B [SEP], and all leave an encoder of the same shape behind (`.encoder`).
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_lessons import losses
+from ssl_lessons.errors import InputError
+from ssl_lessons.modalities.words import corruptions, language
+from ssl_lessons.modalities.words.transformer import Transformer
+
+
+class Masked(nn.Module):
+    """Masked language modelling, and beside it, if asked for, a question about the two sentences at [CLS].
+
+    pairs: "random" (next sentence prediction), "swapped" (sentence order prediction) or None; words: whether words are
+    hidden at all.
+    """
+
+    def __init__(self, pairs: str | None = None, words: bool = True, **corruption):
+        super().__init__()
+        self.encoder, self.pairs, self.words, self.corruption = Transformer(), pairs, words, corruption
+        self.head = nn.Linear(self.encoder.width, 2)
+
+    def loss(self, ids: Tensor, label: Tensor, generator: torch.Generator) -> Tensor:
+        device, total = self.head.weight.device, 0.0
+        shown, mask = corruptions.bert(ids, generator, **self.corruption) if self.words else (ids, None)
+        states = self.encoder(shown.to(device))
+        if self.words:
+            total = total + losses.masked_lm(self.encoder.logits(states), ids.to(device), mask.to(device))
+        if self.pairs:
+            total = total + F.cross_entropy(self.head(states[:, 0]), label.to(device))
+        return total
+
+
+class Causal(nn.Module):
+    """The next word, left to right: GPT."""
+
+    pairs = None
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = Transformer(causal=True)
+
+    def loss(self, ids: Tensor, label: Tensor, generator: torch.Generator) -> Tensor:
+        ids = ids.to(self.encoder.bias.device)
+        return losses.causal_lm(self.encoder.logits(self.encoder(ids)), ids, corruptions.real(ids))
+
+
+class Electra(nn.Module):
+    """A small generator fills in what is hidden; the encoder says of every word whether it was replaced.
+
+    weight: of the detection beside the generator's loss (Clark et al. 2020: 50).  size: width of the generator.
+    No gradient passes from the encoder to the generator: its words are drawn.
+    """
+
+    pairs = None
+
+    def __init__(self, size: int = 16, weight: float = 50.0):
+        super().__init__()
+        self.encoder, self.generator, self.weight = Transformer(), Transformer(width=size, heads=2), weight
+        self.head = nn.Linear(self.encoder.width, 1)
+
+    def loss(self, ids: Tensor, label: Tensor, generator: torch.Generator) -> Tensor:
+        device = self.head.weight.device
+        shown, mask = corruptions.hide(ids, generator, 0.15)
+        noise = -torch.empty(int(mask.sum()), len(language.VOCABULARY)).exponential_(generator=generator).log()
+        ids, shown, mask = ids.to(device), shown.to(device), mask.to(device)
+        logits = self.generator.logits(self.generator(shown))
+        drawn = (logits.detach()[mask] + noise.to(device)).argmax(dim=-1)  # Gumbel: a draw from the softmax
+        corrupted = ids.masked_scatter(mask, drawn)
+        found = self.head(self.encoder(corrupted))[..., 0]
+        detection = losses.replaced_token(found, corrupted != ids, corruptions.real(ids))
+        return losses.masked_lm(logits, ids, mask) + self.weight * detection
+
+
+class Diffusion(nn.Module):
+    """Hide a share t of the words, t anywhere in (0, 1], fill them in, divide by t."""
+
+    pairs = None
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = Transformer()
+
+    def loss(self, ids: Tensor, label: Tensor, generator: torch.Generator) -> Tensor:
+        device = self.encoder.bias.device
+        t = 1 - torch.rand(len(ids), 1, generator=generator)
+        shown, mask = corruptions.hide(ids, generator, t)
+        logits = self.encoder.logits(self.encoder(shown.to(device)))
+        moved = (ids, mask, t[:, 0], corruptions.words(ids))
+        return losses.masked_diffusion(logits, *(x.to(device) for x in moved))
+
+
+class Denoising(nn.Module):
+    """Encoder and a decoder of one layer: write the whole sentence, or what is missing, after reading the damaged one.
+
+    damage(ids, generator) -> damaged ids, or (damaged ids, what to write).
+    """
+
+    pairs = None
+
+    def __init__(self, damage: Callable):
+        super().__init__()
+        self.encoder, self.damage = Transformer(), damage
+        self.decoder = Transformer(depth=1, causal=True, reads=True, length=2 * language.PAIR_LENGTH)
+
+    def loss(self, ids: Tensor, label: Tensor, generator: torch.Generator) -> Tensor:
+        device = self.encoder.bias.device
+        damaged = self.damage(ids, generator)
+        damaged, target = damaged if isinstance(damaged, tuple) else (damaged, ids)
+        damaged, target = damaged.to(device), target.to(device)
+        there = corruptions.real(damaged)[:, None, None, :]
+        states = self.decoder(target, self.encoder(damaged), there)
+        return losses.causal_lm(self.decoder.logits(states), target, corruptions.real(target))
+
+
+OBJECTIVES: dict[str, Callable[[], nn.Module]] = {
+    "mlm": Masked,
+    "mlm, always [MASK]": partial(Masked, random=0.0, keep=0.0),
+    "gpt": Causal,
+    "nsp": partial(Masked, "random", words=False),
+    "sop": partial(Masked, "swapped", words=False),
+    "mlm + nsp": partial(Masked, "random"),
+    "mlm + sop": partial(Masked, "swapped"),
+    "electra": Electra,
+    "diffusion": Diffusion,
+    "bart: masking": partial(Denoising, lambda ids, g: corruptions.hide(ids, g)[0]),
+    "bart: deletion": partial(Denoising, corruptions.delete),
+    "bart: infilling": partial(Denoising, corruptions.infill),
+    "bart: permutation": partial(Denoising, corruptions.permute),
+    "bart: rotation": partial(Denoising, corruptions.rotate),
+    "t5": partial(Denoising, corruptions.t5),
+}
+"""Every objective of the lesson by name; calling one makes the module."""
+
+
+def build(name: str, seed: int) -> nn.Module:
+    """A fresh module; its initial weights depend on the seed alone, and those of its encoder are the same for all."""
+    if name not in OBJECTIVES:
+        raise InputError(f"There is no objective {name!r}; there are {', '.join(OBJECTIVES)}.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return OBJECTIVES[name]()
+
+
+def batch_loss(module: nn.Module, data: language.Stories, size: int = 64) -> Callable[[torch.Generator], Tensor]:
+    """loss(generator) for `training.fit`: draws stories, one pair of neighbouring sentences from each."""
+
+    def loss(generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(data), (size,), generator=generator)
+        ids, label, _ = language.pairs(data[rows], generator, module.pairs)
+        return module.loss(ids, label, generator)
+
+    return loss
+
+
+@torch.no_grad()
+def features(encoder: Transformer, ids: Tensor, size: int = 500) -> list[Tensor]:
+    """What the encoder says of the second sentence: the mean over its words, after every layer: depth + 1 of [N, D]."""
+    device = encoder.bias.device
+    found = []
+    for part in ids.split(size):
+        weight = (corruptions.words(part) & (language.segments(part) == 1)).float()[..., None]
+        layers = [x.cpu() for x in encoder.layers(part.to(device))]
+        found.append([(x * weight).sum(1) / weight.sum(1) for x in layers])
+    return [torch.cat(layer) for layer in zip(*found, strict=True)]
+
+
+def bag_of_words(ids: Tensor, second: bool = True) -> Tensor:
+    """How often each word occurs, in the second sentence or in both: float [N, V]."""
+    counts = torch.zeros(len(ids), len(language.VOCABULARY))
+    keep = corruptions.words(ids) & ((language.segments(ids) == 1) | (not second))
+    return counts.scatter_add_(1, ids, keep.float())
