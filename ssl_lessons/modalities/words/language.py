@@ -32,6 +32,7 @@ THINGS = {  # topic -> three things, each by two names
 }
 TOPICS = tuple(THINGS)
 VERBS = {1: ("enjoying", "praising", "liking", "admiring"), 0: ("hating", "blaming", "fearing", "cursing")}
+MOODS = (("sadly", "gloomily"), ("gladly", "happily"))  # [polarity]
 AUXILIARIES = (("is", "are"), ("was", "were"))  # [tense][number]
 PRONOUNS = ("she", "they")
 ARTICLES = (("a", "some"), ("the", "the"))  # [known][number]
@@ -49,7 +50,7 @@ _WORDS = (
     *SPECIAL, "a", "some", "the", "who", "not", *PRONOUNS, *AUXILIARIES[0], *AUXILIARIES[1],
     *(w for pair in CONNECTIVES for w in pair), *RELATIVES, *VERBS[1], *VERBS[0], *PLAIN,
     *(w for pair in EVENTS for w in pair), *(w for p in PEOPLE for w in (p, p + "s")),
-    *(w for things in THINGS.values() for names in things for w in names.split()),
+    *(w for things in THINGS.values() for names in things for w in names.split()), *MOODS[0], *MOODS[1],
 )  # fmt: skip
 VOCABULARY = tuple(_WORDS)
 """All words, the special ones first: the index of a word is its id."""
@@ -61,6 +62,7 @@ SYNONYMS = (
     VERBS[0],
     RELATIVES,
     *CONNECTIVES,
+    *MOODS,
 )
 """Groups of words that may stand for one another without changing any factor."""
 
@@ -91,7 +93,7 @@ class Stories:
     past), mood (whether most polarities are 1), all [N].  Of a sentence, [N, S], 0 where there is none: subject (8
     people), number (one, many), polarity (against, for), thing (24: three a topic's family), known (whether the subject
     has been named before), pronoun (whether it stands as one), event (0..3, or 4 for none), after (whether the event is
-    over).
+    over), spoken (whether a last word says the polarity).
     """
 
     tokens: Tensor
@@ -107,6 +109,7 @@ class Stories:
     pronoun: Tensor
     event: Tensor
     after: Tensor
+    spoken: Tensor
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -141,7 +144,8 @@ def stories(n: int, *, seed: int = 0, split: str = "train") -> Stories:
     """n stories, drawn; deterministic for a seed; "train" and "test" never share their random numbers.
 
     A topic has the things of its own family (two times in three) and of the next one (one in three), so a single word
-    leaves two topics open.  Every polarity agrees with the mood of its story five times in six.  Raises InputError
+    leaves two topics open.  Every polarity agrees with the mood of its story nineteen times in twenty; at the end of
+    some sentences a word says it (gladly, sadly), else it takes the verb and "not" together.  Raises InputError
     unless n >= 1 and the split is one of the two.
     """
     if n < 1 or split not in ("train", "test"):
@@ -183,10 +187,11 @@ def stories(n: int, *, seed: int = 0, split: str = "train") -> Stories:
     after = linked & ~alone & (place % 2 == 1)
 
     # how: polarity, "not", relative clause, connective
-    polarity = torch.where(chance(5 / 6, *shape), mood[:, None], 1 - mood[:, None])
-    negated = chance(0.4, *shape)
+    polarity = torch.where(chance(0.95, *shape), mood[:, None], 1 - mood[:, None])
+    negated = chance(1 / 3, *shape)
     clause = chance(0.4, *shape) & ~pronoun
     linking = chance(0.5, *shape) & ~clause
+    spoken = chance(0.5, *shape) & ~clause
     other = (subject + 1 + below(len(PEOPLE) - 1, *shape)) % len(PEOPLE)
     stage = torch.where(place == 0, 0, torch.where(place == length[:, None] - 1, 2, 1))
 
@@ -220,12 +225,13 @@ def stories(n: int, *, seed: int = 0, split: str = "train") -> Stories:
         the,
         state,
         pick(_NAMES, thing, two),
+        only(spoken, pick(MOODS, polarity, below(2, *shape))),
     ]
     ids = torch.stack(slots, dim=2)
     order = (ids == PAD).long().argsort(dim=2, stable=True)
     ids = ids.gather(2, order)[:, :, :LONGEST]
     there = torch.arange(MOST) < length[:, None]
-    per_sentence = [subject, number, polarity, thing, known.long(), pronoun.long(), event, after.long()]
+    per_sentence = [subject, number, polarity, thing, known.long(), pronoun.long(), event, after.long(), spoken.long()]
     return Stories(
         torch.where(there[:, :, None], ids, PAD),
         length,
@@ -244,8 +250,8 @@ def pairs(
     wrong: what half of the pairs become (their label is 0, that of the others 1).  "random": B comes from another story
     (BERT's next sentence prediction, Devlin et al. 2019, section 3.1); "swapped": B stands before A (ALBERT's sentence
     order prediction, Lan et al. 2020, section 3.1); None: none, all labels are 1.
-    Returns ids, labels [N], and the factors of the second sentence as it stands (each [N]), with first_polarity that of
-    the first.  Raises InputError for another word.
+    Returns ids, labels [N], and the factors of the second sentence as it stands (each [N]), with pronoun and spoken
+    beside them.  Raises InputError for another word.
     """
     if wrong not in (None, "random", "swapped"):
         raise InputError(f'wrong must be None, "random" or "swapped", not {wrong!r}.')
@@ -262,7 +268,8 @@ def pairs(
     elif wrong == "swapped":
         a, b = (row, first + off.long()), (row, first + 1 - off.long())
     factors = {name: values[b] for name, values in data.factors().items()}
-    return join(data.tokens[a], data.tokens[b]), label, factors | {"first_polarity": data.polarity[a]}
+    told = {name: getattr(data, name)[b] for name in ("pronoun", "spoken")}
+    return join(data.tokens[a], data.tokens[b]), label, factors | told
 
 
 def join(a: Tensor, b: Tensor) -> Tensor:

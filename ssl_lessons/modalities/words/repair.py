@@ -178,3 +178,78 @@ def bag_of_words(ids: Tensor, second: bool = True) -> Tensor:
     counts = torch.zeros(len(ids), len(language.VOCABULARY))
     keep = corruptions.words(ids) & ((language.segments(ids) == 1) | (not second))
     return counts.scatter_add_(1, ids, keep.float())
+
+
+# ---- filling a gap ---------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def fill(module: nn.Module, ids: Tensor, place: Tensor) -> Tensor:
+    """Log-probabilities [N, V] of the word at `place` [N], which nobody is shown.
+
+    A causal network reads what stands before the gap; the others read the whole text with [MASK] in the gap.
+    """
+    encoder, row = module.encoder, torch.arange(len(ids))
+    if encoder.causal:
+        states, at = encoder(ids.to(encoder.bias.device)), place - 1
+    else:
+        shown = ids.clone()
+        shown[row, place] = language.MASK
+        states, at = encoder(shown.to(encoder.bias.device)), place
+    return encoder.logits(states[row, at]).log_softmax(dim=-1).cpu()
+
+
+class Counts:
+    """The simplest rule that could win: how often a word stood between its two neighbours in the training text."""
+
+    def __init__(self, ids: Tensor):
+        v = len(language.VOCABULARY)
+        left, word, right = ids[:, :-2].flatten(), ids[:, 1:-1].flatten(), ids[:, 2:].flatten()
+        self.table = torch.bincount((left * v + right) * v + word, minlength=v**3).view(v, v, v)
+
+    def fill(self, ids: Tensor, place: Tensor) -> Tensor:
+        """As `fill`; every word is counted half a time more than it was seen."""
+        row = torch.arange(len(ids))
+        seen = self.table[ids[row, place - 1], ids[row, place + 1]] + 0.5
+        return (seen / seen.sum(dim=1, keepdim=True)).log()
+
+
+def gaps(data: language.Stories, generator: torch.Generator) -> dict[str, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Questions with two answers each: name -> (ids [N, T], place [N], right words [N, 4], wrong words [N, 4]).
+
+    agreement: the number of "is, are, was, were" where the clause between subject and verb names others of the other
+    number; tense: of the same word, given away by the sentence before; polarity: a verb for or against, given "not" and
+    the sentence before or the last word.
+    """
+    ids, _, f = language.pairs(data, generator)
+    second = language.segments(ids) == 1
+    word = {name: i for i, name in enumerate(language.VOCABULARY)}
+    aux = torch.tensor([[word[w] for w in pair] for pair in language.AUXILIARIES])  # [tense, number]
+    verbs = torch.tensor([[word[w] for w in language.VERBS[side]] for side in (0, 1)])
+
+    def where(group: Tensor) -> Tensor:
+        return (torch.isin(ids, group) & second).long().argmax(dim=1)
+
+    at_aux, at_verb = where(aux), where(verbs)
+    row = torch.arange(len(ids))
+    plural = torch.tensor([word[p + "s"] for p in language.PEOPLE])
+    single = torch.tensor([word[p] for p in language.PEOPLE])
+    before = ids[row, (at_aux - 2).clamp(min=0)]  # ... who the farmers met [gap]
+    nearest = torch.where(torch.isin(before, plural), 1, torch.where(torch.isin(before, single), 0, -1))
+    clause = torch.isin(ids[row, at_aux - 1], torch.tensor([word[w] for w in language.RELATIVES]))
+    hard = clause & (nearest == 1 - f["number"])
+    twice = [0, 1, 0, 1]
+    by_number = (aux.T[f["number"]][:, twice], aux.T[1 - f["number"]][:, twice])
+    by_tense = (aux[f["tense"]][:, twice], aux[1 - f["tense"]][:, twice])
+    side = torch.isin(ids[row, at_verb], verbs[1]).long()
+    return {
+        "agreement": (ids[hard], at_aux[hard], by_number[0][hard], by_number[1][hard]),
+        "tense": (ids, at_aux, *by_tense),
+        "polarity": (ids, at_verb, verbs[side], verbs[1 - side]),
+    }
+
+
+def right(log_p: Tensor, good: Tensor, bad: Tensor) -> float:
+    """Share of gaps in which the right words together are more probable than the wrong ones together."""
+    score = [log_p.gather(1, words).logsumexp(dim=1) for words in (good, bad)]
+    return float(((score[0] > score[1]).double() + 0.5 * (score[0] == score[1])).mean())
