@@ -141,7 +141,7 @@ def test_features_read_the_second_sentence_only(ids):
     other = ids.clone()
     other[:, 1] = language.encode("finally")
     assert torch.allclose(repair.features(encoder, ids)[0], repair.features(encoder, other)[0], atol=1e-6)
-    assert repair.bag_of_words(ids).sum(1).max() <= 12 < repair.bag_of_words(ids, second=False).sum(1).max()
+    assert repair.bag_of_words(ids).sum(1).max() <= 12 < repair.bag_of_words(ids, None).sum(1).max()
 
 
 # ---- gaps -------------------------------------------------------------------------------------------------------
@@ -165,6 +165,8 @@ def test_fill_does_not_look(data):
     ids, place, *_ = repair.gaps(data, gen())["tense"]
     other = ids.clone()
     other[torch.arange(len(ids)), place] = language.encode("boat")
-    for name in ("mlm", "gpt"):
+    ids, place, other = ids[:20], place[:20], other[:20]
+    for name in ("mlm", "gpt", "electra", "t5", "bart: deletion"):
         module = repair.build(name, 0)
-        assert torch.allclose(repair.fill(module, ids, place), repair.fill(module, other, place), atol=1e-6)
+        said = repair.fill(module, ids, place)
+        assert torch.allclose(said, repair.fill(module, other, place), atol=1e-5) and said.std() > 0

@@ -52,7 +52,7 @@ def hide(ids: Tensor, generator: torch.Generator, rate=0.3) -> tuple[Tensor, Ten
     return torch.where(mask, MASK, ids), mask
 
 
-def _close(ids: Tensor, gone: Tensor) -> Tensor:
+def close(ids: Tensor, gone: Tensor) -> Tensor:
     """ids with the places `gone` taken out and padding at the end."""
     left = torch.where(gone, PAD, ids)
     return left.gather(1, (left == PAD).long().argsort(dim=1, stable=True))
@@ -60,7 +60,7 @@ def _close(ids: Tensor, gone: Tensor) -> Tensor:
 
 def delete(ids: Tensor, generator: torch.Generator, rate: float = 0.3) -> Tensor:
     """Every chosen word disappears without a trace (Lewis et al. 2020, section 2.2): the model must also say where."""
-    return _close(ids, chosen(ids, rate, generator))
+    return close(ids, chosen(ids, rate, generator))
 
 
 def _spans(ids: Tensor, generator: torch.Generator, rate: float, mean: float) -> Tensor:
@@ -84,7 +84,7 @@ def infill(ids: Tensor, generator: torch.Generator, rate: float = 0.3, mean: flo
 
 def _merge(ids: Tensor, mask: Tensor) -> Tensor:
     first = mask & ~torch.nn.functional.pad(mask, (1, 0))[:, :-1]
-    return _close(torch.where(first, MASK, ids), mask & ~first)
+    return close(torch.where(first, MASK, ids), mask & ~first)
 
 
 def t5(ids: Tensor, generator: torch.Generator, rate: float = 0.15, mean: float = 3.0) -> tuple[Tensor, Tensor]:

@@ -188,7 +188,7 @@ def stories(n: int, *, seed: int = 0, split: str = "train") -> Stories:
 
     # how: polarity, "not", relative clause, connective
     polarity = torch.where(chance(0.95, *shape), mood[:, None], 1 - mood[:, None])
-    negated = chance(1 / 3, *shape)
+    negated = chance(1 / 5, *shape)
     clause = chance(0.4, *shape) & ~pronoun
     linking = chance(0.5, *shape) & ~clause
     spoken = chance(0.5, *shape) & ~clause

@@ -162,6 +162,13 @@ def batch_loss(module: nn.Module, data: language.Stories, size: int = 64) -> Cal
 
 
 @torch.no_grad()
+def pair_features(encoder: Transformer, ids: Tensor, size: int = 500) -> Tensor:
+    """What the encoder says of the two sentences: the last state at [CLS] beside the mean of the second: [N, 2 D]."""
+    first = torch.cat([encoder(part.to(encoder.bias.device))[:, 0].cpu() for part in ids.split(size)])
+    return torch.cat([first, features(encoder, ids, size)[-1]], dim=1)
+
+
+@torch.no_grad()
 def features(encoder: Transformer, ids: Tensor, size: int = 500) -> list[Tensor]:
     """What the encoder says of the second sentence: the mean over its words, after every layer: depth + 1 of [N, D]."""
     device = encoder.bias.device
@@ -173,10 +180,10 @@ def features(encoder: Transformer, ids: Tensor, size: int = 500) -> list[Tensor]
     return [torch.cat(layer) for layer in zip(*found, strict=True)]
 
 
-def bag_of_words(ids: Tensor, second: bool = True) -> Tensor:
-    """How often each word occurs, in the second sentence or in both: float [N, V]."""
+def bag_of_words(ids: Tensor, part: int | None = 1) -> Tensor:
+    """How often each word occurs, in the first (0) or second (1) sentence, or in both (None): float [N, V]."""
     counts = torch.zeros(len(ids), len(language.VOCABULARY))
-    keep = corruptions.words(ids) & ((language.segments(ids) == 1) | (not second))
+    keep = corruptions.words(ids) & ((language.segments(ids) == part) | (part is None))
     return counts.scatter_add_(1, ids, keep.float())
 
 
@@ -185,18 +192,43 @@ def bag_of_words(ids: Tensor, second: bool = True) -> Tensor:
 
 @torch.no_grad()
 def fill(module: nn.Module, ids: Tensor, place: Tensor) -> Tensor:
-    """Log-probabilities [N, V] of the word at `place` [N], which nobody is shown.
+    """Scores [N, V] of the word at `place` [N], which nobody is shown: each objective in the form it was trained in.
 
-    A causal network reads what stands before the gap; the others read the whole text with [MASK] in the gap.
+    A causal network reads what stands before the gap.  A network that fills in reads the whole text with [MASK] in the
+    gap; a decoder writes up to the gap after the encoder read the damaged text (deletion: without the word; T5: its
+    short form).  ELECTRA puts every word into the gap and says how original it looks.  Log-probabilities but for ELECTRA.
     """
     encoder, row = module.encoder, torch.arange(len(ids))
-    if encoder.causal:
-        states, at = encoder(ids.to(encoder.bias.device)), place - 1
-    else:
-        shown = ids.clone()
-        shown[row, place] = language.MASK
-        states, at = encoder(shown.to(encoder.bias.device)), place
+    device = encoder.bias.device
+    shown = ids.clone()
+    shown[row, place] = language.MASK
+    if isinstance(module, Electra):
+        return _originality(module, ids, place)
+    if isinstance(module, Denoising):
+        target, at = ids, place - 1
+        if module.damage is corruptions.t5:
+            target = torch.tensor([language.CLS, language.MASK]).expand(len(ids), 2)
+            at = torch.ones_like(place)
+        elif module.damage is corruptions.delete:
+            shown = corruptions.close(ids, shown == language.MASK)
+        shown = shown.to(device)
+        states = module.decoder(target.to(device), encoder(shown), corruptions.real(shown)[:, None, None, :])
+        return module.decoder.logits(states[row, at]).log_softmax(dim=-1).cpu()
+    at = place - 1 if encoder.causal else place
+    states = encoder((ids if encoder.causal else shown).to(device))
     return encoder.logits(states[row, at]).log_softmax(dim=-1).cpu()
+
+
+def _originality(module: Electra, ids: Tensor, place: Tensor) -> Tensor:
+    """- the logit of "replaced" of every word in the gap: [N, V]; words that are asked about nowhere cost nothing."""
+    row, scores = torch.arange(len(ids)), torch.zeros(len(ids), len(language.VOCABULARY))
+    asked = [w for group in (*language.AUXILIARIES, *language.VERBS.values()) for w in group]
+    for word in map(language.VOCABULARY.index, asked):
+        tried = ids.clone()
+        tried[row, place] = word
+        states = module.encoder(tried.to(module.head.weight.device))
+        scores[:, word] = -module.head(states[row, place])[:, 0].cpu()
+    return scores
 
 
 class Counts:
@@ -241,11 +273,12 @@ def gaps(data: language.Stories, generator: torch.Generator) -> dict[str, tuple[
     twice = [0, 1, 0, 1]
     by_number = (aux.T[f["number"]][:, twice], aux.T[1 - f["number"]][:, twice])
     by_tense = (aux[f["tense"]][:, twice], aux[1 - f["tense"]][:, twice])
-    side = torch.isin(ids[row, at_verb], verbs[1]).long()
+    turned = ids[row, at_verb - 1] == word["not"]
+    side = torch.isin(ids[row, at_verb], verbs[1]).long()[turned]
     return {
         "agreement": (ids[hard], at_aux[hard], by_number[0][hard], by_number[1][hard]),
         "tense": (ids, at_aux, *by_tense),
-        "polarity": (ids, at_verb, verbs[side], verbs[1 - side]),
+        "polarity": (ids[turned], at_verb[turned], verbs[side], verbs[1 - side]),
     }
 
 
