@@ -19,6 +19,7 @@ import torch
 
 from _record import merge, recorded
 from ssl_lessons import evaluation, losses
+from ssl_lessons.book.widgets import gap
 from ssl_lessons.diagnostics import rank_me
 from ssl_lessons.modalities.words import corruptions, language, repair
 from ssl_lessons.modalities.words.transformer import multiply_adds
@@ -168,6 +169,8 @@ def run(part: str, arm: str, seed: int, steps: int, device: str, small: bool) ->
     else:
         module = repair.build("electra" if arm == COMPUTE else arm, seed)
     row = trained(module, splits, steps_of(arm, steps), lr, seed, device)
+    if arm in ("mlm", "gpt", "diffusion") and seed == 0:
+        row["guesses"] = gap.guesses(module)  # for the widget
     return row | measured(module, splits) | {"rate": lr, "compute": compute("electra" if "electra" in arm else "mlm")}
 
 
