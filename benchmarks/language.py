@@ -54,11 +54,17 @@ class Splits:
         data = language.stories(sum(sizes) if tuning else sum(sizes[:2]), seed=seed)
         whole = torch.arange(len(data)).split([sizes[0], len(data) - sizes[0]])
         self.unlabeled, rest = (data[rows] for rows in whole)
-        test = rest[torch.arange(sizes[1], len(rest))] if tuning else language.stories(sizes[2], seed=seed, split="test")
+        test = (
+            rest[torch.arange(sizes[1], len(rest))]
+            if tuning
+            else language.stories(sizes[2], seed=seed, split="test")
+        )
         train = rest[torch.arange(sizes[1])]
         g = torch.Generator().manual_seed(seed)
         self.factors = [language.pairs(part, g) for part in (train, test)]
-        self.pairs = {k: [language.pairs(part, g, wrong) for part in (train, test)] for k, wrong in PAIRS.items()}
+        self.pairs = {
+            k: [language.pairs(part, g, wrong) for part in (train, test)] for k, wrong in PAIRS.items()
+        }
         self.gaps = repair.gaps(test, g)
 
     def probes(self, features, pair_features) -> dict:
@@ -78,7 +84,9 @@ class Splits:
 
     def answers(self, fill) -> dict:
         """Share of right answers in each kind of gap."""
-        return {name: repair.right(fill(ids, at), good, bad) for name, (ids, at, good, bad) in self.gaps.items()}
+        return {
+            name: repair.right(fill(ids, at), good, bad) for name, (ids, at, good, bad) in self.gaps.items()
+        }
 
 
 def fills(module) -> bool:
@@ -107,7 +115,11 @@ def trained(module, splits: Splits, steps: int, lr: float, seed: int, device: st
     module.cpu()
     tenth = max(steps // 10, 1)
     curve = [sum(history[i : i + tenth]) / len(history[i : i + tenth]) for i in range(0, steps, tenth)]
-    return {"losses": [round(v, 4) for v in curve], "steps": steps, "cpu_seconds": round(time.process_time() - start, 1)}
+    return {
+        "losses": [round(v, 4) for v in curve],
+        "steps": steps,
+        "cpu_seconds": round(time.process_time() - start, 1),
+    }
 
 
 def compute(name: str) -> float:
@@ -171,7 +183,11 @@ def run(part: str, arm: str, seed: int, steps: int, device: str, small: bool) ->
     row = trained(module, splits, steps_of(arm, steps), lr, seed, device)
     if arm in ("mlm", "gpt", "diffusion") and seed == 0:
         row["guesses"] = gap.guesses(module)  # for the widget
-    return row | measured(module, splits) | {"rate": lr, "compute": compute("electra" if "electra" in arm else "mlm")}
+    return (
+        row
+        | measured(module, splits)
+        | {"rate": lr, "compute": compute("electra" if "electra" in arm else "mlm")}
+    )
 
 
 FLOORS = ("untrained", "word counts", "word counts, both sentences", "neighbour counts")
@@ -187,7 +203,9 @@ def wanted(parts, seeds, arms) -> list[tuple]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
     parser.add_argument("--arms", nargs="*", help="only these")

@@ -34,13 +34,17 @@ def loop(logits, where):
 
 def test_masked_lm_is_the_loop():
     where = [(b, t, t) for b in range(B) for t in range(T) if MASK[b, t]]
-    assert losses.masked_lm(LOGITS, TOKENS, MASK).item() == pytest.approx(loop(LOGITS.tolist(), where), abs=1e-12)
+    assert losses.masked_lm(LOGITS, TOKENS, MASK).item() == pytest.approx(
+        loop(LOGITS.tolist(), where), abs=1e-12
+    )
     assert losses.masked_lm(torch.zeros(B, T, V), TOKENS, MASK).item() == pytest.approx(math.log(V))
 
 
 def test_causal_lm_is_the_loop():
     where = [(b, t - 1, t) for b in range(B) for t in range(1, T) if REAL[b, t]]
-    assert losses.causal_lm(LOGITS, TOKENS, REAL).item() == pytest.approx(loop(LOGITS.tolist(), where), abs=1e-12)
+    assert losses.causal_lm(LOGITS, TOKENS, REAL).item() == pytest.approx(
+        loop(LOGITS.tolist(), where), abs=1e-12
+    )
 
 
 def test_replaced_token_is_the_loop():
@@ -58,7 +62,9 @@ def test_masked_diffusion_is_the_loop():
     for b in range(B):
         length = int(REAL[b].sum())
         hidden = [i for i in range(T) if mask[b, i]]
-        total -= sum(log_p(LOGITS[b, i].tolist(), TOKENS[b, i].item()) for i in hidden) / (t[b].item() * length)
+        total -= sum(log_p(LOGITS[b, i].tolist(), TOKENS[b, i].item()) for i in hidden) / (
+            t[b].item() * length
+        )
     found = losses.masked_diffusion(LOGITS, TOKENS, mask, t, REAL).item()
     assert found == pytest.approx(total / B, rel=1e-6)
     nothing = torch.zeros_like(mask)
@@ -117,7 +123,9 @@ def test_masked_diffusion_by_drawing_meets_the_exact_sum():
     table = {}
     for bits in itertools.product((False, True), repeat=3):
         shown = tuple(None if h else w for h, w in zip(bits, x, strict=True))
-        table[bits] = [[math.log(conditional(p, shown, i)[w]) if bits[i] else 0.0 for w in (0, 1)] for i in range(3)]
+        table[bits] = [
+            [math.log(conditional(p, shown, i)[w]) if bits[i] else 0.0 for w in (0, 1)] for i in range(3)
+        ]
     logits = torch.tensor([table[tuple(row)] for row in mask.tolist()], dtype=torch.float64)
     tokens, real = torch.tensor(x).expand(n, 3), torch.ones(n, 3, dtype=torch.bool)
     found = 3 * losses.masked_diffusion(logits, tokens, mask, t, real).item()
@@ -155,7 +163,9 @@ def test_gradients_invariance_and_precision(call):
         lambda: losses.causal_lm(LOGITS[:, :1], TOKENS[:, :1], REAL[:, :1]),
         lambda: losses.replaced_token(LOGITS, MASK, REAL),
         lambda: losses.replaced_token(LOGITS[..., 0], MASK, torch.zeros_like(REAL)),
-        lambda: losses.masked_diffusion(LOGITS, TOKENS, MASK, torch.tensor([0.0, 0.5, 1.0]), torch.ones_like(REAL)),
+        lambda: losses.masked_diffusion(
+            LOGITS, TOKENS, MASK, torch.tensor([0.0, 0.5, 1.0]), torch.ones_like(REAL)
+        ),
         lambda: losses.masked_diffusion(LOGITS, TOKENS, MASK, torch.ones(B), REAL),
     ],
 )

@@ -27,7 +27,7 @@ def masked_lm(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
 
 
 def causal_lm(logits: Tensor, tokens: Tensor, real: Tensor) -> Tensor:
-    """The next word from those before it (Bengio et al. 2003; Radford et al. 2018, eq. 1), averaged over real words.
+    """The next word from those before it (Bengio et al. 2003; Radford et al. 2018), averaged over real words.
 
         loss = - 1/|R| sum over (b, t) in R, t > 1, of log softmax(logits[b, t - 1])[tokens[b, t]]
 
@@ -58,7 +58,7 @@ def replaced_token(logits: Tensor, replaced: Tensor, real: Tensor) -> Tensor:
 
 
 def masked_diffusion(logits: Tensor, tokens: Tensor, mask: Tensor, t: Tensor, real: Tensor) -> Tensor:
-    """Masked diffusion (Sahoo et al. 2024, eq. 10 with alpha = 1 - t; LLaDA, Nie et al. 2025, eq. 3): nats per word.
+    """Masked diffusion (Sahoo et al. 2024, with alpha = 1 - t; Nie et al. 2025): nats per word.
 
         loss = 1/B sum over b of  1/(t[b] L[b]) sum over i in M[b] of - log softmax(logits[b, i])[tokens[b, i]]
 
@@ -68,8 +68,15 @@ def masked_diffusion(logits: Tensor, tokens: Tensor, mask: Tensor, t: Tensor, re
     hidden.  Precision and errors as for `masked_lm`; InputError also for t outside (0, 1] and hidden padding.
     """
     _check(logits, tokens, mask, empty=True)
-    if real.shape != mask.shape or real.dtype != torch.bool or (mask & ~real).any() or not real.any(dim=1).all():
-        raise InputError("real must be bool [B, T], with a word in every sentence, and padding is never hidden.")
+    if (
+        real.shape != mask.shape
+        or real.dtype != torch.bool
+        or (mask & ~real).any()
+        or not real.any(dim=1).all()
+    ):
+        raise InputError(
+            "real must be bool [B, T], with a word in every sentence, and padding is never hidden."
+        )
     if t.shape != logits.shape[:1] or not bool(((t > 0) & (t <= 1)).all()):
         raise InputError("t must hold one number in (0, 1] per sentence.")
     with torch.autocast(logits.device.type, enabled=False):
@@ -78,7 +85,12 @@ def masked_diffusion(logits: Tensor, tokens: Tensor, mask: Tensor, t: Tensor, re
 
 
 def _check(logits: Tensor, tokens: Tensor, mask: Tensor, empty: bool = False) -> None:
-    if logits.ndim != 3 or tokens.shape != logits.shape[:2] or mask.shape != tokens.shape or not tokens.numel():
+    if (
+        logits.ndim != 3
+        or tokens.shape != logits.shape[:2]
+        or mask.shape != tokens.shape
+        or not tokens.numel()
+    ):
         raise InputError(
             f"Expected logits [B, T, V], tokens [B, T] and a mask [B, T], got {list(logits.shape)}, "
             f"{list(tokens.shape)}, {list(mask.shape)}."

@@ -35,7 +35,9 @@ def _texts(g: torch.Generator) -> list[tuple]:
     for b, t in ((2, 9), (4, 20)):
         ids = torch.randint(10, 60, (b, t), generator=g)
         chosen = torch.rand(b, t, generator=g) < 0.5
-        cases.append((ids, chosen, torch.rand(b, t, generator=g), torch.randint(60, 90, (b, t), generator=g), 3))
+        cases.append(
+            (ids, chosen, torch.rand(b, t, generator=g), torch.randint(60, 90, (b, t), generator=g), 3)
+        )
     return cases
 
 

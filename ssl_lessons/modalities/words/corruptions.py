@@ -38,7 +38,9 @@ def bert(
     Raises InputError for shares outside 0..1 or that sum to more than 1.
     """
     if not (0 < rate <= 1 and min(random, keep) >= 0 and random + keep <= 1):
-        raise InputError(f"rate must lie in (0, 1] and the shares sum to at most 1, not {rate}, {random}, {keep}.")
+        raise InputError(
+            f"rate must lie in (0, 1] and the shares sum to at most 1, not {rate}, {random}, {keep}."
+        )
     mask = chosen(ids, rate, generator)
     kind = torch.rand(ids.shape, generator=generator)
     other = torch.randint(len(SPECIAL), len(VOCABULARY), ids.shape, generator=generator)
@@ -87,7 +89,9 @@ def _merge(ids: Tensor, mask: Tensor) -> Tensor:
     return close(torch.where(first, MASK, ids), mask & ~first)
 
 
-def t5(ids: Tensor, generator: torch.Generator, rate: float = 0.15, mean: float = 3.0) -> tuple[Tensor, Tensor]:
+def t5(
+    ids: Tensor, generator: torch.Generator, rate: float = 0.15, mean: float = 3.0
+) -> tuple[Tensor, Tensor]:
     """T5's objective (Raffel et al. 2020, section 3.1.4): (ids with runs of words as one [MASK], the runs alone).
 
     The target is [CLS], then for every run [MASK] and its words, then [SEP].  T5 numbers its signs; here all are

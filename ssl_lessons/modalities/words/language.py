@@ -231,7 +231,17 @@ def stories(n: int, *, seed: int = 0, split: str = "train") -> Stories:
     order = (ids == PAD).long().argsort(dim=2, stable=True)
     ids = ids.gather(2, order)[:, :, :LONGEST]
     there = torch.arange(MOST) < length[:, None]
-    per_sentence = [subject, number, polarity, thing, known.long(), pronoun.long(), event, after.long(), spoken.long()]
+    per_sentence = [
+        subject,
+        number,
+        polarity,
+        thing,
+        known.long(),
+        pronoun.long(),
+        event,
+        after.long(),
+        spoken.long(),
+    ]
     return Stories(
         torch.where(there[:, :, None], ids, PAD),
         length,

@@ -70,7 +70,9 @@ class Electra(nn.Module):
     def loss(self, ids: Tensor, label: Tensor, generator: torch.Generator) -> Tensor:
         device = self.head.weight.device
         shown, mask = corruptions.hide(ids, generator, 0.15)
-        noise = -torch.empty(int(mask.sum()), len(language.VOCABULARY)).exponential_(generator=generator).log()
+        noise = (
+            -torch.empty(int(mask.sum()), len(language.VOCABULARY)).exponential_(generator=generator).log()
+        )
         ids, shown, mask = ids.to(device), shown.to(device), mask.to(device)
         logits = self.generator.logits(self.generator(shown))
         drawn = (logits.detach()[mask] + noise.to(device)).argmax(dim=-1)  # Gumbel: a draw from the softmax
@@ -150,7 +152,9 @@ def build(name: str, seed: int) -> nn.Module:
         return OBJECTIVES[name]()
 
 
-def batch_loss(module: nn.Module, data: language.Stories, size: int = 64) -> Callable[[torch.Generator], Tensor]:
+def batch_loss(
+    module: nn.Module, data: language.Stories, size: int = 64
+) -> Callable[[torch.Generator], Tensor]:
     """loss(generator) for `training.fit`: draws stories, one pair of neighbouring sentences from each."""
 
     def loss(generator: torch.Generator) -> Tensor:
@@ -246,7 +250,9 @@ class Counts:
         return (seen / seen.sum(dim=1, keepdim=True)).log()
 
 
-def gaps(data: language.Stories, generator: torch.Generator) -> dict[str, tuple[Tensor, Tensor, Tensor, Tensor]]:
+def gaps(
+    data: language.Stories, generator: torch.Generator
+) -> dict[str, tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Questions with two answers each: name -> (ids [N, T], place [N], right words [N, 4], wrong words [N, 4]).
 
     agreement: the number of "is, are, was, were" where the clause between subject and verb names others of the other

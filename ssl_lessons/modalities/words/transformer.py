@@ -17,11 +17,15 @@ class Block(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 + reads))
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.query, self.memory, self.read = (
-            (nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)) if reads else (None,) * 3
+            (nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width))
+            if reads
+            else (None,) * 3
         )
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def forward(self, x: Tensor, see: Tensor, memory: Tensor | None = None, there: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, see: Tensor, memory: Tensor | None = None, there: Tensor | None = None
+    ) -> Tensor:
         """x [B, T, D]; see: bool, True where row t may look at column s, broadcast to [B, heads, T, T].
 
         memory [B, S, D] and there, bool [B, 1, 1, S]: what a decoder reads, and which of it is no padding.
@@ -57,7 +61,9 @@ class Transformer(nn.Module):
         self.word, self.place = nn.Embedding(vocabulary, width), nn.Embedding(length, width)
         self.segment = nn.Embedding(2, width)
         for table in (self.word, self.place, self.segment):
-            nn.init.normal_(table.weight, std=0.1)  # larger than BERT's 0.02: the network is small and trained briefly
+            nn.init.normal_(
+                table.weight, std=0.1
+            )  # larger than BERT's 0.02: the network is small and trained briefly
         self.blocks = nn.ModuleList(Block(width, heads, reads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
