@@ -55,6 +55,11 @@ LOSSES = {
     "vicreg_variance": ONE, "whiten": ONE, "normalized_patches": ONE,
     "lifted_structure": LABELLED, "nca": LABELLED, "semi_hard_triplets": LABELLED, "soft_nearest_neighbor": LABELLED,
     "beit": lambda f, t: f(t["patches"], t["codes"], t["mask"]),
+    "causal_lm": lambda f, t: f(t["patches"], t["codes"], t["mask"]),
+    "masked_lm": lambda f, t: f(t["patches"], t["codes"], t["mask"]),
+    "masked_diffusion": lambda f, t: f(
+        t["patches"], t["codes"], t["mask"], t["patches"].detach()[:, 0, 0].sigmoid(), torch.ones_like(t["mask"])),
+    "replaced_token": lambda f, t: f(t["patches"].sum(2), t["codes"] > 0, t["mask"]),
     "best_matches": lambda f, t: f(t["patches"], t["others"]),
     "debias": lambda f, t: f(t["a"].softmax(1), 0.2),
     "dense_info_nce": lambda f, t: f(t["patches"], t["others"], losses.best_matches(t["patches"], t["others"])),

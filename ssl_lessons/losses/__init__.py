@@ -72,6 +72,7 @@ from .instance import (
     instdisc_normalizer,
 )
 from .kernel_dependence import ssl_hsic
+from .language import causal_lm, masked_diffusion, masked_lm, replaced_token
 from .masked import (
     beit,
     data2vec,
@@ -121,6 +122,7 @@ __all__ = [
     "beit",
     "best_matches",
     "byol",
+    "causal_lm",
     "cca",
     "coding_rate",
     "consistency",
@@ -157,6 +159,8 @@ __all__ = [
     "lejepa",
     "lifted_structure",
     "mae",
+    "masked_diffusion",
+    "masked_lm",
     "mixmatch",
     "mmcr",
     "msf",
@@ -182,6 +186,7 @@ __all__ = [
     "pseudo_label",
     "random_directions",
     "relic",
+    "replaced_token",
     "salt",
     "sela_labels",
     "semi_hard_triplets",
