@@ -112,6 +112,14 @@ from .second_moment import (
     tico,
     tico_covariance,
 )
+from .speech import (
+    codebook_diversity,
+    cola,
+    cpc,
+    gumbel_codes,
+    hubert,
+    wav2vec2,
+)
 
 __all__ = [
     "align_uniform",
@@ -120,8 +128,11 @@ __all__ = [
     "best_matches",
     "byol",
     "cca",
+    "codebook_diversity",
     "coding_rate",
+    "cola",
     "contrastive_pairs",
+    "cpc",
     "data2vec",
     "data2vec_targets",
     "dcca",
@@ -136,8 +147,10 @@ __all__ = [
     "emp_ssl",
     "frossl",
     "gram_anchoring",
+    "gumbel_codes",
     "hard_negative",
     "hsic",
+    "hubert",
     "i_con",
     "ibot",
     "ijepa",
@@ -201,5 +214,6 @@ __all__ = [
     "visreg",
     "visreg_regularization",
     "w_mse",
+    "wav2vec2",
     "whiten",
 ]

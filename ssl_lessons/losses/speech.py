@@ -21,7 +21,9 @@ def cpc(context: Tensor, future: Tensor, maps: Tensor, negatives: str = "clips")
     Raises InputError for shapes that do not fit, one candidate only, another word for negatives, values not finite.
     """
     if context.ndim != 3 or future.ndim != 3 or context.shape[:2] != future.shape[:2]:
-        raise InputError("cpc needs context [clips, times, C] and future [clips, times, D] of the same clips.")
+        raise InputError(
+            "cpc needs context [clips, times, C] and future [clips, times, D] of the same clips."
+        )
     if maps.ndim != 3 or maps.shape[1:] != (future.shape[2], context.shape[2]):
         raise InputError(f"maps must be [steps, {future.shape[2]}, {context.shape[2]}], one matrix a step.")
     if not 1 <= len(maps) < context.shape[1]:
@@ -101,9 +103,7 @@ def codebook_diversity(probabilities: Tensor) -> Tensor:
         return torch.special.entr(mean).sum().neg() / mean.numel()
 
 
-def wav2vec2(
-    context: Tensor, target: Tensor, distractors: Tensor, temperature: float = 0.1
-) -> Tensor:
+def wav2vec2(context: Tensor, target: Tensor, distractors: Tensor, temperature: float = 0.1) -> Tensor:
     """The contrastive part of wav2vec 2.0: at each hidden frame, find its own target among K distractors.
 
         loss = -mean_m log( exp(cos(c_m, q_m) / t) / sum over q in {q_m, K distractors} exp(cos(c_m, q) / t) )
@@ -132,9 +132,7 @@ def wav2vec2(
         return (logits.logsumexp(1) - own[:, 0]).mean()
 
 
-def hubert(
-    context: Tensor, units: Tensor, labels: Tensor, mask: Tensor, temperature: float = 0.1
-) -> Tensor:
+def hubert(context: Tensor, units: Tensor, labels: Tensor, mask: Tensor, temperature: float = 0.1) -> Tensor:
     """HuBERT: at each hidden frame, name the unit (the k-means cluster) that this frame has.
 
         p(u | t) = exp(cos(c_t, e_u) / 0.1) / sum_v exp(cos(c_t, e_v) / 0.1),   loss = -mean over hidden t of log p

@@ -25,12 +25,16 @@ class SoundEncoder(nn.Module):
         layer = nn.TransformerEncoderLayer(
             width, heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
-        self.attention = nn.TransformerEncoder(layer, depth, norm=nn.LayerNorm(width), enable_nested_tensor=False)
+        self.attention = nn.TransformerEncoder(
+            layer, depth, norm=nn.LayerNorm(width), enable_nested_tensor=False
+        )
 
     def frames(self, x: Tensor) -> Tensor:
         """z [B, T / 2, width]: what stands in two frames of 10 ms, without neighbours."""
         if x.ndim != 3 or x.shape[1] % 2 or x.shape[1] > FRAMES:
-            raise InputError(f"x must be [clips, times, filters] with an even number of times up to {FRAMES}.")
+            raise InputError(
+                f"x must be [clips, times, filters] with an even number of times up to {FRAMES}."
+            )
         return self.patches(x.mT).mT
 
     def context(self, z: Tensor, hidden: Tensor | None = None, causal: bool = False) -> Tensor:
@@ -54,7 +58,10 @@ class WaveEncoder(nn.Module):
         super().__init__()
         layers, channels = [], 1
         for kernel, stride, out in ((20, 10, 24), (8, 4, 32), (4, 2, width), (4, 2, width)):
-            layers += [nn.Conv1d(channels, out, kernel, stride, kernel // 2 - stride // 2), nn.GroupNorm(1, out)]
+            layers += [
+                nn.Conv1d(channels, out, kernel, stride, kernel // 2 - stride // 2),
+                nn.GroupNorm(1, out),
+            ]
             layers += [nn.GELU()]
             channels = out
         self.layers = nn.Sequential(*layers)

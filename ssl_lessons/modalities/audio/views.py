@@ -17,7 +17,7 @@ def crops(x: Tensor, length: int, generator: torch.Generator) -> Tensor:
 
 
 def spans(b: int, t: int, share: float, length: int, generator: torch.Generator) -> Tensor:
-    """Bool [b, t]: hidden stretches of `length`, which may overlap, until exactly round(share * t) places are hidden."""
+    """Bool [b, t]: stretches of `length`, which may overlap, until exactly round(share * t) places are hidden."""
     count = round(share * t)
     if not 0 < count < t or not 1 <= length <= t:
         raise InputError(f"cannot hide {share} of {t} places in stretches of {length}.")

@@ -58,8 +58,8 @@ def sounds(split: str, n: int, seed: int = 0, snr: tuple[float, float] = (3.0, 1
     """n clips of a split, "unlabeled", "train" or "test": two words of three phones, a speaker, a room.
 
     Voiced phones are a train of pulses, the others white noise; three resonances (formants, moved by the size of the
-    speaker) shape both.  A room is a colour of steady noise, snr (lowest, highest) dB below the speech.  All factors are
-    drawn independently and uniformly.  Raises InputError for an unknown split or n < 1.
+    speaker) shape both.  A room is a colour of steady noise, snr (lowest, highest) dB below the speech.  All factors
+    are drawn independently and uniformly.  Raises InputError for an unknown split or n < 1.
     """
     if split not in SPLITS or n < 1:
         raise InputError(f"sounds needs a split out of {', '.join(SPLITS)} and n >= 1, not {split!r}, {n}.")
