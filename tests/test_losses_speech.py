@@ -92,6 +92,8 @@ def test_diversity():
     assert losses.codebook_diversity(p).item() == pytest.approx(expected, rel=1e-9)
     assert losses.codebook_diversity(torch.full((3, 2, 4), 0.25)).item() == pytest.approx(-math.log(4) / 4)
     assert losses.codebook_diversity(torch.eye(4)[:1].expand(3, 2, 4)).item() == 0
+    perplexity = sum(math.exp(-sum(v * math.log(v) for v in row)) for row in mean)
+    assert losses.codebook_diversity(p, "perplexity").item() == pytest.approx((8 - perplexity) / 8, rel=1e-9)
     x = normal(6, 2, 4).requires_grad_()
     assert torch.autograd.gradcheck(lambda t: losses.codebook_diversity(t.softmax(-1)), [x])
 

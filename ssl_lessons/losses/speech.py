@@ -86,21 +86,28 @@ def gumbel_codes(logits: Tensor, noise: Tensor | None = None, temperature: float
         return hard + soft - soft.detach()
 
 
-def codebook_diversity(probabilities: Tensor) -> Tensor:
-    """1 / (G V) sum_g sum_v p_gv log p_gv, for p = the mean over the frames: low where all codes are used.
+def codebook_diversity(probabilities: Tensor, form: str = "entropy") -> Tensor:
+    """Low where all codes are used, from p_g = the mean over the frames of the softmax over codebook g.
 
-    Baevski et al. (2020), equation 4 (minus the entropy of the averaged softmax, without noise or temperature).
-    probabilities [N, G, V]: G codebooks of V codes.  Returns a scalar from -log(V) / V (all codes) to 0 (one code).
-    Raises InputError unless the shape fits and rows are probabilities.
+        "entropy":     1 / (G V) sum_g sum_v p_gv log p_gv        from -log(V) / V to 0 (one code)
+        "perplexity":  (G V - sum_g exp(entropy of p_g)) / (G V)  from 0 to 1 - 1 / V (one code)
+
+    The first is equation 4 of Baevski et al. (2020), the second what their code minimises (fairseq, `get_extra_losses`):
+    its pull does not shrink so much with V.  probabilities [N, G, V], without noise or temperature.  Returns a scalar.
+    Raises InputError unless the shape fits and rows are probabilities, and for another form.
     """
-    if probabilities.ndim != 3 or 0 in probabilities.shape:
-        raise InputError("codebook_diversity needs probabilities [frames, codebooks, codes].")
+    if probabilities.ndim != 3 or 0 in probabilities.shape or form not in ("entropy", "perplexity"):
+        raise InputError(
+            "codebook_diversity needs probabilities [frames, codebooks, codes], entropy or perplexity."
+        )
     with torch.autocast(probabilities.device.type, enabled=False):
         (p,) = full_precision(probabilities)
         if p.device.type == "cpu" and (p.detach().min() < 0 or (p.detach().sum(-1) - 1).abs().max() > 1e-3):
             raise InputError("The rows must be probabilities: take the softmax of the logits first.")
-        mean = p.mean(dim=0)
-        return torch.special.entr(mean).sum().neg() / mean.numel()
+        entropy = torch.special.entr(p.mean(dim=0)).sum(dim=-1)
+        if form == "perplexity":
+            return 1 - entropy.exp().sum() / p[0].numel()
+        return -entropy.sum() / p[0].numel()
 
 
 def wav2vec2(context: Tensor, target: Tensor, distractors: Tensor, temperature: float = 0.1) -> Tensor:

@@ -163,7 +163,7 @@ class Wav2Vec2(Objective):
             target = self.quantiser(z[hidden])
         others = distractors(len(x), len(target) // len(x), DISTRACTORS, generator).to(z.device)
         loss = losses.wav2vec2(context, target, others)
-        return loss + self.alpha * losses.codebook_diversity(p) if self.quantised else loss
+        return loss + self.alpha * losses.codebook_diversity(p, "perplexity") if self.quantised else loss
 
     def update(self, step: int) -> None:
         """The temperature of the codes goes down, a little every step, to 0.5."""
