@@ -119,6 +119,11 @@ LOSSES = {
     "tico_covariance": lambda f, t: f(0.1 * t["queue"].T @ t["queue"], t["a"], center=True),
     "visreg": lambda f, t: f([t["a"], t["b"], t["c"]], t["queue"].T.detach()),
     "visreg_regularization": lambda f, t: f(t["a"], t["queue"].T.detach()),
+    "codebook_diversity": lambda f, t: f(t["patches"].softmax(2)), "gumbel_codes": ONE,
+    "cola": lambda f, t: f(t["a"], t["b"], t["b"].T @ t["b"]),
+    "cpc": lambda f, t: f(t["patches"], t["others"], (t["b"].T @ t["b"])[None]),
+    "hubert": lambda f, t: f(t["patches"], t["b"], t["codes"] % len(t["b"]), t["mask"]),
+    "wav2vec2": lambda f, t: f(t["a"], t["b"], torch.arange(len(t["a"]), device=t["a"].device)[:, None].flip(0)),
 }  # fmt: skip
 LOSSES["update_center"] = lambda f, t: f(t["center"], t["a"])
 MEASURES = {

@@ -113,8 +113,19 @@ from .second_moment import (
     tico,
     tico_covariance,
 )
+<<<<<<< HEAD
 from .semi_supervised import consistency, mixmatch, pseudo_label, sharpen, soft_cross_entropy, vat
 from .video import copy_colours, cycle_walk, intra_negatives, slowness, time_contrast
+=======
+from .speech import (
+    codebook_diversity,
+    cola,
+    cpc,
+    gumbel_codes,
+    hubert,
+    wav2vec2,
+)
+>>>>>>> h09
 
 __all__ = [
     "align_uniform",
@@ -124,11 +135,18 @@ __all__ = [
     "byol",
     "causal_lm",
     "cca",
+    "codebook_diversity",
     "coding_rate",
+<<<<<<< HEAD
     "consistency",
     "contrastive_pairs",
     "copy_colours",
     "cycle_walk",
+=======
+    "cola",
+    "contrastive_pairs",
+    "cpc",
+>>>>>>> h09
     "data2vec",
     "data2vec_targets",
     "dcca",
@@ -143,8 +161,10 @@ __all__ = [
     "emp_ssl",
     "frossl",
     "gram_anchoring",
+    "gumbel_codes",
     "hard_negative",
     "hsic",
+    "hubert",
     "i_con",
     "ibot",
     "ijepa",
@@ -219,5 +239,6 @@ __all__ = [
     "visreg",
     "visreg_regularization",
     "w_mse",
+    "wav2vec2",
     "whiten",
 ]
