@@ -113,10 +113,7 @@ from .second_moment import (
     tico,
     tico_covariance,
 )
-<<<<<<< HEAD
 from .semi_supervised import consistency, mixmatch, pseudo_label, sharpen, soft_cross_entropy, vat
-from .video import copy_colours, cycle_walk, intra_negatives, slowness, time_contrast
-=======
 from .speech import (
     codebook_diversity,
     cola,
@@ -125,7 +122,7 @@ from .speech import (
     hubert,
     wav2vec2,
 )
->>>>>>> h09
+from .video import copy_colours, cycle_walk, intra_negatives, slowness, time_contrast
 
 __all__ = [
     "align_uniform",
@@ -137,16 +134,12 @@ __all__ = [
     "cca",
     "codebook_diversity",
     "coding_rate",
-<<<<<<< HEAD
+    "cola",
     "consistency",
     "contrastive_pairs",
     "copy_colours",
-    "cycle_walk",
-=======
-    "cola",
-    "contrastive_pairs",
     "cpc",
->>>>>>> h09
+    "cycle_walk",
     "data2vec",
     "data2vec_targets",
     "dcca",
