@@ -1,6 +1,7 @@
 """The checkers of chapter 8 against solutions in several styles, and plausible wrong ones."""
 
 import torch
+import torch.nn.functional as F
 from exercise_cases import checker_tests
 
 from ssl_lessons.book.exercises import ch08
@@ -54,7 +55,7 @@ TestChapter08 = checker_tests(
     },
     wrong=[
         ("check_corrupt", "every chosen word", lambda i, c, k, o, m: torch.where(c, m, i)),
-        ("check_loss", "everybody can see", lambda z, y, c: torch.nn.functional.cross_entropy(z.flatten(0, 1), y.flatten())),
+        ("check_loss", "everybody can see", lambda z, y, c: F.cross_entropy(z.flatten(0, 1), y.flatten())),
         ("check_bound", "happened to be hidden", lambda ce, m, t: ((ce * m).sum(1) / m.sum(1)).mean()),
         ("check_merge", "one mask per word", lambda i, g, m: torch.where(g, m, i)),
     ],
