@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR), [chapter 20](20_collapse.ipynb) (collapse) and
 # [chapter 21](21_quality_without_labels.ipynb) (measures without labels).
-# **Time**: 22 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 25 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
