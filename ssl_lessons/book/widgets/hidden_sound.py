@@ -73,5 +73,6 @@ def describe(kind: str, length: int, count: int) -> str:
     share = mask(kind, length, count)[:1].float().mean()
     return (
         f"A spectrogram of which {100 * share:.0f} percent are hidden in {kind}, and the same filled by the mean of "
-        f"neighbours; over forty clips they explain {100 * given_away(kind, length, count):.0f} percent of what is hidden."
+        f"neighbours; "
+        f"over forty clips they explain {100 * given_away(kind, length, count):.0f} percent of what is hidden."
     )
