@@ -8,8 +8,8 @@
 All arms: the same `SoundEncoder`, `STEPS` steps of `BATCH` clips out of the same 2,048 unlabelled ones.  The second
 round of HuBERT needs the first one, which it trains itself, and twice the time with it.  Probes see LABELS labels per
 class, three draws, other clips than those of the pretraining, and are scored on the test clips.  Part "tuning" tries
-the RATES for every arm, 300 steps, and scores the phones (arms that predict frames) or the speaker (arms that compare
-clips) on held-out train clips; part "arms" takes the best ones.  Parts "arms" and "units" share their runs.
+the RATES for every arm, 200 steps, and scores the phones (arms that predict frames) or the speaker (arms that compare
+clips) on held-out train clips; part "arms" takes the best ones.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from ssl_lessons.modalities.audio.encoders import SoundEncoder
 from ssl_lessons.training import fit
 
 KEY = ("part", "arm", "lr", "seed")
-STEPS, BATCH, CLIPS, LABELS, DRAWS, UNITS = 600, 32, 2048, 10, 3, 20
-RATES, TUNING_STEPS, TUNING_SEED = (1e-3, 3e-3, 6e-3), 300, 100
+STEPS, BATCH, CLIPS, LABELS, DRAWS, UNITS = 400, 32, 2048, 10, 3, 20
+RATES, TUNING_STEPS, TUNING_SEED = (1e-3, 3e-3, 6e-3), 200, 100
 FACTORS = ("phone", "word", "speaker", "room")
 ARMS = {  # arm -> (what makes the objective from an encoder and the data, what tuning looks at)
     "CPC, other clips": (lambda e, d: objectives.CPC(e, "clips"), "phone"),

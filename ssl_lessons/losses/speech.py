@@ -92,7 +92,7 @@ def codebook_diversity(probabilities: Tensor, form: str = "entropy") -> Tensor:
         "entropy":     1 / (G V) sum_g sum_v p_gv log p_gv        from -log(V) / V to 0 (one code)
         "perplexity":  (G V - sum_g exp(entropy of p_g)) / (G V)  from 0 to 1 - 1 / V (one code)
 
-    The first is equation 4 of Baevski et al. (2020), the second what their code minimises (`get_extra_losses`):
+    The first is equation 4 of Baevski et al. (2020), the second what their code minimises (fairseq):
     its pull does not shrink so much with V.  probabilities [N, G, V], without noise or temperature.  Returns a scalar.
     Raises InputError unless the shape fits and rows are probabilities, and for another form.
     """

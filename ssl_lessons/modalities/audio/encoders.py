@@ -18,8 +18,9 @@ class SoundEncoder(nn.Module):
         super().__init__()
         self.width = width
         self.patches = nn.Sequential(
-            nn.Conv1d(mels, width, 2, stride=2), nn.GELU(), nn.Conv1d(width, width, 1), nn.GroupNorm(1, width)
+            nn.Conv1d(mels, width, 2, stride=2), nn.GELU(), nn.Conv1d(width, width, 1)
         )
+        self.norm = nn.LayerNorm(width)  # frame by frame: a norm over the times would let the future in
         self.position = nn.Parameter(0.02 * torch.randn(FRAMES // 2, width))
         self.hidden = nn.Parameter(0.02 * torch.randn(width))
         layer = nn.TransformerEncoderLayer(
@@ -35,7 +36,7 @@ class SoundEncoder(nn.Module):
             raise InputError(
                 f"x must be [clips, times, filters] with an even number of times up to {FRAMES}."
             )
-        return self.patches(x.mT).mT
+        return self.norm(self.patches(x.mT).mT)
 
     def context(self, z: Tensor, hidden: Tensor | None = None, causal: bool = False) -> Tensor:
         """c [B, T', width] of z; frames with hidden [B, T'] True are replaced by one learned vector first."""
