@@ -163,7 +163,8 @@ curve = fit(
     progress=True,
 )
 after = answers(partial(repair.fill, bert))
-print(f"loss: {curve[0]:.2f} at first (log V is {math.log(len(language.VOCABULARY)):.2f}),")
+by_lot = math.log(len(language.VOCABULARY))
+print(f"loss: {curve[0]:.2f} at first (log V is {by_lot:.2f}),")
 print(f"{sum(curve[-20:]) / 20:.2f} at the end")
 
 # %% tags=["hide-input"]
@@ -270,7 +271,7 @@ for x in texts:
     assert abs(diffusion_bound(x) + math.log(p[x])) < 1e-9  # true conditionals: tight
     assert diffusion_bound(x, 0.4) >= random_order(x, 0.4) - 1e-12
 slack = [diffusion_bound(x, 0.4) - random_order(x, 0.4) for x in texts]
-print(f"true model: exact. Wrong model: above by {min(slack):.4f} to {max(slack):.4f} nats")
+print(f"true: exact. Wrong: above by {min(slack):.4f} to {max(slack):.4f} nats")
 
 # %% [markdown]
 # ## The run: what each question teaches
