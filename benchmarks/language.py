@@ -16,8 +16,8 @@ import argparse
 import time
 
 import torch
-
 from _record import merge, recorded
+
 from ssl_lessons import evaluation, losses
 from ssl_lessons.book.widgets import gap
 from ssl_lessons.diagnostics import rank_me

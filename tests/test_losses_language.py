@@ -1,4 +1,4 @@
-"""Losses that repair sentences, against loops in float64; the masked-diffusion bound on a language of eight sentences."""
+"""Losses that repair sentences, against loops in float64; the masked-diffusion bound on eight sentences."""
 
 import itertools
 import math
