@@ -182,7 +182,8 @@ plots.table(
 # %% [markdown]
 # That answers the puzzle for one run: read the last row against your prediction. Where it is far above the coin, the
 # network has learned to look past the nearer noun, from nothing but hidden words. Where it is not, 400 steps did not teach
-# it, and nothing follows about 4,000.
+# it, and nothing follows about 4,000. A row *below* the coin has learned something too: here, to follow the mood of the
+# story and overlook the *not*.
 #
 # ## Other questions about the same sentences
 #

@@ -22,6 +22,10 @@ def loss_as_a_number(logits, ids, chosen):
     return loss(logits.float(), ids, chosen).item()
 
 
+def everything_counts(logits, ids, chosen):
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids.flatten())
+
+
 def bound(ce, mask, t):
     return sum(
         sum(c for c, m in zip(row, hidden, strict=True) if m) / share / len(row)
@@ -54,7 +58,7 @@ TestChapter08 = checker_tests(
     },
     wrong=[
         ("check_corrupt", "every chosen word", lambda i, c, k, o, m: torch.where(c, m, i)),
-        ("check_loss", "everybody can see", lambda z, y, c: torch.nn.functional.cross_entropy(z.flatten(0, 1), y.flatten())),
+        ("check_loss", "everybody can see", everything_counts),
         ("check_bound", "happened to be hidden", lambda ce, m, t: ((ce * m).sum(1) / m.sum(1)).mean()),
         ("check_merge", "one mask per word", lambda i, g, m: torch.where(g, m, i)),
     ],
