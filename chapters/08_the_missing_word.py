@@ -533,7 +533,7 @@ ch08.check_bound(diffusion_loss)
 # %% [markdown]
 # ### 4 · How many are missing? (••, 10 minutes)
 # `ids` are integers `[T]`, `gone` is bool `[T]`. Replace every *run* of gone words by one `mask_id` and return the shorter ids
-# (a tensor or a list). Which of the three, one mask per word, one per run, none at all, tells the network most?
+# (a tensor). Which of the three, one mask per word, one per run, none at all, tells the network most?
 #
 # <details><summary>Hint</summary>A run starts where a word is gone and the one before it is not.</details>
 
