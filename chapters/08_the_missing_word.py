@@ -18,7 +18,7 @@
 # - find the two classic mistakes, a target in plain sight and a question that the topic answers, with a test.
 #
 # **You need** [chapter 07](07_generate_to_understand.ipynb) (generation as a teacher).
-# **Time**: 28 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 22 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -182,8 +182,8 @@ plots.table(
 # %% [markdown]
 # That answers the puzzle for one run: read the last row against your prediction. Where it is far above the coin, the
 # network has learned to look past the nearer noun, from nothing but hidden words. Where it is not, 400 steps did not teach
-# it, and nothing follows about 4,000. A row *below* the coin has learned something too: here, to follow the mood of the
-# story and overlook the *not*.
+# it, and nothing follows about 4,000. An answer *below* the coin is no bad luck either:
+# whoever has learned the mood of a story and overlooks *not* gets polarity wrong on purpose.
 #
 # ## Other questions about the same sentences
 #
