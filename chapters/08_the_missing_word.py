@@ -556,12 +556,16 @@ def gap_mean(arm: str) -> list[float]:
     return [mean(list(kinds.values())) for kinds in of(arm, "gaps")]
 
 
+def order_probe(arm: str) -> list[float]:
+    return of(arm, "layers", -1, "order")
+
+
 book.claim(
     "C-143",
     drawn=Runs(
-        of("mlm + sop", "layers", -1, "order"),
-        of("mlm + nsp", "layers", -1, "order"),
-        floor=of("word counts", "layers", -1, "order"),
+        order_probe("mlm + sop"),
+        order_probe("mlm + nsp"),
+        floor=order_probe("word counts"),
     ),
 )
 book.claim(
