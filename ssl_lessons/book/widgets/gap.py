@@ -12,8 +12,8 @@ from ssl_lessons.errors import InputError
 from ssl_lessons.modalities.words import language, repair
 
 SENTENCES = (
-    "[CLS] a sailor is enjoying the old boat gladly [SEP] "
-    "the sailor who the farmers met is not hating the red ship [SEP]",
+    "[CLS] a sailor is enjoying the old boat gladly [SEP] the sailor who the farmers met is not hating the red ship "
+    "[SEP]",
     "[CLS] some judges were fearing the broken pot [SEP] they were blaming the repaired kettle sadly [SEP]",
     "[CLS] a baker was praising the lost coin [SEP] then the baker was not cursing the found penny happily [SEP]",
     "[CLS] the singers who the teacher saw are liking the small drum [SEP] they are admiring the new hall gladly [SEP]",

@@ -200,8 +200,8 @@ def fill(module: nn.Module, ids: Tensor, place: Tensor) -> Tensor:
 
     A causal network reads what stands before the gap.  A network that fills in reads the whole text with [MASK] in the
     gap; a decoder writes up to the gap after the encoder read the damaged text (deletion: without the word; T5: its
-    short form).  ELECTRA puts every word into the gap and says how original it looks.  Log-probabilities, ELECTRA
-    apart.
+    short form).  ELECTRA puts every word into the gap and says how original it looks.
+    Log-probabilities but for ELECTRA.
     """
     encoder, row = module.encoder, torch.arange(len(ids))
     device = encoder.bias.device
