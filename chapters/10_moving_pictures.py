@@ -177,10 +177,10 @@ def spread(values) -> str:
 
 
 # %% tags=["hide-input"]
-kinds = ("loses 40 %", "loses 20 %", "loses nothing")
+losing = ("loses 40 %", "loses 20 %", "loses nothing")
 plots.table(
     [{"ball": "chance", "right": "50"}]
-    + [{"ball": b, "right": spread(of("arrow", b, "solved"))} for b in kinds],
+    + [{"ball": b, "right": spread(of("arrow", b, "solved"))} for b in losing],
     "Forwards or backwards? Right answers (%), mean and range over seeds",
     {"ball": "the ball", "right": "right"},
 )
