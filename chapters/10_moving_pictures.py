@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 06](06_where_and_which_way_up.ipynb) (labels from spoiling), [chapter
 # 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE) and [chapter 18](18_masked_images.ipynb) (masked pictures).
-# **Time**: 30 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 20 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
