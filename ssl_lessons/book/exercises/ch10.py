@@ -130,8 +130,8 @@ HOME = Exercise(
             lambda s: (s.softmax(1) @ s.softmax(1).T).diagonal(),
         ),
         (
-            "rows must be probabilities: the softmax is over the places one may go to (dim=1)",
-            lambda s: (s.softmax(0) @ s.T.softmax(0)).diagonal(),
+            "on the way there the softmax is over the places one may go to (dim=1)",
+            lambda s: (s.softmax(0) @ s.T.softmax(1)).diagonal(),
         ),
         (
             "this stays in place on the way there and back, one of many ways",
