@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR), [chapter 20](20_collapse.ipynb) (collapse) and
 # [chapter 21](21_quality_without_labels.ipynb) (measures without labels).
-# **Time**: 25 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 25 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -630,6 +630,7 @@ fig, ax = plots.new_figure(9.0, 1.2 + 0.7 * len(ready))
 
 def cell_text(i: int, j: int) -> str:
     named = found.get((i, j), "").replace(" collapse", "\ncollapse")
+    named = named.replace("student drift", "student\ndrift")
     return f"{grid[i, j]:.1f}" + (f"\n{named}" if named else "")
 
 
@@ -649,8 +650,20 @@ plots.show(
 for name in ready:
     rows = [r for r in record if (r["method"], r["knob"]) == (name, "untrained")]
     print(f"{METHODS[name]}: untrained {mean(r['probe'] for r in rows):.1%}")
+got = {name: dict(zip(TURNS, grid[i])) for i, name in enumerate(ready)}
+if ready == list(METHODS):
+    for name in ("vicreg", "byol"):  # no jitter: within three points of untrained
+        assert got[name]["no jitter"] < 100 * mean(of("untrained")) + 3
+        assert got[name]["no projector"] < got[name]["base"]
+    assert got["vicreg"]["rate x 4"] < got["vicreg"]["base"] - 15
+    assert got["simclr"]["rate x 4"] > got["simclr"]["base"] - 5
 
 # %% [markdown]
+# Some turns mean the same to all three: no jitter is the worst turn of the six, and leaves VICReg and BYOL next to their untrained
+# encoder. Others do not: four times the rate breaks VICReg and hardly moves SimCLR, and the
+# turn that won most for SimCLR, no projector, costs the two others points. A knob's worth is a statement about a method.
+# (Each is turned around its own quick recipe: VICReg has SimCLR's rate, BYOL has SGD.)
+#
 # A named collapse is a verdict about $z$ and the run ([chapter 20](20_collapse.ipynb)); the number above it is the probe of
 # $h$. The two need not agree, and a healthy cell can be a poor one.
 #
