@@ -121,8 +121,8 @@ LOSSES = {
     "visreg_regularization": lambda f, t: f(t["a"], t["queue"].T.detach()),
     "codebook_diversity": lambda f, t: f(t["patches"].softmax(2)), "gumbel_codes": ONE,
     "cola": lambda f, t: f(t["a"], t["b"], t["b"].T @ t["b"]),
-    "cpc": lambda f, t: f(t["patches"], t["others"], (t["b"].T @ t["b"])[None]),
-    "hubert": lambda f, t: f(t["patches"], t["b"], t["codes"] % len(t["b"]), t["mask"]),
+    "cpc": lambda f, t: f(t["patches"], t["others"], (t["others"][0].T @ t["others"][0])[None]),
+    "hubert": lambda f, t: f(t["patches"], t["others"][0], t["codes"] % t["others"].shape[1], t["mask"]),
     "wav2vec2": lambda f, t: f(t["a"], t["b"], torch.arange(len(t["a"]), device=t["a"].device)[:, None].flip(0)),
 }  # fmt: skip
 LOSSES["update_center"] = lambda f, t: f(t["center"], t["a"])
