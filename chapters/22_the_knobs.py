@@ -697,7 +697,72 @@ widgets.explore(
 #
 # Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
 #
-# ### 1 · Predict, then run (•, 5 minutes)
+# ### 1 · Find the planted bug (••, 7 minutes)
+# `parameters` is a list of `(name, shape)`, shape a tuple of ints. The function should return how many numbers weight decay
+# acts on: those of convolutions and linear layers, not biases, not BatchNorm. `decayed_with_a_bug` has a bug that is easy to
+# make, and the knob *weight decay* then does something else than its name says. Return the repaired count.
+#
+# <details><summary>Hint</summary>`("layers.1.weight", (8,))` is a BatchNorm.</details>
+
+
+# %%
+def decayed_with_a_bug(parameters: list) -> int:
+    return sum(math.prod(shape) for name, shape in parameters if "bias" not in name)
+
+
+def decayed(parameters: list) -> int:
+    return NOT_ATTEMPTED
+
+
+ch22.check_decayed(decayed)
+
+# %% [markdown]
+# ### 2 · How many seeds? (••, 10 minutes)
+# Paired differences have standard deviation `spread`, and you care about an `effect` (both floats, in points). If the
+# estimate came out at exactly `effect`, from how many seeds $n \ge 2$ on would its 90 % interval, estimate
+# $\pm\, t_{n-1,\,0.95}\, \mathrm{spread} / \sqrt n$, leave out zero? Return an int. Then put in the spread printed below.
+#
+# <details><summary>Hint</summary>`scipy.special.stdtrit(df, 0.95)` is Student's quantile. Count upwards.</details>
+
+
+# %%
+def seeds_to_see(spread: float, effect: float) -> int:
+    return NOT_ATTEMPTED
+
+
+ch22.check_seeds_to_see(seeds_to_see)
+
+# %%
+spreads = [
+    100 * np.std(np.array(of(*place)) - of("base"), ddof=1) for place in pool[1:]
+]
+spread = float(np.median(spreads))
+print(f"median spread of setting minus base over seeds: {spread:.2f} points")
+
+# %% [markdown]
+# ### 3 · Defend a design with a number (•••, 12 minutes)
+# You can afford `runs` runs. True worths of settings have standard deviation `between`, a run adds noise of standard
+# deviation `within`; both normal. Try $K$ settings with $n = \mathrm{runs} / K$ seeds each ($K \ge 2$ a divisor of `runs`)
+# and keep the one with the best mean. The pick's *true* worth, above the average setting, is on average
+#
+# $$G(K) = \frac{\mathrm{between}^2}{\sqrt{\mathrm{between}^2 + \mathrm{within}^2 / n}}\; m_K, \qquad m_K = \text{expected largest of } K \text{ standard normals}$$
+#
+# (`ch22.largest_of(K)`). Return the best $K$ and its $G$. First derive $G$: what is the expected worth of a setting, given its mean?
+#
+# <details><summary>Hint</summary>Given a mean $\bar y$ above average, the expected worth is the share
+# $\mathrm{between}^2 / (\mathrm{between}^2 + \mathrm{within}^2 / n)$ of it; and the largest of $K$ means is, on average, $m_K$
+# times their standard deviation.</details>
+
+
+# %%
+def spend(runs: int, between: float, within: float) -> tuple[int, float]:
+    return NOT_ATTEMPTED
+
+
+ch22.check_spend(spend)
+
+# %% [markdown]
+# ### 4 · Predict on paper, then run (•, 5 minutes, 4 of them on paper)
 # Sixty steps, learning rate four times the base's, against sixty steps with a quarter of it; same seed. By how many points
 # does the probe of the first beat (+) or miss (-) that of the second? Put a number in place of the stub *before* the run;
 # the run (half a minute) starts only then. Within two points is near.
@@ -721,71 +786,6 @@ def short_runs() -> float:
 
 forecast = NOT_ATTEMPTED
 ch22.judge_forecast(forecast, short_runs)
-
-# %% [markdown]
-# ### 2 · Find the planted bug (••, 7 minutes)
-# `parameters` is a list of `(name, shape)`, shape a tuple of ints. The function should return how many numbers weight decay
-# acts on: those of convolutions and linear layers, not biases, not BatchNorm. `decayed_with_a_bug` has a bug that is easy to
-# make, and the knob *weight decay* then does something else than its name says. Return the repaired count.
-#
-# <details><summary>Hint</summary>`("layers.1.weight", (8,))` is a BatchNorm.</details>
-
-
-# %%
-def decayed_with_a_bug(parameters: list) -> int:
-    return sum(math.prod(shape) for name, shape in parameters if "bias" not in name)
-
-
-def decayed(parameters: list) -> int:
-    return NOT_ATTEMPTED
-
-
-ch22.check_decayed(decayed)
-
-# %% [markdown]
-# ### 3 · How many seeds? (••, 10 minutes)
-# Paired differences have standard deviation `spread`, and you care about an `effect` (both floats, in points). If the
-# estimate came out at exactly `effect`, from how many seeds $n \ge 2$ on would its 90 % interval, estimate
-# $\pm\, t_{n-1,\,0.95}\, \mathrm{spread} / \sqrt n$, leave out zero? Return an int. Then put in the spread printed below.
-#
-# <details><summary>Hint</summary>`scipy.special.stdtrit(df, 0.95)` is Student's quantile. Count upwards.</details>
-
-
-# %%
-def seeds_to_see(spread: float, effect: float) -> int:
-    return NOT_ATTEMPTED
-
-
-ch22.check_seeds_to_see(seeds_to_see)
-
-# %%
-spreads = [
-    100 * np.std(np.array(of(*place)) - of("base"), ddof=1) for place in pool[1:]
-]
-spread = float(np.median(spreads))
-print(f"median spread of setting minus base over seeds: {spread:.2f} points")
-
-# %% [markdown]
-# ### 4 · Defend a design with a number (•••, 12 minutes)
-# You can afford `runs` runs. True worths of settings have standard deviation `between`, a run adds noise of standard
-# deviation `within`; both normal. Try $K$ settings with $n = \mathrm{runs} / K$ seeds each ($K \ge 2$ a divisor of `runs`)
-# and keep the one with the best mean. The pick's *true* worth, above the average setting, is on average
-#
-# $$G(K) = \frac{\mathrm{between}^2}{\sqrt{\mathrm{between}^2 + \mathrm{within}^2 / n}}\; m_K, \qquad m_K = \text{expected largest of } K \text{ standard normals}$$
-#
-# (`ch22.largest_of(K)`). Return the best $K$ and its $G$. First derive $G$: what is the expected worth of a setting, given its mean?
-#
-# <details><summary>Hint</summary>Given a mean $\bar y$ above average, the expected worth is the share
-# $\mathrm{between}^2 / (\mathrm{between}^2 + \mathrm{within}^2 / n)$ of it; and the largest of $K$ means is, on average, $m_K$
-# times their standard deviation.</details>
-
-
-# %%
-def spend(runs: int, between: float, within: float) -> tuple[int, float]:
-    return NOT_ATTEMPTED
-
-
-ch22.check_spend(spend)
 
 # %% [markdown]
 # ## Claims, tested

@@ -45,7 +45,7 @@ def check_spend(fn) -> Check:
     return SPEND.check(fn)
 
 
-# --- 22.2: what is decayed? ----------------------------------------------------------------------------------------
+# --- 22.1: what is decayed? ----------------------------------------------------------------------------------------
 
 
 def _networks(g: torch.Generator) -> list[tuple]:
@@ -97,7 +97,7 @@ DECAYED = Exercise(
     praise="by shape, not by name: that is what build_optimizer does",
 )
 
-# --- 22.3: seeds to see an effect ----------------------------------------------------------------------------------
+# --- 22.2: seeds to see an effect ----------------------------------------------------------------------------------
 
 
 def _half(spread: float, n: int) -> float:
@@ -140,7 +140,7 @@ SEEDS_TO_SEE = Exercise(
     praise="and that is if the estimate hits the truth: half of all studies find less",
 )
 
-# --- 22.4: how to spend runs ---------------------------------------------------------------------------------------
+# --- 22.3: how to spend runs ---------------------------------------------------------------------------------------
 
 
 @cache
