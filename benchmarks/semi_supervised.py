@@ -75,14 +75,14 @@ class Batch:
 
 
 def labels_only(model, batch: Batch, weight: float) -> Tensor:
-    return losses.soft_cross_entropy(*called(model, batch.some(LABELLED + UNLABELLED)))
+    return F.cross_entropy(*called(model, batch.some(LABELLED + UNLABELLED)))
 
 
 def mixed(mix, model, batch: Batch, weight: float) -> Tensor:
     x, y = batch.some(LABELLED + UNLABELLED)
     share = views.mixing_weight(1.0, batch.generator)
     more = {"generator": batch.generator} if mix is views.cutmix else {}
-    return losses.soft_cross_entropy(*called(model, mix(x, y, batch.order(len(x)), share, **more)))
+    return F.cross_entropy(*called(model, mix(x, y, batch.order(len(x)), share, **more)))
 
 
 def called(model, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -93,7 +93,7 @@ def with_pseudo_labels(model, batch: Batch, weight: float) -> Tensor:
     x, y = batch.some(LABELLED)
     (u,) = batch.many(STRONG)
     known, guessed = model(torch.cat([x, u])).split([len(x), len(u)])
-    return losses.soft_cross_entropy(known, y) + weight * batch.ramp * losses.pseudo_label(guessed)
+    return F.cross_entropy(known, y) + weight * batch.ramp * losses.pseudo_label(guessed)
 
 
 def with_turns(model, batch: Batch, weight: float) -> Tensor:
@@ -106,7 +106,7 @@ def with_turns(model, batch: Batch, weight: float) -> Tensor:
     turned, turns = four_rotations(few)
     h = model.encoder(torch.cat([x, turned]))
     guess = F.cross_entropy(model.turns(h[len(x) :]), turns)
-    return losses.soft_cross_entropy(model.head(h[: len(x)]), y) + weight * guess
+    return F.cross_entropy(model.head(h[: len(x)]), y) + weight * guess
 
 
 def with_vat(model, batch: Batch, weight: float) -> Tensor:
@@ -116,14 +116,14 @@ def with_vat(model, batch: Batch, weight: float) -> Tensor:
     p = model(u).log_softmax(1)
     entropy = -(p.exp() * p).sum(1).mean()
     away = losses.vat(model, u, radius=4.0, generator=batch.generator)
-    return losses.soft_cross_entropy(model(x), y) + weight * (away + entropy)
+    return F.cross_entropy(model(x), y) + weight * (away + entropy)
 
 
 def with_uda(model, batch: Batch, weight: float) -> Tensor:
     x, y = batch.some(LABELLED)
     weak, strong = batch.many(WEAK, STRONG)
     known, a, b = model(torch.cat([x, weak, strong])).split([len(x), len(weak), len(strong)])
-    return losses.soft_cross_entropy(known, y) + weight * losses.consistency(a, b)
+    return F.cross_entropy(known, y) + weight * losses.consistency(a, b)
 
 
 def with_mixmatch(model, batch: Batch, weight: float) -> Tensor:

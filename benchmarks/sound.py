@@ -185,7 +185,7 @@ def row_of(arm: str, seed: int, lr: float, steps: int, held_out: bool = False) -
         read = {split: in_batches(objective.features, x) for split, x in d.x.items()}
         extra = {"loss": sum(history[-20:]) / len(history[-20:]), "seconds": time.process_time() - start}
         if labels is not None:
-            extra["target_purity"] = objectives.purity(labels, phones)
+            extra["target_purity"] = evaluation.purity(labels.flatten(), phones.flatten())
         if arm.startswith("wav2vec") and objective.quantised:
             z = in_batches(objective.encoder.frames, d.x["test"]).flatten(0, 1)
             with torch.no_grad():
@@ -195,7 +195,7 @@ def row_of(arm: str, seed: int, lr: float, steps: int, held_out: bool = False) -
             extra["usage"] = sum(usage) / len(usage)
     row = examined(read, seed, held_out) | extra
     if not held_out:
-        row["purity"] = objectives.purity(units_of(read["unlabeled"], seed), phones)
+        row["purity"] = evaluation.purity(units_of(read["unlabeled"], seed).flatten(), phones.flatten())
         row["spread"] = diagnostics.spread(read["test"].mean(1))
         row["rank"] = diagnostics.rank_me(read["test"].mean(1))
     return row

@@ -63,7 +63,7 @@ LOSSES = {
     "best_matches": lambda f, t: f(t["patches"], t["others"]),
     "debias": lambda f, t: f(t["a"].softmax(1), 0.2),
     "dense_info_nce": lambda f, t: f(t["patches"], t["others"], losses.best_matches(t["patches"], t["others"])),
-    "consistency": PAIR, "soft_cross_entropy": lambda f, t: f(t["a"], t["b"].detach().softmax(1)),
+    "consistency": PAIR,
     "pseudo_label": ONE, "sharpen": lambda f, t: f(t["a"].softmax(1), 0.5),
     "mixmatch": lambda f, t: f(*(g(t[k]) for k in ("a", "b") for g in (lambda x: x, lambda x: x.detach().softmax(1)))),
     "vat": lambda f, t: f(lambda x: x.square() @ t["b"].T, t["a"], 0.5, torch.Generator().manual_seed(0)),

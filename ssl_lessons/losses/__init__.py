@@ -113,7 +113,7 @@ from .second_moment import (
     tico,
     tico_covariance,
 )
-from .semi_supervised import consistency, mixmatch, pseudo_label, sharpen, soft_cross_entropy, vat
+from .semi_supervised import consistency, mixmatch, pseudo_label, sharpen, vat
 from .speech import (
     codebook_diversity,
     cola,
@@ -210,7 +210,6 @@ __all__ = [
     "simmim",
     "sinkhorn_knopp",
     "slowness",
-    "soft_cross_entropy",
     "soft_nearest_neighbor",
     "spectral_contrastive",
     "ssl_hsic",

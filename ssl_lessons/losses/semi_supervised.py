@@ -13,26 +13,15 @@ from ssl_lessons.errors import InputError
 from ssl_lessons.losses.common import check_positive, full_precision
 
 
-def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy with targets that are distributions: - mean over n of sum over c of target[n, c] log p[n, c].
-
-    logits, targets: [N, C].  Returns a scalar, float32 or better, also under autocast.  Raises InputError for shapes
-    that do not fit, NotFiniteError for NaN or infinite values.
-    """
-    _check(logits, targets)
-    with torch.autocast(logits.device.type, enabled=False):
-        logits, targets = full_precision(logits, targets)
-        return -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean()
-
-
 def pseudo_label(logits: Tensor, threshold: float = 0.0) -> Tensor:
     """Cross-entropy with the classifier's own answer (Lee 2013, eq. 14 and 15; the weight alpha(t) is the caller's).
 
         loss = - 1/N sum over n of [max_c p[n, c] >= threshold] log max_c p[n, c]
 
     No gradient passes through the choice of the answer.  threshold: least confidence of a row that counts; 0, as in
-    the paper: every row does.  The sum is divided by all N rows, counted or not.  Precision and errors as for
-    `soft_cross_entropy`; InputError also for a threshold outside 0..1.
+    the paper: every row does.  The sum is divided by all N rows, counted or not.  Returns a scalar, float32 or better,
+    also under autocast.  Raises InputError for logits that are no matrix and a threshold outside 0..1, NotFiniteError
+    for NaN or infinite values.
     """
     _check(logits, logits)
     _check_share(threshold)
@@ -76,18 +65,20 @@ def mixmatch(
 ) -> Tensor:
     """The two terms of MixMatch (Berthelot et al. 2019, eq. 3 to 5) of a batch that was mixed before.
 
-        loss = soft_cross_entropy(logits, targets) + weight * mean over n and c of (guesses[n, c] - p[n, c])^2
+        loss = cross-entropy(logits, targets) + weight * mean over n and c of (guesses[n, c] - p[n, c])^2
 
     logits, targets [N, C]: of mixed pictures that are mostly labelled; unlabeled_logits, guesses [M, C]: of those that
     are mostly not, p their softmax, guesses the sharpened means over several views.  Squares are bounded, so a wrong
     guess costs less than in a cross-entropy.  weight: lambda_U, 75 on CIFAR-10, raised from 0 in the authors' code.
-    Precision and errors as for `soft_cross_entropy`.
+    Precision and errors as for `pseudo_label`; InputError also for shapes that do not fit.
     """
+    _check(logits, targets)
     _check(unlabeled_logits, guesses)
     with torch.autocast(logits.device.type, enabled=False):
+        logits, targets = full_precision(logits, targets)
         unlabeled_logits, guesses = full_precision(unlabeled_logits, guesses)
         wrong = (guesses - unlabeled_logits.softmax(dim=1)).square().mean()
-        return soft_cross_entropy(logits, targets) + weight * wrong
+        return F.cross_entropy(logits, targets) + weight * wrong
 
 
 def vat(

@@ -15,12 +15,8 @@ from ssl_lessons.errors import InputError
 from ssl_lessons.modalities.audio import views
 from ssl_lessons.modalities.audio.encoders import SoundEncoder, WaveEncoder
 
-AHEAD, HIDDEN, STRETCH, DISTRACTORS = (
-    6,
-    0.5,
-    6,
-    20,
-)  # steps of 20 ms; share, length of a stretch (120 ms); number
+AHEAD, STRETCH = 6, 6  # steps of 20 ms
+HIDDEN, DISTRACTORS = 0.5, 20  # share of the steps; number
 
 
 class Objective(nn.Module):
@@ -204,15 +200,3 @@ class TwoFormats(Objective):
     def loss(self, x: Tensor, generator: torch.Generator, wave: Tensor) -> Tensor:
         a, b = self.heads[0](self.encoder(x).mean(1)), self.heads[1](self.wave(wave).mean(1))
         return (losses.info_nce(a, b) + losses.info_nce(b, a)) / 2
-
-
-def purity(units: Tensor, phones: Tensor) -> float:
-    """Share of frames whose phone is the most frequent one of their unit (phone purity, Hsu et al. 2021).
-
-    units, phones: int64 tensors of one shape.  More units can only raise it: compare at equal numbers.
-    """
-    if units.shape != phones.shape or not units.numel():
-        raise InputError("purity needs one unit and one phone for every frame.")
-    table = torch.zeros(int(units.max()) + 1, int(phones.max()) + 1)
-    table.index_put_((units.flatten(), phones.flatten()), torch.ones(units.numel()), accumulate=True)
-    return float(table.amax(1).sum() / units.numel())

@@ -1,4 +1,4 @@
-"""Views of a sound: crops, hidden bands or cells, background mixed in; and one that is not valid, time reversed."""
+"""Views of a sound: crops, hidden bands or cells, background mixed in."""
 
 import torch
 from torch import Tensor
@@ -64,8 +64,3 @@ def mix(logmel: Tensor, background: Tensor, share: Tensor) -> Tensor:
     if logmel.shape != background.shape or bool((share <= 0).any() | (share >= 1).any()):
         raise InputError("mix needs two spectrograms of one shape and shares strictly between 0 and 1.")
     return torch.logaddexp(logmel + (1 - a).log(), background + a.log())
-
-
-def reversed_in_time(x: Tensor) -> Tensor:
-    """The times in reverse order, x [B, T, ...].  Not a valid view of speech: it turns one word into another."""
-    return x.flip(1)
