@@ -350,7 +350,60 @@ widgets.explore(
 #
 # Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
 #
-# ### 1 · Predict, then run (•, 5 minutes)
+# ### 1 · What is the pasted box worth? (••, 8 minutes)
+# CutMix draws a centre `(y, x)` (ints) and a `side` (float), and pastes rows `y - half` to `y + half` (without the
+# last) with
+# `half = int(height * side) // 2`, columns likewise with the width; what sticks out of the picture is cut off. Return
+# the share of its label that the first
+# picture keeps, a float. The formula $1 - \mathrm{side}^2$ has a bug.
+#
+# <details><summary>Hint</summary>Count pixels of the box that lie inside the picture.</details>
+
+
+# %%
+def box_share(height: int, width: int, y: int, x: int, side: float) -> float:
+    return NOT_ATTEMPTED
+
+
+ch22b.check_box_share(box_share)
+
+# %% [markdown]
+# ### 2 · A guess (••, 6 minutes)
+# `logits` [K, C] (float64) are of K views of one picture. Return MixMatch's guess [C] as a tensor: mean over the
+# views, then sharpened with
+# `temperature` $T$.
+#
+# <details><summary>Hint</summary>Views vote with probabilities. What does $p^{1/T}$ need to become a distribution
+# again?</details>
+
+
+# %%
+def guess(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    return NOT_ATTEMPTED
+
+
+ch22b.check_guess(guess)
+
+# %% [markdown]
+# ### 3 · Whom to believe? (•••, 10 minutes)
+# `confidence` [N] (float64) and `right` [N] (bool) are of held-out pictures; no two confidences are equal. You will
+# believe every answer with a confidence at
+# or above a threshold; a right one helps as much as a wrong one harms. Return the threshold (one of the confidences;
+# the larger of
+# two that tie) with the largest *right minus wrong*, and that number, as a pair.
+#
+# <details><summary>Hint</summary>Sort by confidence, falling, and add up +1 and -1.</details>
+
+
+# %%
+def believe(confidence: torch.Tensor, right: torch.Tensor) -> tuple[float, float]:
+    return NOT_ATTEMPTED
+
+
+ch22b.check_believe(believe)
+
+# %% [markdown]
+# ### 4 · Predict, then run (•, 5 minutes on paper)
 # One label in each moon, five seeds. By how many points does *worst copies* beat (+) or miss (-) *labels only*, on
 # average? A number
 # in place of the stub *before* the run; the run starts only then. Within two points is near.
@@ -371,59 +424,6 @@ def one_label() -> float:
 
 forecast = NOT_ATTEMPTED
 ch22b.judge_forecast(forecast, one_label)
-
-# %% [markdown]
-# ### 2 · What is the pasted box worth? (••, 8 minutes)
-# CutMix draws a centre `(y, x)` (ints) and a `side` (float), and pastes rows `y - half` to `y + half` (without the
-# last) with
-# `half = int(height * side) // 2`, columns likewise with the width; what sticks out of the picture is cut off. Return
-# the share of its label that the first
-# picture keeps, a float. The formula $1 - \mathrm{side}^2$ has a bug.
-#
-# <details><summary>Hint</summary>Count pixels of the box that lie inside the picture.</details>
-
-
-# %%
-def box_share(height: int, width: int, y: int, x: int, side: float) -> float:
-    return NOT_ATTEMPTED
-
-
-ch22b.check_box_share(box_share)
-
-# %% [markdown]
-# ### 3 · A guess (••, 6 minutes)
-# `logits` [K, C] (float64) are of K views of one picture. Return MixMatch's guess [C] as a tensor: mean over the
-# views, then sharpened with
-# `temperature` $T$.
-#
-# <details><summary>Hint</summary>Views vote with probabilities. What does $p^{1/T}$ need to become a distribution
-# again?</details>
-
-
-# %%
-def guess(logits: torch.Tensor, temperature: float) -> torch.Tensor:
-    return NOT_ATTEMPTED
-
-
-ch22b.check_guess(guess)
-
-# %% [markdown]
-# ### 4 · Whom to believe? (•••, 10 minutes)
-# `confidence` [N] (float64) and `right` [N] (bool) are of held-out pictures; no two confidences are equal. You will
-# believe every answer with a confidence at
-# or above a threshold; a right one helps as much as a wrong one harms. Return the threshold (one of the confidences;
-# the larger of
-# two that tie) with the largest *right minus wrong*, and that number, as a pair.
-#
-# <details><summary>Hint</summary>Sort by confidence, falling, and add up +1 and -1.</details>
-
-
-# %%
-def believe(confidence: torch.Tensor, right: torch.Tensor) -> tuple[float, float]:
-    return NOT_ATTEMPTED
-
-
-ch22b.check_believe(believe)
 
 # %% [markdown]
 # ## Where it comes from, where it went

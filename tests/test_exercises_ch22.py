@@ -54,6 +54,9 @@ TestCheckers = checker_tests(ch22, correct=CORRECT, wrong=WRONG)
         (-3, False, "the other way round"),
         (12.0, False, "the size is not"),
         (6, True, "correct"),
+        (np.float32(6), True, "correct"),
+        (np.int64(12), False, "the size is not"),
+        (0, False, "no difference"),
     ],
 )
 def test_a_forecast_is_compared_with_the_run(forecast, passed, words):

@@ -19,12 +19,15 @@ def judge_forecast(forecast: object, measure: Callable[[], float]) -> Check:
     """forecast: points, said before measure() is run; measure: the run, in points.  Nothing runs without a forecast."""
     if forecast is NOT_ATTEMPTED:
         return NOT_YET
-    if isinstance(forecast, bool) or not isinstance(forecast, int | float) or not math.isfinite(forecast):
+    numbers = int | float | np.integer | np.floating
+    if isinstance(forecast, bool) or not isinstance(forecast, numbers) or not math.isfinite(forecast):
         return Check(False, "forecast one number, in points")
     found = measure()
     told = f"you said {forecast:+.1f}, the run says {found:+.1f} points"
     if abs(forecast - found) <= NEAR:
         return Check(True, f"correct: {told}")
+    if forecast == 0:
+        return Check(False, f"you said no difference: {told}")
     if forecast * found < 0:
         return Check(False, f"the other way round: {told}; what did you believe about short runs?")
     return Check(False, f"the direction is right, the size is not: {told}")
@@ -57,7 +60,10 @@ def _networks(g: torch.Generator) -> list[tuple]:
                     ("layers.0.weight", (width, 3, 3, 3)),
                     ("layers.1.weight", (width,)),
                     ("layers.1.bias", (width,)),
-                    ("head.weight", (out, width)),
+                    ("layers.3.weight", (2 * width, width, 3, 3)),
+                    ("layers.4.weight", (2 * width,)),
+                    ("layers.4.bias", (2 * width,)),
+                    ("head.weight", (out, 2 * width)),
                     ("head.bias", (out,)),
                 ],
             )
@@ -118,6 +124,10 @@ SEEDS_TO_SEE = Exercise(
         (
             "with few seeds the spread is itself uncertain: Student's quantile, n - 1 degrees of freedom, not 1.645",
             lambda s, e: _seeds(s, e, lambda s, n: 1.645 * s / math.sqrt(n)),
+        ),
+        (
+            "with few seeds the spread is itself uncertain: Student's quantile, n - 1 degrees of freedom, not 1.645",
+            lambda s, e: math.ceil((1.645 * s / e) ** 2),
         ),
         (
             "a 90 % interval leaves 5 % on either side: the quantile at 0.95, not 0.975",

@@ -28,7 +28,7 @@ def check_believe(fn) -> Check:
     return BELIEVE.check(fn)
 
 
-# --- 22b.2: what is left of the label? -----------------------------------------------------------------------------
+# --- 22b.1: what is left of the label? -----------------------------------------------------------------------------
 
 
 def _ends(centre: int, side: float, length: int) -> int:
@@ -71,7 +71,7 @@ BOX_SHARE = Exercise(
     praise="counted after the cut: otherwise the labels would promise more of the partner than the picture shows",
 )
 
-# --- 22b.3: a guess ------------------------------------------------------------------------------------------------
+# --- 22b.2: a guess ------------------------------------------------------------------------------------------------
 
 
 def _sharp(p: Tensor, temperature: float) -> Tensor:
@@ -107,7 +107,7 @@ GUESS = Exercise(
     praise="views that disagree leave a flat mean, and sharpening a flat mean changes little",
 )
 
-# --- 22b.4: whom to believe ----------------------------------------------------------------------------------------
+# --- 22b.3: whom to believe ----------------------------------------------------------------------------------------
 
 
 def _answers(g: torch.Generator) -> list[tuple]:
