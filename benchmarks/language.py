@@ -6,7 +6,7 @@
 tuning   learning rate of every objective, from one list, on a language of its own (seed 100); scored by the mean share
          of right answers in the three kinds of gaps, and for those that fill no gap by the probe of their own question,
          both on stories held out from the train split.
-runs     every objective for 600 steps of 64 pairs of sentences, the same encoder from the same weights, the same pairs
+runs     every objective for 2,000 steps of 64 pairs of sentences, the same encoder from the same weights, the same pairs
          drawn in the same order; "electra, equal compute" has fewer steps, by the count of multiplications.
          Floors: untrained, word counts, counts of a word between its two neighbours.
 leak     masked language modelling whose loss counts the words that nobody hid.
@@ -27,7 +27,7 @@ from ssl_lessons.training import Diverged, fit
 
 NAME, KEY, PARTS = "language", ("part", "arm", "seed", "lr"), ("tuning", "runs", "leak")
 SEEDS, TUNING_SEED, RATES = (0, 1, 2), 100, (1e-3, 3e-3, 1e-2)
-STEPS, TUNING_STEPS, BATCH = 600, 250, 64
+STEPS, TUNING_STEPS, BATCH = 2000, 600, 64
 UNLABELED, LABELLED, TEST = 20_000, 1000, 2000
 FACTORS = {"topic": None, "number": None, "polarity": ("spoken", 0), "subject": ("pronoun", 1)}
 # polarity where no word says it, the subject where a pronoun stands for it

@@ -6,7 +6,7 @@
 
 tuning    the learning rate of each task, on a world of its own (seed 100), from the same list; the best is the one
           whose features tell most about held-out training clips, means over the factors.
-tasks     thirteen tasks, one encoder, as many steps: which factor can be read from the clip afterwards.  With the
+tasks     fifteen tasks, one encoder, as many steps: which factor can be read from the clip afterwards.  With the
           encoder before training, and pixels three ways (first frame, mean frame, mean absolute difference).
 arrow     forwards or backwards?  Balls that lose speed at each bounce, and balls that do not; and a camera that
           brightens its picture, looked at with and without a ball in it.
@@ -34,7 +34,7 @@ from ssl_lessons.training import fit
 KEY = ("part", "arm", "seed")
 SEEDS, TUNING_SEED, RATES = (0, 1, 2), 100, (2e-3, 6e-3)
 RATE = 4e-3  # of what is not tuned
-STEPS, TRAIN, PROBE, TEST = 400, 3000, 2000, 1000
+STEPS, TRAIN, PROBE, TEST = 1500, 3000, 2000, 1000
 SIZES = {"steps": STEPS, "clips": TRAIN}
 
 

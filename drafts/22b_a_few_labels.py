@@ -64,6 +64,7 @@ from ssl_lessons import data, losses, plots, views, widgets
 from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch22b
 from ssl_lessons.book.widgets import two_moons
 from ssl_lessons.evaluation import evidence
+from ssl_lessons.evaluation.evidence import Runs
 
 SEEDS = range(5)
 
@@ -424,6 +425,19 @@ def one_label() -> float:
 
 forecast = NOT_ATTEMPTED
 ch22b.judge_forecast(forecast, one_label)
+
+# %% [markdown]
+# ## Claims, tested
+#
+# Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
+
+# %%
+floor, few = of("untrained, probe", 10), of("labels only", 10)
+at_once = ("pseudo-labels", "rotations", "vat", "uda", "mixmatch")
+best_at_once = [max(seed) for seed in zip(*(of(arm, 10) for arm in at_once))]
+book.claim("C-290", drawn=Runs(of("rotations", 10), few, floor))
+book.claim("C-291", drawn=Runs(of("uda", 10), of("vat", 10), floor))
+book.claim("C-292", drawn=Runs(of("simclr, fine-tuned", 10), best_at_once, floor))
 
 # %% [markdown]
 # ## Where it comes from, where it went

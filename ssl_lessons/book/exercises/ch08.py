@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from .core import Check, Exercise
+from .core import Check, Exercise, judge_forecast
+
+__all__ = ["check_corrupt", "check_loss", "check_bound", "check_merge", "judge_forecast"]
 
 
 def check_corrupt(fn) -> Check:

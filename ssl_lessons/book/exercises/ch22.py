@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 import torch
 from scipy.special import stdtrit
 
-from .core import NOT_ATTEMPTED, NOT_YET, Check, Exercise
+from .core import Check, Exercise, judge_forecast
 
-NEAR = 2.0  # points: a forecast is near if it is no farther off than one would care about
-
-
-def judge_forecast(forecast: object, measure: Callable[[], float]) -> Check:
-    """forecast: points, said before measure() is run; measure: the run, in points.  Nothing runs without a forecast."""
-    if forecast is NOT_ATTEMPTED:
-        return NOT_YET
-    numbers = int | float | np.integer | np.floating
-    if isinstance(forecast, bool) or not isinstance(forecast, numbers) or not math.isfinite(forecast):
-        return Check(False, "forecast one number, in points")
-    found = measure()
-    told = f"you said {forecast:+.1f}, the run says {found:+.1f} points"
-    if abs(forecast - found) <= NEAR:
-        return Check(True, f"correct: {told}")
-    if forecast == 0:
-        return Check(False, f"you said no difference: {told}")
-    if forecast * found < 0:
-        return Check(False, f"the other way round: {told}; what did you believe about short runs?")
-    return Check(False, f"the direction is right, the size is not: {told}")
+__all__ = ["check_decayed", "check_seeds_to_see", "check_spend", "judge_forecast"]
 
 
 def check_decayed(fn) -> Check:

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .ch22 import judge_forecast
-from .core import Check, Exercise
+from .core import Check, Exercise, judge_forecast
 
 __all__ = ["check_box_share", "check_guess", "check_believe", "judge_forecast"]
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import html
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,6 +61,27 @@ def quietly():
 
 
 NOT_YET = Check(None, "not attempted yet")
+
+
+def judge_forecast(forecast: object, measure: Callable[[], float], near: float = 2.0) -> Check:
+    """A difference that the reader says before it is measured; nothing runs without a forecast.
+
+    forecast: points; measure: the run, in points; near: a forecast is right if it is no farther off.
+    """
+    if forecast is NOT_ATTEMPTED:
+        return NOT_YET
+    numbers = int | float | np.integer | np.floating
+    if isinstance(forecast, bool) or not isinstance(forecast, numbers) or not math.isfinite(forecast):
+        return Check(False, "forecast one number, in points")
+    found = measure()
+    told = f"you said {forecast:+.1f}, the run says {found:+.1f} points"
+    if abs(forecast - found) <= near:
+        return Check(True, f"correct: {told}")
+    if forecast == 0:
+        return Check(False, f"you said no difference: {told}")
+    if forecast * found < 0:
+        return Check(False, f"the other way round: {told}")
+    return Check(False, f"the direction is right, the size is not: {told}")
 
 
 class Stop(Exception):

@@ -46,6 +46,7 @@ def render(loss: float, frames: int) -> Figure:
         xlabel="frame", ylabel="height (share of the picture)", ylim=(-0.02, 0.75),
         title=f"Loses {loss:.0%} at a bounce: rule right in {rule_accuracy(loss, frames):.0%}",
     )  # fmt: skip
+    ax.locator_params(axis="x", integer=True)
     return fig
 
 

@@ -88,6 +88,30 @@ class Predict(Task):
         return F.mse_loss(guess, x[:, -1])
 
 
+class Ahead(Task):
+    """DPC (Han et al. 2019): from the first half of a film, which frame's features come at each later time?
+
+    The guess is compared with the features of every frame of every film in the batch, and the softmax asks for the
+    right one; same_film: with the frames of the film alone, so that what does not change in it cannot help.
+    """
+
+    def __init__(self, encoder, clips, same_film: bool = False, batch: int = BATCH):
+        super().__init__(encoder, clips, batch=batch)
+        frames, self.same_film = clips.shape[1] - clips.shape[1] // 2, same_film
+        wide = frames * encoder.dim // 2
+        self.ahead = nn.Sequential(nn.Linear(encoder.dim, 128), nn.ReLU(), nn.Linear(128, wide))
+
+    def forward(self, generator: torch.Generator) -> Tensor:
+        x = self.draw(generator)
+        z, seen = self.encoder.frames(x), x.shape[1] // 2  # [N, T, D]
+        guess = self.ahead(self.encoder(x[:, :seen])).view_as(z[:, seen:])
+        right = torch.arange(seen, x.shape[1], device=x.device).expand(len(x), -1)
+        if self.same_film:
+            return F.cross_entropy((guess @ z.mT).flatten(0, 1), right.flatten())
+        right = right + x.shape[1] * torch.arange(len(x), device=x.device)[:, None]
+        return F.cross_entropy(guess.flatten(0, 1) @ z.flatten(0, 1).T, right.flatten())
+
+
 class Contrast(Task):
     """CVRL and IIC: two augmented cuts of a clip among all clips, and among its own spoiled selves.
 
@@ -264,6 +288,8 @@ def tasks(encoder: Callable[[], ClipNet], clips: Tensor, other: Tensor) -> dict[
         "pace": lambda: Labelled(encoder(), clips, views.paced, 2),
         "ego-motion": lambda: Labelled(encoder(), clips, views.ego_motion, 49),
         "next frame": lambda: Predict(encoder(), clips),
+        "moments ahead": lambda: Ahead(encoder(), clips),
+        "moments ahead, same film": lambda: Ahead(encoder(), clips, same_film=True),
         "slow features": lambda: Slow(encoder(), clips),
         "time contrast": lambda: TimeContrast(encoder(), clips, other),
         "CVRL": lambda: Contrast(encoder(), clips),

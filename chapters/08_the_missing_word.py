@@ -105,9 +105,9 @@ for kind, share in by_counting.items():
     print(f"{kind:>10}: counting the two neighbours is right in {share:.0%}")
 
 # %% [markdown]
-# > **Predict before you go on.** A transformer of two layers sees 25,000 pairs of sentences, fifteen words in a hundred
+# > **Predict before you go on.** A transformer of two layers sees 58,000 pairs of sentences, fifteen words in a hundred
 # > hidden, and has to name them. Nobody tells it what a subject is. For each kind of gap: is it right in about
-# > 50, 75 or 100 % (a coin: 50 %)? A guess is right once in three.
+# > 50, 75 or 100 %? Guessing hits one of the three answers in three; a coin at the gap is right in 50 %.
 #
 # ## The idea: BERT
 #
@@ -157,12 +157,13 @@ before = answers(partial(repair.fill, bert))
 curve = fit(
     bert,
     lambda g: masked_lm(bert.encoder, batch(g), g),
-    steps=400,
+    steps=900,
     lr=3e-3,
     seed=0,
     progress=True,
 )
 after = answers(partial(repair.fill, bert))
+assert min(after["agreement"], after["tense"]) > 0.9 > after["polarity"] + 0.1
 by_lot = math.log(len(language.VOCABULARY))
 print(f"loss: {curve[0]:.2f} at first (log V is {by_lot:.2f}),")
 print(f"{sum(curve[-20:]) / 20:.2f} at the end")
@@ -173,17 +174,17 @@ plots.table(
         {"rule": "a coin", **dict.fromkeys(gaps, 0.5)},
         {"rule": "counting neighbours", **by_counting},
         {"rule": "the network, untrained", **before},
-        {"rule": "the network after 400 steps", **after},
+        {"rule": "the network after 900 steps", **after},
     ],
     "Right answers in gaps, one run",
     floatfmt=".0%",
 )
 
 # %% [markdown]
-# That answers the puzzle for one run: read the last row against your prediction. Where it is far above the coin, the
-# network has learned to look past the nearer noun, from nothing but hidden words. Where it is not, 400 steps did not teach
-# it, and nothing follows about 4,000. An answer *below* the coin is no bad luck either:
-# whoever has learned the mood of a story and overlooks *not* gets polarity wrong on purpose.
+# That answers the puzzle for one run. Agreement and tense: nearly always right, from nothing but hidden words. The
+# network looks past the nearer noun, and it looks up the tense in the sentence before. **Polarity is another matter.** An
+# answer below the coin is no bad luck: whoever has learned the mood of a story and overlooks *not* gets the verb after
+# *not* wrong on purpose. The record below has longer runs.
 #
 # ## Other questions about the same sentences
 #
@@ -212,6 +213,48 @@ for name in ("hide", "delete", "infill", "permute", "rotate"):
     print(f"{name:>8}: {language.decode(damaged[0])}")
 short, wanted = corruptions.t5(text, g)
 print(f"      t5: {language.decode(short[0])}  ->  {language.decode(wanted[0])}")
+
+# %% [markdown]
+# Train three of them: the next word, the order of two sentences, and BART's infilling. Each is asked about the gaps in the
+# form it knows: GPT reads what stands before the gap, BART's decoder writes up to it. SOP says nothing about words, so it is
+# asked its own question, on new pairs.
+
+
+# %%
+def train_one(name: str, steps: int) -> torch.nn.Module:
+    module = repair.build(name, seed=0).to(device)
+    curve = fit(module, repair.batch_loss(module, train), steps, lr=3e-3, seed=0)
+    end = sum(curve[-20:]) / 20
+    print(f"{name}: loss {curve[0]:.2f} at first, {end:.2f} at the end")
+    return module
+
+
+@torch.no_grad()
+def knows_the_order(module) -> float:
+    ids, label, _ = language.pairs(test, torch.Generator().manual_seed(1), "swapped")
+    answer = module.head(module.encoder(ids.to(device))[:, 0]).argmax(dim=1)
+    return float((answer.cpu() == label).float().mean())
+
+
+gpt, sop = train_one("gpt", 350), train_one("sop", 450)
+infilling = train_one("bart: infilling", 250)
+in_order = knows_the_order(sop)
+print(f"SOP: in order or swapped? right in {in_order:.0%} of {len(test):,} new pairs")
+
+# %% tags=["hide-input"]
+plots.table(
+    [{"rule": "a coin", **dict.fromkeys(gaps, 0.5)}]
+    + [
+        {"rule": name, **answers(partial(repair.fill, module))}
+        for name, module in (
+            ("BERT, 900 steps", bert),
+            ("GPT, 350 steps", gpt),
+            ("BART infilling, 250 steps", infilling),
+        )
+    ],
+    "Right answers in gaps, one run each",
+    floatfmt=".0%",
+)
 
 # %% [markdown]
 # ## Diffusion with words: one division
@@ -268,6 +311,7 @@ def random_order(x, power=1.0):
     return -math.log(sum(orders) / len(orders))
 
 
+# %%
 for x in texts:
     assert abs(diffusion_bound(x) + math.log(p[x])) < 1e-9  # true conditionals: tight
     assert diffusion_bound(x, 0.4) >= random_order(x, 0.4) - 1e-12
@@ -280,7 +324,7 @@ print(f"true: exact. Wrong: above by {min(slack):.4f} to {max(slack):.4f} nats")
 # | equal for all | |
 # |---|---|
 # | encoder | 2 layers, 4 heads, width 64, from the same initial weights |
-# | data | 600 steps of 64 pairs of sentences of 20,000 stories |
+# | data | 2,000 steps of 64 pairs of sentences of 20,000 stories |
 # | learning rate | the best of three, by held-out stories, for each objective |
 # | not equal | decoders of BART and T5 and ELECTRA's generator cost extra; "equal compute" takes ELECTRA's steps away |
 #
@@ -333,19 +377,33 @@ plots.table(
 print(origin)
 
 # %%
+learned = {}
 for kind in gaps:
-    floor = of("neighbour counts", "gaps", kind)
-    learned = [
-        a for a in fillers
-        if a not in floors and min(of(a, "gaps", kind)) > max(floor) + 0.05
-    ]  # fmt: skip
-    print(f"{kind}: above counting by five points in every seed: {learned or 'none'}")
-hard = {a: mean(of(a, "gaps", "agreement")) for a in fillers}
-print("agreement, best:", max(hard, key=hard.get))
+    floor = max(of("neighbour counts", "gaps", kind)) + 0.05
+    learned[kind] = [
+        a for a in fillers if a not in floors and min(of(a, "gaps", kind)) > floor
+    ]
+    print(f"{kind}: above counting by five points in every seed:", end=" ")
+    print(", ".join(learned[kind]) or "none")
+
+# %% tags=["hide-input"]
+low = {kind: [min(of(a, "gaps", kind)) for a in learned[kind]] for kind in gaps}
+assert {"mlm", "gpt", "diffusion", "mlm + nsp", "mlm + sop"} <= set(learned["tense"])
+assert {"mlm", "gpt", "diffusion", "bart: permutation"} <= set(learned["agreement"])
+assert "electra" not in learned["agreement"]
+assert {"gpt", "mlm + sop"} <= set(learned["polarity"])
+assert max(of("mlm + nsp", "gaps", "polarity")) < 0.4
+assert {"mlm", "diffusion"}.isdisjoint(learned["polarity"])
 
 # %% [markdown]
-# An objective that is not in a line above did not learn that gap *in this many steps*. Permutation and rotation never show the
-# network a gap, so there its row says nothing about BART; it says that what one repairs is what one learns.
+# **Agreement and tense** are learned by nearly all who fill in or write words. BART's permutation is among them, whose
+# encoder never sees a gap: its decoder writes word after word, which is GPT's question again. **ELECTRA** is not: after
+# these steps, at the highest rate of our list, its encoder still finds few of the false words. It is *not tested* here, not
+# refuted.
+#
+# **Polarity** separates them. GPT answers it in every seed; it is asked about every word, BERT about one in seven.
+# BERT's answers depend on the seed, and with NSP beside it they are wrong more often than a coin: it knows the mood and
+# overlooks *not*. With SOP beside it, right. That is one language and three seeds.
 #
 # Now the same encoders frozen, a linear layer with 1,000 labels on the mean over the words of the second sentence.
 # *Polarity* counts where no word says it outright, *subject* where a pronoun stands. *near* and *order* read `[CLS]` and the
@@ -369,38 +427,63 @@ print(origin)
 simple = ("word counts", "word counts, both sentences", "untrained")
 for f in FACTORS:
     best = {a: mean(of(a, "layers", -1, f)) for a in probed}
-    top = max(best, key=best.get)
+    top = max((a for a in probed if a not in simple), key=lambda a: best[a])
     floor = max(simple, key=lambda a: best[a])
     print(f"{f}: best {top} ({best[top]:.0%}); best floor {floor} ({best[floor]:.0%})")
 
 # %% tags=["hide-input"]
 fig, ax = plots.new_figure(6.4, 3.0)
-drawn = ("untrained", "mlm", "gpt", "electra")
-for arm, color, mark in zip(drawn, plots.COLORS, "osd^"):
-    values = [mean(of(arm, "layers", k, "number")) for k in range(3)]
-    ax.plot(range(3), [100 * v for v in values], mark + "-", color=color, label=arm)
+drawn = ("gpt", "mlm", "untrained", "nsp")
+by_layer = {
+    arm: [100 * mean(of(arm, "layers", k, "polarity")) for k in range(3)]
+    for arm in drawn
+}
+for (arm, values), color, mark in zip(by_layer.items(), plots.COLORS, "osd^"):
+    ax.plot(range(3), values, mark + "-", color=color, label=arm)
 ax.set_xticks(range(3), ["words", "layer 1", "layer 2"])
-ax.set(title="Number of the subject, layer by layer", ylabel="linear probe (%)")
+ax.set(title="Polarity: some layers add it, some drop it", ylabel="linear probe (%)")
 ax.legend()
+assert by_layer["gpt"][2] > by_layer["gpt"][0] + 10
+assert by_layer["nsp"][2] < by_layer["nsp"][0] - 10
 plots.show(
     fig,
-    alt="Probe of number after each layer. "
+    alt="Probe of polarity after each layer. "
     + " ".join(
-        f"{a}: "
-        + ", ".join(f"{100 * mean(of(a, 'layers', k, 'number')):.0f}" for k in range(3))
-        + "."
-        for a in drawn
+        f"{arm}: " + ", ".join(f"{v:.0f}" for v in values) + "."
+        for arm, values in by_layer.items()
     ),
 )
 
+# %% tags=["hide-input"]
+def probe(arm: str, factor: str) -> list[float]:
+    return of(arm, "layers", -1, factor)
+
+
+trained = [a for a in probed if a not in simple]
+both = "word counts, both sentences"
+assert min(probe("word counts", "number")) > 0.99
+topics = max(mean(probe(a, "topic")) for a in trained)
+assert topics < mean(probe("word counts", "topic"))
+assert min(probe("gpt", "polarity")) > max(probe(both, "polarity")) + 0.05
+who = max(max(probe(a, "subject")) for a in trained)
+assert who < 0.25 < min(probe(both, "subject"))
+assert min(probe("nsp", "near")) > max(probe("mlm", "near"))
+assert min(probe("sop", "order")) > 0.8 > max(probe("mlm + nsp", "order"))
+
 # %% [markdown]
-# Read the floors first: what a word says outright, a count of words says better than any encoder. That a network *knows* how a
-# gap is filled and that the mean of its states *shows* it to a linear layer are two things, and the two tables differ.
-# What neither shows: fine-tuning, which is how these networks are used; larger ones; real text.
+# Read the floors first. **Number and topic**: a count of words says them better than any encoder. **Polarity** where no word
+# says it is the sum of a verb and a *not*: GPT's first layer adds it up, and no count does as well; NSP, whose answer does
+# not depend on it, drops it on the way. **Subject**: not one of them shows who *she* is, although the sentence before names
+# her. No gap and no question needs it. **Near and order**: who is asked a question can answer it. *What one repairs is what
+# one learns.*
+#
+# That a network fills a gap and that the mean of its states *shows* it to a linear layer are two things, and the two tables
+# differ. What neither shows: fine-tuning, which is how these networks are used; larger ones; real text.
 #
 # ## What goes wrong, 1: the topic answers
 #
-# Does NSP teach coherence? Half of its wrong pairs can be told apart by tense and topic alone, with no idea of order:
+# Does NSP teach coherence? Half of its pairs are wrong ones, and tense and topic alone tell most of these, with no idea of
+# order:
 
 # %%
 first_thing = language.VOCABULARY.index("boat")
@@ -546,12 +629,33 @@ def merge(ids, gone, mask_id):
 ch08.check_merge(merge)
 
 # %% [markdown]
+# ### 5 · Predict, then run (•, 5 minutes on paper)
+# Hide every word of the *first* sentence and ask the network of this chapter about the gaps in the second. By how many points
+# does its share of right answers about **tense** change? Put a number in place of the stub *before* the run; the run
+# starts only then. Within five points is near. (And agreement? Think, then print it.)
+#
+# <details><summary>Hint</summary>Where in the two sentences does it stand which tense is right?</details>
+
+
+# %%
+def without_the_first(kind: str = "tense") -> float:
+    ids, place, good, bad = gaps[kind]
+    first = corruptions.words(ids) & (language.segments(ids) == 0)
+    blind = torch.where(first, language.MASK, ids)
+    found = repair.right(repair.fill(bert, blind, place), good, bad)
+    return 100 * (found - after[kind])
+
+
+forecast = NOT_ATTEMPTED
+ch08.judge_forecast(forecast, without_the_first, near=5)
+
+# %% [markdown]
 # ## Claims, tested
 #
 # ALBERT's about coherence, by a probe of the order; ELECTRA's about samples, at equal compute, by gaps. The first is
 # narrow: SOP was trained on the very question of the probe, so it says what NSP fails to teach, not what SOP is good for.
 
-# %%
+# %% tags=["hide-input"]
 def gap_mean(arm: str) -> list[float]:
     return [mean(list(kinds.values())) for kinds in of(arm, "gaps")]
 
@@ -560,6 +664,7 @@ def order_probe(arm: str) -> list[float]:
     return of(arm, "layers", -1, "order")
 
 
+# %%
 book.claim(
     "C-143",
     drawn=Runs(
@@ -604,6 +709,9 @@ print(f"ELECTRA at equal steps minus MLM, gaps: {level}")
 # ## Solutions
 #
 # ```python
+# forecast = ...  # your own number, before the run
+#
+#
 # def corrupt(ids, chosen, kind, other, mask_id):
 #     damaged = torch.where(kind < 0.1, other, torch.where(kind < 0.2, ids, mask_id))
 #     return torch.where(chosen, damaged, ids)
