@@ -119,6 +119,8 @@ LOSSES = {
     "tico_covariance": lambda f, t: f(0.1 * t["queue"].T @ t["queue"], t["a"], center=True),
     "visreg": lambda f, t: f([t["a"], t["b"], t["c"]], t["queue"].T.detach()),
     "visreg_regularization": lambda f, t: f(t["a"], t["queue"].T.detach()),
+    "clip": lambda f, t: f(t["a"], t["b"], 5.0, 0.75, t["queue"]), "siglip": PAIR,
+    "mil_nce": lambda f, t: f(t["a"], torch.stack([t["b"], t["c"]], dim=1)),
     "codebook_diversity": lambda f, t: f(t["patches"].softmax(2)), "gumbel_codes": ONE,
     "cola": lambda f, t: f(t["a"], t["b"], t["b"].T @ t["b"]),
     "cpc": lambda f, t: f(t["patches"], t["others"], (t["others"][0].T @ t["others"][0])[None]),

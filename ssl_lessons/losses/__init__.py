@@ -102,6 +102,7 @@ from .neighbours import (
     neighbor_log_probs,
     neighbor_probs,
 )
+from .pairs import clip, mil_nce, siglip
 from .rate_reduction import (
     coding_rate,
     emp_ssl,
@@ -132,6 +133,7 @@ __all__ = [
     "byol",
     "causal_lm",
     "cca",
+    "clip",
     "codebook_diversity",
     "coding_rate",
     "cola",
@@ -174,6 +176,7 @@ __all__ = [
     "mae",
     "masked_diffusion",
     "masked_lm",
+    "mil_nce",
     "mixmatch",
     "mmcr",
     "msf",
@@ -204,6 +207,7 @@ __all__ = [
     "sela_labels",
     "semi_hard_triplets",
     "sharpen",
+    "siglip",
     "sigreg",
     "simdino",
     "similar_neighbours",

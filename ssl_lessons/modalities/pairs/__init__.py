@@ -1,0 +1,1 @@
+"""Pictures with captions, sounds and programs with descriptions: what goes together, and what one sense teaches the other."""
