@@ -105,7 +105,9 @@ def test_mil_nce_forgives_what_clip_does_not():
     image = torch.eye(6)
     fits, stray = torch.eye(6), -torch.eye(6)
     bag = losses.mil_nce(image, torch.stack([fits, stray], dim=1), 20.0)
-    assert float(bag) < 0.01 < 1 < float((losses.clip(image, fits, 20.0) + losses.clip(image, stray, 20.0)) / 2)
+    assert (
+        float(bag) < 0.01 < 1 < float((losses.clip(image, fits, 20.0) + losses.clip(image, stray, 20.0)) / 2)
+    )
 
 
 def test_half_precision_is_computed_in_full():
@@ -115,7 +117,9 @@ def test_half_precision_is_computed_in_full():
         assert half.dtype == torch.float32
         assert float(half) == pytest.approx(float(loss(image, other)), rel=2e-2)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert float(loss(image.float(), other.float())) == pytest.approx(float(loss(image, other)), rel=1e-4)
+            assert float(loss(image.float(), other.float())) == pytest.approx(
+                float(loss(image, other)), rel=1e-4
+            )
 
 
 @pytest.mark.parametrize(

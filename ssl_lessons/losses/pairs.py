@@ -13,7 +13,11 @@ from ssl_lessons.losses.common import check_matrices, check_pair, check_positive
 
 
 def clip(
-    image: Tensor, text: Tensor, scale: float | Tensor = 10.0, weight: float = 0.5, extra: Tensor | None = None
+    image: Tensor,
+    text: Tensor,
+    scale: float | Tensor = 10.0,
+    weight: float = 0.5,
+    extra: Tensor | None = None,
 ) -> Tensor:
     """The symmetric cross-entropy of CLIP (Radford et al. 2021, figure 3) and, weighted, of ConVIRT.
 
@@ -21,7 +25,7 @@ def clip(
         loss = -weight mean_i log softmax_j(s_ij)[i] - (1 - weight) mean_j log softmax_i(s_ij)[j]
 
     The first term: every picture looks for its text among all texts; the second: every text for its picture.  CLIP
-    weights them equally; ConVIRT (Zhang et al. 2022, eq. 4) takes 0.75 for the first.  extra: [M, D], more texts that
+    weights them equally; ConVIRT (Zhang et al. 2022) takes 0.75 for the first.  extra: [M, D], more texts that
     belong to no picture, negatives of the first term only (as the swapped captions of Yuksekgonul et al. 2023).
 
     image, text: [N, D], pair by pair.  Returns a scalar in nats, float32 or better: log N if all vectors are equal and
@@ -67,7 +71,7 @@ def siglip(image: Tensor, text: Tensor, scale: float | Tensor = 10.0, bias: floa
 
 
 def mil_nce(image: Tensor, bags: Tensor, scale: float | Tensor = 10.0) -> Tensor:
-    """MIL-NCE (Miech et al. 2020, eq. 1): somewhere in the bag of texts is one that belongs to the picture.
+    """MIL-NCE (Miech et al. 2020, section 3.2): somewhere in the bag of texts is one that belongs to the picture.
 
         P_i = sum_k exp(s(u_i, v_ik)),   loss = -mean_i log( P_i / (P_i + sum of exp(s) over the negatives of i) )
 

@@ -1,1 +1,1 @@
-"""Pictures with captions, sounds and programs with descriptions: what goes together, and what one sense teaches the other."""
+"""Pictures with captions: scenes and what is said of them, towers that meet in one space, and what they are asked."""

@@ -59,7 +59,9 @@ class Sentence(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         if ids.shape[1] > len(self.places.weight):
-            raise InputError(f"this reader has {len(self.places.weight)} positions, the captions {ids.shape[1]}")
+            raise InputError(
+                f"this reader has {len(self.places.weight)} positions, the captions {ids.shape[1]}"
+            )
         x = self.words(ids) + self.places.weight[: ids.shape[1]]
         see = (ids != captions.PAD)[:, None, None, :]
         for block in self.blocks:
@@ -76,7 +78,10 @@ class Towers(nn.Module):
     def __init__(self, eye: nn.Module, reader: nn.Module, dim: int = 32, scale: float = 10.0):
         super().__init__()
         self.eye, self.reader = eye, reader
-        self.from_eye, self.from_reader = nn.Linear(eye.dim, dim, bias=False), nn.Linear(reader.dim, dim, bias=False)
+        self.from_eye, self.from_reader = (
+            nn.Linear(eye.dim, dim, bias=False),
+            nn.Linear(reader.dim, dim, bias=False),
+        )
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.bias = nn.Parameter(torch.tensor(-10.0))
 

@@ -1,4 +1,4 @@
-"""What towers know: zero-shot classes, whose caption is whose, the gap between the senses, who is red and who is blue."""
+"""What towers know: zero-shot classes, whose colour is whose, and how far apart the senses lie."""
 
 from __future__ import annotations
 

@@ -38,7 +38,9 @@ class Captioned(nn.Module):
     ):  # fmt: skip
         super().__init__()
         if loss not in ASKED or (swapped and loss == "siglip"):
-            raise InputError(f"loss must be one of {', '.join(ASKED)}, and swapped captions need clip or convirt")
+            raise InputError(
+                f"loss must be one of {', '.join(ASKED)}, and swapped captions need clip or convirt"
+            )
         self.towers, self.scenes, self.loss, self.batch = towers, scenes, loss, batch
         self.augmented, self.swapped = augmented, swapped
 
@@ -67,10 +69,14 @@ class Bags(Captioned):
     def __init__(self, towers, scenes, loss: str = "mil-nce", size: int = 4, batch: int = BATCH // 2):
         super().__init__(towers, scenes, batch=batch)
         if loss not in BAGS or not 1 <= size <= len(scenes):
-            raise InputError(f"loss must be one of {', '.join(BAGS)}, and a bag holds 1 to {len(scenes)} captions")
+            raise InputError(
+                f"loss must be one of {', '.join(BAGS)}, and a bag holds 1 to {len(scenes)} captions"
+            )
         self.loss, self.size = loss, size
         # The candidates of a picture are always the same: its own and those of others.
-        others = torch.randint(1, len(scenes), (len(scenes), size - 1), generator=torch.Generator().manual_seed(0))
+        others = torch.randint(
+            1, len(scenes), (len(scenes), size - 1), generator=torch.Generator().manual_seed(0)
+        )
         own = torch.arange(len(scenes))[:, None]
         self.candidates = torch.cat([own, (own + others) % len(scenes)], dim=1)
 

@@ -20,7 +20,13 @@ from ssl_lessons.modalities.pairs import captions
 SPLITS = ("unlabeled", "train", "test")
 KINDS, COLOURS, STRIPES = len(captions.SAID["kind"]), len(captions.SAID["colour"]), 4
 FACTORS = {name: len(words) for name, words in captions.SAID.items()} | {"stripes": STRIPES}
-TWO = {"left kind": KINDS, "left colour": COLOURS, "right kind": KINDS, "right colour": COLOURS, "stripes": STRIPES}
+TWO = {
+    "left kind": KINDS,
+    "left colour": COLOURS,
+    "right kind": KINDS,
+    "right colour": COLOURS,
+    "stripes": STRIPES,
+}
 RADIUS = torch.tensor([0.15, 0.25])  # of small and large things, as shares of the side
 NOISE = 0.06  # standard deviation of the sensor
 
@@ -87,12 +93,23 @@ def scenes(
     return _finish(g, pictures, captions.encode(texts), factors, wrong)
 
 
-def two_things(split: str, n: int, seed: int = 0, *, wrong: float = 0.0, side: int = 24) -> Scenes:
-    """Draw n scenes of two things of different kinds and colours, side by side: "a red disc left of a blue cross"."""
+def two_things(
+    split: str, n: int, seed: int = 0, *, half: bool | None = None, wrong: float = 0.0, side: int = 24
+) -> Scenes:
+    """Draw n scenes of two things of different kinds and colours, side by side: "a red disc left of a blue cross".
+
+    half: of two kinds and two colours there are two scenes, which exchange the colours; True draws only one of them
+    (which one, depends on all four), False only the other, None both.  Other arguments and errors as in `scenes`.
+    """
     g = _generator(split, n, seed, wrong, 1.0, side)
     kind, colour = (torch.randint(k, (n,), generator=g) for k in (KINDS, COLOURS))
     kinds = torch.stack([kind, (kind + 1 + torch.randint(KINDS - 1, (n,), generator=g)) % KINDS], dim=1)
-    colours = torch.stack([colour, (colour + 1 + torch.randint(COLOURS - 1, (n,), generator=g)) % COLOURS], dim=1)
+    colours = torch.stack(
+        [colour, (colour + 1 + torch.randint(COLOURS - 1, (n,), generator=g)) % COLOURS], dim=1
+    )
+    if half is not None:
+        turned = in_half(kinds, colours) != half
+        colours[turned] = colours[turned].flip(1)
     stripes = torch.randint(STRIPES, (n,), generator=g)
     pictures = torch.empty(n, 3, side, side)
     _ground(g, pictures, torch.randint(2, (n,), generator=g), stripes)
@@ -105,6 +122,15 @@ def two_things(split: str, n: int, seed: int = 0, *, wrong: float = 0.0, side: i
     texts = [captions.describe_two((k[0], c[0]), (k[1], c[1]), s) for k, c, s in things]
     values = (kinds[:, 0], colours[:, 0], kinds[:, 1], colours[:, 1], stripes)
     return _finish(g, pictures, captions.encode(texts), dict(zip(TWO, values, strict=True)), wrong)
+
+
+def in_half(kinds: Tensor, colours: Tensor) -> Tensor:
+    """bool [n]: whether scenes of two kinds and two colours, each [n, 2], belong to the half of `two_things`.
+
+    Of a scene and the one with its colours exchanged always one does, whichever stands left.
+    """
+    first = (kinds[:, 0] < kinds[:, 1]) == (colours[:, 0] < colours[:, 1])
+    return first == ((kinds.sum(dim=1) + colours.sum(dim=1)) % 2 == 0)
 
 
 def unseen_pairs() -> list[int]:
@@ -143,7 +169,9 @@ def _ground(g: torch.Generator, pictures: Tensor, light: Tensor, stripes: Tensor
     pictures.copy_((0.28 + 0.44 * light)[:, None, None, None] + tint[:, :, None, None] + 0.12 * wave[:, None])
 
 
-def _paint(g: torch.Generator, pictures: Tensor, kind: Tensor, colour: Tensor, centres: Tensor, radius: Tensor) -> None:
+def _paint(
+    g: torch.Generator, pictures: Tensor, kind: Tensor, colour: Tensor, centres: Tensor, radius: Tensor
+) -> None:
     """Paints one thing onto each picture: centres [n, 2] (x, y) and radius [n] as shares of the side."""
     n, side = len(pictures), pictures.shape[-1]
     grid = (torch.arange(side) + 0.5) / side
