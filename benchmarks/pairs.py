@@ -278,22 +278,27 @@ def run_unseen(name: str, seed: int) -> dict:
     return row | {k: exams.zero_shot_pairs(towers, t) for k, t in tests.items()}
 
 
-# arm -> (reader, what the corpus has of two scenes with exchanged colours: None both, True one; swapped negatives)
+# arm -> reader, and how the corpus is drawn.  placed: captions say who stands where.  half: of two scenes that exchange
+# their colours the corpus has one.  swapped: captions with exchanged colours are negatives.
 BINDING = {
-    "bag of words": (WORDS, None, False), "transformer": (SENTENCE, None, False),
-    "transformer, one of each two scenes": (SENTENCE, True, False),
-    "transformer, one of each two scenes, swapped captions as negatives": (SENTENCE, True, True),
+    "bag of words": (WORDS, {"placed": True}),
+    "left and right said": (SENTENCE, {"placed": True}),
+    "and": (SENTENCE, {"placed": False}),
+    "and, one of each two": (SENTENCE, {"placed": False, "half": True}),
+    "and, one of each two, swapped negatives": (SENTENCE, {"placed": False, "half": True, "swapped": True}),
 }  # fmt: skip
 
 
 def run_binding(name: str, seed: int) -> dict:
     """`own`: on scenes as the corpus with one of each two has them; `absent`: on the other ones."""
-    reader, half, swapped = BINDING[name]
+    reader, options = BINDING[name]
+    options = dict(options)
+    swapped, placed = options.pop("swapped", False), options["placed"]
     towers = encoders.towers(seed, reader)
-    task = objectives.Captioned(towers, drawn("train", seed, two=True, half=half), swapped=swapped)
+    task = objectives.Captioned(towers, drawn("train", seed, two=True, **options), swapped=swapped)
     row = trained(task, SIZES["steps"] * 3 // 4, RATE, seed)
     for key, which in (("own", True), ("absent", False)):
-        test = drawn("test", seed, two=True, half=which)
+        test = drawn("test", seed, two=True, half=which, placed=placed)
         row[key] = exams.prefers_own(towers, test)
         row[f"recall {key}"] = found(exams.see(towers, test.pictures), exams.read(towers, test.ids), 5)
     return row

@@ -129,6 +129,23 @@ def test_swapping_colours_keeps_the_words_and_changes_the_scene(two):
     assert captions.decode(other)[i] == captions.describe_two((left[0], right[1]), (right[0], left[1]))
 
 
+def test_half_of_the_scenes_never_has_a_scene_and_its_swap():
+    def signs(half):
+        drawn = world.two_things("train", 2000, half=half, placed=False)
+        kinds, colours = (
+            torch.stack([drawn.factors[f"{s} {name}"] for s in ("left", "right")], dim=1)
+            for name in ("kind", "colour")
+        )
+        order = kinds.argsort(dim=1)  # who stands where does not matter
+        return set(map(tuple, torch.cat([kinds.gather(1, order), colours.gather(1, order)], dim=1).tolist()))
+
+    some, others = signs(True), signs(False)
+    assert not some & others and len(some) > 200 and len(others) > 200
+    assert {(a, b, d, c) for a, b, c, d in some} & others
+    drawn = world.two_things("train", 50, placed=False)
+    assert all(" and " in text and "left" not in text and "right" not in text for text in drawn.texts)
+
+
 def test_a_bag_of_words_cannot_tell_a_caption_from_its_swap(two):
     towers = encoders.towers(0, encoders.BagOfWords)
     assert exams.prefers_own(towers, two) == 0.5
@@ -244,7 +261,7 @@ def test_zero_shot_with_perfect_vectors_is_perfect(some):
         (lambda: world.scenes("train", 3, wrong=2.0), "from 0 to 1"),
         (lambda: captions.describe({n: 0 for n in captions.SAID}, 9), "style"),
         (lambda: captions.describe({n: 0 for n in captions.SAID}, 0, ("weight",)), "say takes"),
-        (lambda: captions.describe_two((0, 0), (1, 1), 2), "style 0 or 1"),
+        (lambda: captions.describe_two((0, 0), (1, 1), 4), "style 0 to 3"),
         (lambda: captions.encode([""]), "1 to 16 words"),
         (lambda: captions.swapped(captions.encode(["a red disc"])), "two colours"),
         (lambda: captions.prompts("weight"), "factor"),

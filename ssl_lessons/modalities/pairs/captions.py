@@ -20,10 +20,10 @@ _GLUE = "a the something there is at on and ground of right photo my new this pi
 VOCABULARY = ("[PAD]", "[UNKNOWN]", *dict.fromkeys(" ".join((_GLUE, *sum(SAID.values(), ()))).split()))
 PAD, UNKNOWN = 0, 1
 LONGEST = 16  # words
-# How to ask for a kind; the last three hold words that no caption of the training set has.
+# How to ask for a kind.  Two say more than one knows; the last three hold words that no caption of training has.
 PROMPTS = (
-    "{}", "a {}", "the {}", "there is a {}", "a {} on a ground", "a photo of a {}", "this picture shows my new {}",
-    "painted {}",
+    "{}", "the {}", "there is a {}", "a red {}", "a small {} at the top left", "a photo of a {}",
+    "this picture shows my new {}", "painted {}",
 )  # fmt: skip
 _NUMBER = {word: i for i, word in enumerate(VOCABULARY)}
 
@@ -69,11 +69,17 @@ def describe(factors: dict[str, int], style: int = 0, say: Sequence[str] = tuple
 
 
 def describe_two(left: tuple[int, int], right: tuple[int, int], style: int = 0) -> str:
-    """One caption of two things side by side, each a (kind, colour): "a red disc left of a blue cross", or reversed."""
-    names = [f"a {SAID['colour'][colour]} {SAID['kind'][kind]}" for kind, colour in (left, right)]
-    if style not in (0, 1):
-        raise InputError(f"two things are described in style 0 or 1, not {style}")
-    return f"{names[0]} left of {names[1]}" if style == 0 else f"{names[1]} right of {names[0]}"
+    """One caption of two things side by side, each a (kind, colour).
+
+    style: 0, "a red disc left of a blue cross"; 1, the same as "right of"; 2 and 3, "a red disc and a blue cross" in
+    either order, which does not say who stands where.  Raises InputError for another style.
+    """
+    if style not in range(4):
+        raise InputError(f"two things are described in style 0 to 3, not {style}")
+    first, second = (f"a {SAID['colour'][colour]} {SAID['kind'][kind]}" for kind, colour in (left, right))
+    if style % 2:
+        first, second = second, first
+    return f"{first} {('left of', 'right of', 'and', 'and')[style]} {second}"
 
 
 def swapped(ids: Tensor) -> Tensor:

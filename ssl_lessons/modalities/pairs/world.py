@@ -94,12 +94,14 @@ def scenes(
 
 
 def two_things(
-    split: str, n: int, seed: int = 0, *, half: bool | None = None, wrong: float = 0.0, side: int = 24
-) -> Scenes:
+    split: str, n: int, seed: int = 0, *, half: bool | None = None, placed: bool = True, wrong: float = 0.0,
+    side: int = 24,
+) -> Scenes:  # fmt: skip
     """Draw n scenes of two things of different kinds and colours, side by side: "a red disc left of a blue cross".
 
     half: of two kinds and two colours there are two scenes, which exchange the colours; True draws only one of them
-    (which one, depends on all four), False only the other, None both.  Other arguments and errors as in `scenes`.
+    (which one, depends on all four), False only the other, None both.  placed: captions say who stands where; else they
+    say "a red disc and a blue cross", in either order.  Other arguments and errors as in `scenes`.
     """
     g = _generator(split, n, seed, wrong, 1.0, side)
     kind, colour = (torch.randint(k, (n,), generator=g) for k in (KINDS, COLOURS))
@@ -117,7 +119,7 @@ def two_things(
         wobble = torch.tensor([0.05, 0.18]) * (2 * torch.rand(n, 2, generator=g) - 1)
         centres = torch.tensor([0.27 + 0.46 * k, 0.5]) + wobble
         _paint(g, pictures, kinds[:, k], colours[:, k], centres, 0.17 + 0.04 * torch.rand(n, generator=g))
-    style = torch.randint(2, (n,), generator=g).tolist()
+    style = (torch.randint(2, (n,), generator=g) + (0 if placed else 2)).tolist()
     things = zip(kinds.tolist(), colours.tolist(), style, strict=True)
     texts = [captions.describe_two((k[0], c[0]), (k[1], c[1]), s) for k, c, s in things]
     values = (kinds[:, 0], colours[:, 0], kinds[:, 1], colours[:, 1], stripes)
