@@ -76,8 +76,8 @@ for ax, i in zip(axes.flat, range(8)):
     ax.imshow(train.pictures[i].permute(1, 2, 0).numpy())
     ax.set_xticks([])
     ax.set_yticks([])
-    words = train.texts[i].split()
-    lines = [" ".join(words[k : k + 4]) for k in range(0, len(words), 4)]
+    spoken = train.texts[i].split()
+    lines = [" ".join(spoken[k : k + 4]) for k in range(0, len(spoken), 4)]
     ax.set_xlabel("\n".join(lines), fontsize=8)
 plots.show(fig, "Eight drawn scenes with captions: " + "; ".join(train.texts[:8]) + ".")
 
@@ -155,8 +155,8 @@ right = {
     name: (name_it(t, test.pictures, kinds) == test.factors["kind"]).float().mean()
     for name, t in (("untrained", untrained), ("CLIP", clip))
 }
-for name, share in right.items():
-    print(f"{name:>9}: {share:.0%} of 1,000 kinds right, chance 17 %")
+for name, correct in right.items():
+    print(f"{name:>9}: {correct:.0%} of 1,000 kinds right, chance 17 %")
 assert right["CLIP"] > 0.35 > right["untrained"]
 
 # %% [markdown]
@@ -164,12 +164,12 @@ assert right["CLIP"] > 0.35 > right["untrained"]
 # below hold words that no caption of training had; their vectors are still random.
 
 # %%
-found = {p: exams.zero_shot(clip, test, "kind", (p,)) for p in captions.PROMPTS}
-for template, share in found.items():
-    print(f"{template.format('...'):>30}: {share:.1%}")
+by_prompt = {p: exams.zero_shot(clip, test, "kind", (p,)) for p in captions.PROMPTS}
+for template, correct in by_prompt.items():
+    print(f"{template.format('...'):>30}: {correct:.1%}")
 together = exams.zero_shot(clip, test, "kind", captions.PROMPTS)
 print(f"the mean of the eight vectors of each class: {together:.1%}")
-spread_of_prompts = max(found.values()) - min(found.values())
+spread_of_prompts = max(by_prompt.values()) - min(by_prompt.values())
 print(f"best and worst single prompt are {100 * spread_of_prompts:.0f} points apart")
 
 # %% [markdown]
@@ -257,12 +257,12 @@ print(origin)
 # %%
 floor = {k: factor("methods", "untrained", k) for k in world.FACTORS}
 for arm in arms_of("said"):
-    found = {
+    change = {
         k: evidence.compare(factor("said", arm, k), floor[k], learns="none")
         for k in floor
     }
-    up = [k for k in floor if found[k].word == evidence.HOLDS]
-    down = [k for k in floor if found[k].high < 0]
+    up = [k for k in floor if change[k].word == evidence.HOLDS]
+    down = [k for k in floor if change[k].high < 0]
     print(
         f"captions say {arm}: better than before training at {', '.join(up) or 'none'};"
     )
@@ -391,7 +391,7 @@ print(origin)
 # caption, which no network made.
 
 # %% tags=["hide-input"]
-read = ("kind", "colour", "stripes")
+READ = ("kind", "colour", "stripes")
 
 
 def cell(arm: str, key: str) -> str:
@@ -403,14 +403,14 @@ def cell(arm: str, key: str) -> str:
 plots.table(
     [
         {"arm": "chance", "kind": "17", "pairs": "3", "recall": "0.5"}
-        | {f"read {k}": "0" for k in read}
+        | {f"read {k}": "0" for k in READ}
     ]
     + [
         {"arm": a}
         | {k: cell(a, k) for k in ("kind", "pairs", "recall")}
         | {
             f"read {k}": spread(factor("methods", a, k)) if a != "ridge" else "-"
-            for k in read
+            for k in READ
         }
         for a in arms_of("methods")
     ],
@@ -421,7 +421,7 @@ plots.table(
         "pairs": "kind and colour",
         "recall": "recall@5",
     }
-    | {f"read {k}": f"readout: {k}" for k in read},
+    | {f"read {k}": f"readout: {k}" for k in READ},
 )
 print(origin)
 
@@ -512,13 +512,13 @@ print(origin)
 # %%
 pairs, others = world.two_things("train", 3000), world.two_things("test", 500)
 swap = captions.decode(captions.swapped(others.ids[:3]))
-for own, wrong in zip(others.texts[:3], swap):
-    print(f"{own}   /   {wrong}")
-words, _ = train_pair(pairs, steps=200)
-u, v = exams.see(words, others.pictures), exams.read(words, others.ids)
+for true, false in zip(others.texts[:3], swap):
+    print(f"{true}   /   {false}")
+only_words, _ = train_pair(pairs, steps=200)
+u, v = exams.see(only_words, others.pictures), exams.read(only_words, others.ids)
 recall = evaluation.recall_at_k(u, torch.arange(500), 5, v, torch.arange(500))
 print(f"recall@5 among 500 captions: {recall:.0%} (chance 1 %)")
-own = exams.prefers_own(words, others)
+own = exams.prefers_own(only_words, others)
 print(f"nearer to its caption than to the swapped one: {own:.0%}")
 assert recall > 0.15 and own == 0.5
 
@@ -670,10 +670,10 @@ book.claim(
     "C-156", drawn=Runs(said("CLIP"), said("CLIP, augmented"), floor=said("untrained"))
 )
 book.claim("C-157", drawn=Runs(kind["SLIP"], kind["CLIP"], floor=floor["kind"]))
-words, ridge, none = (
+composed, ridge, none = (
     of("unseen", a, "unseen") for a in ("bag of words", "ridge", "untrained")
 )
-book.claim("C-158", drawn=Runs(words, ridge, floor=none))
+book.claim("C-158", drawn=Runs(composed, ridge, floor=none))
 
 # %%
 low = {k: of("methods", "untrained", k) for k in ("kind", "pairs")}
@@ -693,8 +693,10 @@ book.claim(
 )
 lit, free = (of("methods", a, "kind") for a in ("LiT", "same start, unlocked"))
 book.claim("C-303", drawn=Runs(lit, free, floor=low["kind"]))
-one, both = (of("binding", a, "absent") for a in ("and, one of each two", "and"))
-book.claim("C-304", drawn=Runs(one, both))
+one_half, both_halves = (
+    of("binding", a, "absent") for a in ("and, one of each two", "and")
+)
+book.claim("C-304", drawn=Runs(one_half, both_halves))
 wide, near = (of("gap", f"scale {a}", "gap") for a in ("100", "3"))
 book.claim("C-305", drawn=Runs(wide, near))
 
