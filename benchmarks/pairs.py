@@ -284,7 +284,7 @@ BINDING = {
     "bag of words": (WORDS, {"placed": True}),
     "left and right said": (SENTENCE, {"placed": True}),
     "and": (SENTENCE, {"placed": False}),
-    "and, one of each two": (SENTENCE, {"placed": False, "half": True}),
+    "and, swapped negatives": (SENTENCE, {"placed": False, "swapped": True}),
     "and, one of each two, swapped negatives": (SENTENCE, {"placed": False, "half": True, "swapped": True}),
 }  # fmt: skip
 

@@ -526,8 +526,9 @@ assert recall > 0.15 and own == 0.5
 # That is (3), and no training can change it: a mean does not know the order of what it was made of. The retrieval score does
 # not show it. **The test is the swap: same words, other meaning.**
 #
-# A reader that sees the order, a transformer, *can* tell. Whether it learns to depends on who asks. Take captions that say
-# "and" and no side. Two kinds and two colours make two scenes; a softmax asks which is which only if a batch holds both.
+# A reader that sees the order, a transformer, *can* tell. Whether it learns to depends on what it costs not to. Where
+# captions say who stands left, order pays in every comparison. Now let them say "and", in either order. Two kinds and two
+# colours make two scenes, and only the one asks for the other's colours.
 
 # %%
 scenes = math.comb(6, 2) * math.comb(6, 2) * 2
@@ -537,8 +538,8 @@ for size in (16, 128):
     )
 
 # %% [markdown]
-# The lower rows have a corpus with only *one* of each two scenes: there words always suffice, whatever the batch. The
-# test shows the other half as well.
+# Where they meet, not knowing costs $\log 2$; everywhere else it is free. Negatives with swapped captions ask in every row.
+# The last row below does so on a corpus with only *one* of each two scenes; the columns show either half.
 
 # %% tags=["hide-input"]
 plots.table(
@@ -559,10 +560,8 @@ plots.table(
 print(origin)
 
 # %% [markdown]
-# Compare the third row with the fourth: the same reader, the same loss, another corpus. Captioned photographs are nearer to
-# the fourth (there are few blue bananas), and a batch seldom holds the one caption that would ask who is blue. Negatives
-# with swapped captions ask it in every batch. The last row says what that teaches where a swapped caption is *never* true: a
-# reader can then reject it without a look at the picture.
+# Captioned photographs are such a corpus (there are few blue bananas). Read the last row with care: a swapped caption is
+# *never* true there, and a reader can reject it without a look at the picture. The two columns say whether it did.
 #
 # ## Play: say it in words
 #
@@ -693,10 +692,12 @@ book.claim(
 )
 lit, free = (of("methods", a, "kind") for a in ("LiT", "same start, unlocked"))
 book.claim("C-303", drawn=Runs(lit, free, floor=low["kind"]))
-one_half, both_halves = (
-    of("binding", a, "absent") for a in ("and, one of each two", "and")
+asked, plain = (
+    [mean(z) for z in zip(of("binding", a, "own"), of("binding", a, "absent"))]
+    for a in ("and, swapped negatives", "and")
 )
-book.claim("C-304", drawn=Runs(one_half, both_halves))
+coin = [mean([0, 1]) for _ in plain]
+book.claim("C-304", drawn=Runs(asked, plain, floor=coin))
 wide, near = (of("gap", f"scale {a}", "gap") for a in ("100", "3"))
 book.claim("C-305", drawn=Runs(wide, near))
 
