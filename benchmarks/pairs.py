@@ -15,6 +15,7 @@ gap       how far apart pictures and captions lie, by the scale of the loss, and
 
 import argparse
 import inspect
+import math
 import time
 from functools import lru_cache, partial
 
@@ -94,6 +95,11 @@ def locked(seed: int, train: world.Scenes, steps: int, lock: bool) -> objectives
     return objectives.Captioned(towers, train)
 
 
+def sigmoid_towers(seed: int, batch: int = objectives.BATCH) -> encoders.Towers:
+    """The bias begins where "no" to everything has its right share: sigmoid(bias) = 1 / batch."""
+    return encoders.towers(seed, WORDS, bias=-math.log(batch - 1))
+
+
 def build(name: str, seed: int, train: world.Scenes, steps: int):
     towers = encoders.towers(seed, SENTENCE if name == "CLIP, transformer" else WORDS)
     return {
@@ -101,7 +107,8 @@ def build(name: str, seed: int, train: world.Scenes, steps: int):
         "CLIP, transformer": lambda: objectives.Captioned(towers, train),
         "CLIP, augmented": lambda: objectives.Captioned(towers, train, augmented=True),
         "ConVIRT": lambda: objectives.Captioned(towers, train, "convirt"),
-        "SigLIP": lambda: objectives.Captioned(towers, train, "siglip"),
+        "SigLIP": lambda: objectives.Captioned(sigmoid_towers(seed), train, "siglip"),
+        "SigLIP, bias from -10": lambda: objectives.Captioned(towers, train, "siglip"),
         "SLIP": lambda: objectives.Slip(towers, train),
         "two views": lambda: objectives.TwoViews(towers.eye, train),
         "two views, not augmented": lambda: objectives.TwoViews(towers.eye, train, augmented=False),
@@ -111,7 +118,7 @@ def build(name: str, seed: int, train: world.Scenes, steps: int):
 
 
 NAMES = (
-    "CLIP", "CLIP, transformer", "CLIP, augmented", "ConVIRT", "SigLIP", "SLIP", "two views",
+    "CLIP", "CLIP, transformer", "CLIP, augmented", "ConVIRT", "SigLIP", "SigLIP, bias from -10", "SLIP", "two views",
     "two views, not augmented", "LiT", "same start, unlocked",
 )  # fmt: skip
 
@@ -257,7 +264,8 @@ BATCHES = {
 
 def run_batch(name: str, seed: int) -> dict:
     loss, batch = BATCHES[name]
-    task = objectives.Captioned(encoders.towers(seed, WORDS), drawn("train", seed), loss, batch)
+    towers = sigmoid_towers(seed, batch) if loss == "siglip" else encoders.towers(seed, WORDS)
+    task = objectives.Captioned(towers, drawn("train", seed), loss, batch)
     row = trained(task, 2 * SIZES["steps"], best_rate({"clip": "CLIP", "siglip": "SigLIP"}[loss]) / 2, seed)
     return row | exam(task.towers, drawn("test", seed), seed)
 

@@ -9,7 +9,7 @@ from ssl_lessons.errors import InputError
 
 # The values of every factor that a caption of one thing can speak of.
 SAID = {
-    "kind": ("disc", "square", "triangle", "cross", "ring", "arrow"),
+    "kind": ("disc", "square", "triangle", "cross", "ring", "dart"),
     "colour": ("red", "yellow", "green", "cyan", "blue", "magenta"),
     "size": ("small", "large"),
     "place": ("top left", "top right", "bottom left", "bottom right"),

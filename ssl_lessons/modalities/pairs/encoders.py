@@ -72,10 +72,13 @@ class Sentence(nn.Module):
 class Towers(nn.Module):
     """An eye and a reader, each followed by a linear map into one space of `dim` dimensions.
 
-    picture(pictures) and text(ids) -> [N, dim]; `scale` (learned, kept below 100 as in CLIP) and `bias` (for SigLIP).
+    picture(pictures) and text(ids) -> [N, dim]; `scale` (learned, kept below 100 as in CLIP) and `bias` (learned, for
+    SigLIP, whose paper begins at -10).
     """
 
-    def __init__(self, eye: nn.Module, reader: nn.Module, dim: int = 32, scale: float = 10.0):
+    def __init__(
+        self, eye: nn.Module, reader: nn.Module, dim: int = 32, scale: float = 10.0, bias: float = -10.0
+    ):
         super().__init__()
         self.eye, self.reader = eye, reader
         self.from_eye, self.from_reader = (
@@ -83,7 +86,7 @@ class Towers(nn.Module):
             nn.Linear(reader.dim, dim, bias=False),
         )
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
-        self.bias = nn.Parameter(torch.tensor(-10.0))
+        self.bias = nn.Parameter(torch.tensor(float(bias)))
 
     @property
     def scale(self) -> Tensor:
@@ -96,11 +99,11 @@ class Towers(nn.Module):
         return self.from_reader(self.reader(ids))
 
 
-def towers(seed: int = 0, reader: type[nn.Module] = Sentence, dim: int = 32) -> Towers:
+def towers(seed: int = 0, reader: type[nn.Module] = Sentence, dim: int = 32, bias: float = -10.0) -> Towers:
     """Fresh towers: PictureNet and a reader, their weights drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Towers(PictureNet(), reader(), dim)
+        return Towers(PictureNet(), reader(), dim, bias=bias)
 
 
 def to_float(pictures: Tensor) -> Tensor:
