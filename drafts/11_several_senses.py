@@ -174,7 +174,8 @@ print(f"best and worst single prompt are {100 * spread_of_prompts:.0f} points ap
 
 # %% [markdown]
 # You would have to choose a template without labels. The ensemble averages the classes' unit vectors over templates. Read it
-# against the *mean* of the single ones: the best one you know only now.
+# against the *mean* of the single ones: the best one you know only now. This reader averages words, so a word that all
+# classes share shifts all of them alike, and nearly cancels; for a transformer it need not.
 #
 # ## What is said is kept
 #
@@ -359,7 +360,7 @@ plots.table(
 print(origin)
 
 # %% [markdown]
-# The scale is a learned doubt: who is told wrong things half of the time cannot be sure of any.
+# Look at the learned scale, too: with a small one the loss admits that it may be wrong.
 #
 # A narrator says the right thing, but a little early or late. So take several candidates: a **bag** $B_i$ of captions, one of
 # which belongs to picture $i$. **MIL-NCE** adds the candidates up *inside* the logarithm,
@@ -518,9 +519,9 @@ plots.table(
 print(origin)
 
 # %% [markdown]
-# Untrained towers each point somewhere of their own: a network maps all its inputs into a narrow cone. The loss compares
-# scores within a row and within a column, and **a shift that is the same for all candidates cancels in a softmax**. So
-# it need not close the gap, and how far it does depends on the scale.
+# Why is there a gap at all? Before training each network maps all its inputs into a narrow cone of its own. And the loss does
+# not mind: add one vector to all $v_j$, and in a picture's row **all scores rise by the same, which cancels in a softmax**.
+# Only lengths, and the other direction, object. Whether the scale sets how far the gap closes is a claim below.
 #
 # ## What goes wrong: the words without the sentence
 #
