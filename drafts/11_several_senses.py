@@ -551,9 +551,8 @@ assert recall > 0.15 and own == 0.5
 # %%
 scenes = math.comb(6, 2) * math.comb(6, 2) * 2
 for size in (16, 128):
-    print(
-        f"batch {size}: a scene meets its swap in {1 - (1 - 1 / scenes) ** (size - 1):.0%}"
-    )
+    meets = 1 - (1 - 1 / scenes) ** (size - 1)
+    print(f"batch {size}: a scene meets its swap in {meets:.0%}")
 
 # %% [markdown]
 # Where they meet, not knowing costs $\log 2$; everywhere else it is free. Negatives with swapped captions ask in every row.
