@@ -215,7 +215,7 @@ def test_slip_adds_two_losses(some):
     task = objectives.Slip(towers, some, batch=16)
     g = seeded()
     parts = task.captioned(g) + task.views(g)
-    assert float(task(seeded())) == pytest.approx(float(parts), rel=1e-5)
+    assert task(seeded()).item() == pytest.approx(parts.item(), rel=1e-5)
     assert task.views.eye is towers.eye
 
 
