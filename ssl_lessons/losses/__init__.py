@@ -66,6 +66,7 @@ from .gaussian import (
     visreg_regularization,
 )
 from .gram import gram_anchoring
+from .graphs import dgi, infograph, scaled_cosine
 from .instance import (
     instdisc,
     instdisc_nce,
@@ -149,6 +150,7 @@ __all__ = [
     "debiased_contrastive",
     "deepcluster",
     "dense_info_nce",
+    "dgi",
     "dino",
     "dual_criteria",
     "emp_ssl",
@@ -162,6 +164,7 @@ __all__ = [
     "ibot",
     "ijepa",
     "info_nce",
+    "infograph",
     "instdisc",
     "instdisc_nce",
     "instdisc_normalizer",
@@ -201,6 +204,7 @@ __all__ = [
     "relic",
     "replaced_token",
     "salt",
+    "scaled_cosine",
     "sela_labels",
     "semi_hard_triplets",
     "sharpen",
