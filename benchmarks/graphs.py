@@ -4,8 +4,8 @@
     uv run python benchmarks/graphs.py --parts nodes --seeds 0 --seconds 300  # start no new row after 300 seconds
     uv run python benchmarks/graphs.py --steps 2 --molecules 200 --dry     # everything once, nothing recorded
 
-tuning    the learning rate of each arm, on worlds of their own (seed 100), from the same list; the best is the one whose
-          features tell most about held-out training nodes or molecules, means over the factors.
+tuning    the learning rate of each arm, on worlds of their own (seed 100), from the same list; the best is the one
+          whose features tell most about held-out training nodes or molecules, means over the factors.
 nodes     one town, one encoder, as many steps: which factor can be read from the nodes afterwards, with 10 labels of
           each class.  With words alone, edges alone (spectral, labels spread), words averaged over neighbours, and the
           encoder before training.
@@ -174,8 +174,10 @@ def graph_floor(name: str, seed: int) -> dict:
 def rows_of(part: str):
     if part == "tuning":
         for name, lr in itertools.product((*NODE_ARMS, *GRAPH_ARMS), RATES):
-            yield f"{name}, lr {lr:g}", TUNING_SEED, lambda name=name, lr=lr: (
-                run_arm(name, TUNING_SEED, lr) | {"task": name}
+            yield (
+                f"{name}, lr {lr:g}",
+                TUNING_SEED,
+                lambda name=name, lr=lr: run_arm(name, TUNING_SEED, lr) | {"task": name},
             )
         return
     floors, floor, arms = {

@@ -70,7 +70,9 @@ def test_infograph():
     assert float(losses.infograph(0 * parts, wholes, owner)) == pytest.approx(2 * math.log(2))
     far = torch.eye(3, dtype=torch.float64) * 200 - 100
     assert float(losses.infograph(far[owner], torch.eye(3, dtype=torch.float64), owner)) < 1e-9
-    assert gradcheck(lambda p, g: losses.infograph(p, g, owner), (parts.requires_grad_(), wholes.requires_grad_()))
+    assert gradcheck(
+        lambda p, g: losses.infograph(p, g, owner), (parts.requires_grad_(), wholes.requires_grad_())
+    )
 
 
 @pytest.mark.parametrize("gamma", [1.0, 2.0, 3.5])

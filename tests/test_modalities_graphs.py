@@ -304,7 +304,8 @@ def _fixed(people):
 
 
 @pytest.mark.parametrize(
-    "first, second", list(itertools.combinations_with_replacement(views.SPOILINGS, 2))[:4] + [("subgraph",) * 2]
+    "first, second",
+    list(itertools.combinations_with_replacement(views.SPOILINGS, 2))[:4] + [("subgraph",) * 2],
 )
 def test_every_spoiling_can_be_contrasted(first, second, some):
     torch.manual_seed(0)

@@ -22,7 +22,9 @@ def test_every_pair_is_drawn_and_told(first, second):
 
 def test_the_words_say_what_a_spoiling_does():
     assert "8 of 16 atoms, 0 of them hidden" in spoilings.describe("drop nodes", "mask nodes")
-    assert "16 of 16 atoms, 8 of them hidden; 15 of 15 bonds" in spoilings.describe("drop nodes", "mask nodes")
+    assert "16 of 16 atoms, 8 of them hidden; 15 of 15 bonds" in spoilings.describe(
+        "drop nodes", "mask nodes"
+    )
     assert "8 of 16 atoms, 0 of them hidden; 7 of 15 bonds are left and 0 are new" in spoilings.describe(
         "subgraph", "subgraph"
     )
@@ -39,7 +41,12 @@ def test_nodes_keep_their_places():
 
 def test_a_pair_has_one_cell_in_either_order(monkeypatch):
     rows = [
-        {"part": "graphs", "arm": "drop nodes + subgraph", "seed": s, "factors": {"rule": 0.5 + s / 10, "shape": 0.4}}
+        {
+            "part": "graphs",
+            "arm": "drop nodes + subgraph",
+            "seed": s,
+            "factors": {"rule": 0.5 + s / 10, "shape": 0.4},
+        }
         for s in (0, 1)
     ]
     monkeypatch.setattr(spoilings, "recorded", lambda name: (rows, ""))

@@ -9,13 +9,14 @@ from ssl_lessons.losses.common import check_matrices, check_pair, check_positive
 
 
 def dgi(nodes: Tensor, corrupted: Tensor, weight: Tensor) -> Tensor:
-    """Deep Graph Infomax (Velickovic et al. 2019, eq. 1 and 4): does this node belong to this summary?
+    """Deep Graph Infomax (Velickovic et al. 2019, eq. 1): does this node belong to this summary?
 
         s = sigmoid(mean_i h_i),   D(h) = sigmoid(h^T W s)
         loss = -(mean_i log D(h_i) + mean_j log(1 - D(c_j))) / 2
 
-    nodes: [N, D], h, of the graph as it is; corrupted: [K, D], c, the same encoder on shuffled features; weight: [D, D],
-    W, learned with the encoder.  The summary is that of the true graph.  Returns a scalar, float32 or better: log 2
+    nodes: [N, D], h, of the graph as it is; corrupted: [K, D], c, the same encoder on shuffled features;
+    weight: [D, D], W, learned with the encoder.  The summary is that of the true graph; with K = N this is
+    the paper's mean over all 2 N.  Returns a scalar, float32 or better: log 2
     when W is zero.  Raises InputError for shapes that do not fit, NotFiniteError for values that are not finite.
     """
     check_matrices(nodes, corrupted, weight)
@@ -33,7 +34,7 @@ def dgi(nodes: Tensor, corrupted: Tensor, weight: Tensor) -> Tensor:
 
 
 def infograph(parts: Tensor, wholes: Tensor, owner: Tensor) -> Tensor:
-    """InfoGraph (Sun et al. 2020, eq. 4): is this part from this graph, or from another of the batch?
+    """InfoGraph (Sun et al. 2020, the Jensen-Shannon estimator): is this part from this graph, or from another?
 
         loss = mean over pairs of one graph of sp(-p_i . g_m)  +  mean over all other pairs of sp(p_i . g_m),
         sp(t) = log(1 + e^t), owner_i = m in the first mean
@@ -44,7 +45,9 @@ def infograph(parts: Tensor, wholes: Tensor, owner: Tensor) -> Tensor:
     """
     check_matrices(parts, wholes)
     if parts.shape[1] != wholes.shape[1] or owner.shape != parts.shape[:1] or owner.is_floating_point():
-        raise InputError("parts [N, D] and wholes [M, D] need one width, and owner one whole number for each part")
+        raise InputError(
+            "parts [N, D] and wholes [M, D] need one width, and owner one whole number for each part"
+        )
     if len(wholes) < 2 or not len(parts):
         raise InputError("other graphs are what a part is told from: give two graphs or more")
     if int(owner.min()) < 0 or int(owner.max()) >= len(wholes):
@@ -57,7 +60,7 @@ def infograph(parts: Tensor, wholes: Tensor, owner: Tensor) -> Tensor:
 
 
 def scaled_cosine(prediction: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
-    """The scaled cosine error of GraphMAE (Hou et al. 2022, eq. 2): mean over rows of (1 - cos(x, z))^gamma.
+    """The scaled cosine error of GraphMAE (Hou et al. 2022): mean over rows of (1 - cos(x, z))^gamma.
 
     gamma above 1 makes rows that are nearly right count less.  prediction, target: [N, F], of the hidden nodes alone.
     Returns a scalar from 0 to 2^gamma, float32 or better: 1 where all directions are at right angles.  An all-zero row

@@ -34,7 +34,10 @@ SURVIVES = Exercise(
     mistakes=(
         ("a bond needs both of its atoms: this counts one end of it", lambda s, v: (1 - s) ** v),
         ("this is one view: the bond must be whole in all of them", lambda s, v: (1 - s) ** 2),
-        ("this is the chance that it is broken somewhere: take it from 1", lambda s, v: 1 - (1 - s) ** (2 * v)),
+        (
+            "this is the chance that it is broken somewhere: take it from 1",
+            lambda s, v: 1 - (1 - s) ** (2 * v),
+        ),
         ("this is the chance that all of its ends are gone", lambda s, v: s ** (2 * v)),
         ("chances of independent events are multiplied, not added", lambda s, v: 1 - 2 * v * s),
         ("one lost end breaks a bond: both need not be lost", lambda s, v: (1 - s**2) ** v),
@@ -130,7 +133,10 @@ HIDDEN = Exercise(
             "the power is of 1 - cos, not of the cosine",
             lambda z, x, h, g: (1 - _cosines(z, x)[h].pow(g)).mean(),
         ),
-        ("raise each node's error to gamma, then average", lambda z, x, h, g: (1 - _cosines(z, x)[h]).mean().pow(g)),
+        (
+            "raise each node's error to gamma, then average",
+            lambda z, x, h, g: (1 - _cosines(z, x)[h]).mean().pow(g),
+        ),
         ("gamma is missing", lambda z, x, h, g: (1 - _cosines(z, x)[h]).mean()),
         ("a sum: return the mean over hidden nodes", lambda z, x, h, g: (1 - _cosines(z, x)[h]).pow(g).sum()),
         (

@@ -15,7 +15,7 @@ from ssl_lessons.modalities.graphs.graph import Graphs
 
 
 def smoothed(graphs: Graphs, times: int = 2) -> Tensor:
-    """x after `times` steps of averaging over neighbours, [N, F]: a GCN without weights (SGC, Wu et al. 2019, eq. 8)."""
+    """x after `times` steps of averaging over neighbours, [N, F]: a GCN without weights (SGC, Wu et al. 2019)."""
     h = graphs.x
     for _ in range(times):
         h = smooth(graphs, h)
@@ -28,7 +28,9 @@ def spectral(graphs: Graphs, dim: int = 16) -> Tensor:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # somebody without friends: the graph is not connected
-        found = SpectralEmbedding(dim, affinity="precomputed", random_state=0).fit_transform(adjacency(graphs))
+        found = SpectralEmbedding(dim, affinity="precomputed", random_state=0).fit_transform(
+            adjacency(graphs)
+        )
     return torch.from_numpy(found).float()
 
 
@@ -65,8 +67,8 @@ def degree_counts(graphs: Graphs, most: int = 9) -> Tensor:
 def subtree_counts(train: Graphs, test: Graphs, depth: int = 1, least: int = 5) -> tuple[Tensor, Tensor]:
     """Weisfeiler-Lehman counts of both (Shervashidze et al. 2011): how often does each subtree pattern occur?
 
-    A pattern of depth 0 is the kind of a node (the largest entry of x); of depth d + 1, its pattern of depth d and those
-    of its neighbours.  Columns are the patterns of all depths that occur in at least `least` graphs of `train`:
+    A pattern of depth 0 is the kind of a node (the largest entry of x); of depth d + 1, its pattern of depth d and
+    those of its neighbours.  Columns are the patterns of all depths that occur in at least `least` graphs of `train`:
     [M, patterns] of train and of test.  Raises InputError for a negative depth.
     """
     if depth < 0:
@@ -92,7 +94,9 @@ def _patterns(graphs: Graphs, depth: int) -> list[Counter]:
     owner, found = graphs.owner.tolist(), [Counter() for _ in range(len(graphs))]
     for level in range(depth + 1):
         if level:
-            names = [(names[i], tuple(sorted((names[j] for j in around[i]), key=repr))) for i in range(len(names))]
+            names = [
+                (names[i], tuple(sorted((names[j] for j in around[i]), key=repr))) for i in range(len(names))
+            ]
         for m, name in zip(owner, names, strict=True):
             found[m][name] += 1
     return found

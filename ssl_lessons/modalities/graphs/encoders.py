@@ -29,7 +29,9 @@ class GCN(nn.Module):
         super().__init__()
         widths = [features] + [dim] * layers
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(dim, track_running_stats=False) if norm else nn.Identity() for _ in range(layers))
+        self.norms = nn.ModuleList(
+            nn.BatchNorm1d(dim, track_running_stats=False) if norm else nn.Identity() for _ in range(layers)
+        )
         self.bends = nn.ModuleList(nn.PReLU() for _ in range(layers))
         self.dim = dim
 

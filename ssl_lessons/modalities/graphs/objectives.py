@@ -75,9 +75,7 @@ class TwoViews(Task):
     def two(self, generator: torch.Generator) -> list[Graphs]:
         device = self.graphs.x.device
         on = [[p.to(device) if isinstance(p, Tensor) else p for p in pair] for pair in self.chances]
-        return [
-            views.mask_columns(views.drop_edges(self.graphs, generator, e), generator, c) for e, c in on
-        ]
+        return [views.mask_columns(views.drop_edges(self.graphs, generator, e), generator, c) for e, c in on]
 
 
 class NodeContrast(TwoViews):
@@ -124,7 +122,7 @@ class Restore(Task):
 
     A learned token stands at half of the nodes; the decoder is one more graph layer.  remask: the code of hidden nodes
     is set to zero before decoding, so that the decoder has to look at the neighbours.  gamma: of the scaled cosine
-    error; None is the mean squared error.  (The paper's encoder attends to neighbours; here it is the GCN of all tasks.)
+    error; None is the mean squared error.  (The paper's encoder attends to neighbours; here it is the same GCN.)
     """
 
     def __init__(self, encoder: GCN, graphs: Graphs, ratio: float = 0.5, remask: bool = True,

@@ -61,7 +61,9 @@ def subgraph(graphs: Graphs, generator: torch.Generator, share: float = 0.2) -> 
             break
         distance = nearer
     distance = distance.nan_to_num(posinf=1e9) + order  # parts out of reach come last, in random order
-    return graphs.keep(_rank(graphs.owner, distance, graphs.count) < _left(graphs.sizes(), share)[graphs.owner])
+    return graphs.keep(
+        _rank(graphs.owner, distance, graphs.count) < _left(graphs.sizes(), share)[graphs.owner]
+    )
 
 
 SPOILINGS: dict[str, Callable[[Graphs, torch.Generator, float], Graphs]] = {
@@ -82,9 +84,9 @@ def mask_columns(graphs: Graphs, generator: torch.Generator, chance: float | Ten
 
 
 def edge_chances(graphs: Graphs, mean: float = 0.3, most: float = 0.7) -> Tensor:
-    """How likely each edge is dropped, float [E]: the less central its ends, the likelier (GCA, section 3.2).
+    """How likely each edge is dropped, float [E]: the less central its ends, the likelier (GCA, Zhu et al. 2021).
 
-        s_e = log of the mean degree of its two ends,   p_e = min(mean (s_max - s_e) / (s_max - s_mean), most)
+    s_e = log of the mean degree of its two ends,   p_e = min(mean (s_max - s_e) / (s_max - s_mean), most)
     """
     ends = graphs.degrees()[graphs.edges].to(graphs.x.dtype)
     return _adaptive(ends.mean(dim=0).log(), mean, most)
@@ -93,7 +95,7 @@ def edge_chances(graphs: Graphs, mean: float = 0.3, most: float = 0.7) -> Tensor
 def column_chances(graphs: Graphs, mean: float = 0.3, most: float = 0.7) -> Tensor:
     """How likely each column is hidden, float [F]: the less it is used by nodes of high degree, the likelier.
 
-        w_f = sum over nodes of |x_if| degree_i,   s_f = log w_f,   p_f as in `edge_chances`
+    w_f = sum over nodes of |x_if| degree_i,   s_f = log w_f,   p_f as in `edge_chances`
     """
     weight = graphs.x.abs().T @ graphs.degrees().to(graphs.x.dtype)
     return _adaptive((weight + 1).log(), mean, most)

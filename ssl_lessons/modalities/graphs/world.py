@@ -70,9 +70,10 @@ def halves(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 def molecules(m: int = 1000, seed: int = 0, *, faith: float = 0.3, sizes: tuple[int, int] = SIZES) -> Graphs:
     """m trees of four kinds of atoms; each atom but the first is bound to one that was there before.
 
-    factors of each: "rule" (3: which kinds are partners; with the chance `faith` a new atom is the partner of the one it
-    is bound to, else any of the four), "shape" (3, in the wiring alone: from chains to stars) and "size" (3, the number
-    of atoms from `sizes`, both ends included, in thirds).  Every rule pairs all four kinds, so that all are as frequent.
+    factors of each: "rule" (3: which kinds are partners; with the chance `faith` a new atom is the partner of the one
+    it is bound to, else any of the four), "shape" (3, in the wiring alone: from chains to stars) and "size" (3, the
+    number of atoms from `sizes`, both ends included, in thirds).  Every rule pairs all four kinds, so that all are as
+    frequent.
 
     x: float [N, 4], one-hot.  Raises InputError for numbers that make no sense.
     """
