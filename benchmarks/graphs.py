@@ -105,7 +105,8 @@ def run_arm(name: str, seed: int, lr: float | None = None) -> dict:
     """lr: of tuning, where nothing is chosen on what is tested later."""
     task, tuning = build(name, seed), lr is not None
     lr = lr if tuning else best_rate(name)
-    steps = max(1, SIZES["steps"] // 2) if tuning else SIZES["steps"]
+    steps = SIZES["steps"] * (1 if name in NODE_ARMS else 2)
+    steps = max(1, steps // 2) if tuning else steps
     start = time.process_time()
     history = fit(task, task, steps, lr=lr, seed=seed, after=getattr(task, "follow", None))
     seconds, last = time.process_time() - start, history[-20:]

@@ -313,14 +313,14 @@ assert abs(chance.mean() - 0.3) < 0.02
 # patterns* (an atom with the list of its neighbours; Weisfeiler and Lehman), which see all that a GIN can see.
 #
 # **InfoGraph** asks of each node whether it is from this graph or from another. **GraphCL** spoils a graph in two ways,
-# and the two must find each other among those of other graphs. Which ways? Drop half of the atoms; rewire half of the
+# and the two must find each other among those of other graphs (NT-Xent once more). Which ways? Drop half of the atoms; rewire half of the
 # bonds; hide half of the atoms; cut out a connected half. That makes ten pairs.
 
 # %%
 train, test = world.molecules(1000, 0), world.molecules(500, 1)
 
 
-def trained(first: str, second: str, steps: int = 120) -> nn.Module:
+def trained(first: str, second: str, steps: int = 250) -> nn.Module:
     torch.manual_seed(0)
     encoder = encoders.GIN(world.ATOMS).to(device)
     task = objectives.GraphContrast(encoder, train.to(device), first, second)

@@ -23,22 +23,19 @@ def add_up(graph: Graphs, h: Tensor) -> Tensor:
 
 
 class GCN(nn.Module):
-    """Graphs -> [N, dim]: `layers` times multiply, smooth over neighbours, PReLU."""
+    """Graphs -> [N, dim]: `layers` times multiply, average over neighbours, PReLU (Kipf and Welling 2017)."""
 
-    def __init__(self, features: int, dim: int = 64, layers: int = 2, norm: bool = False):
+    def __init__(self, features: int, dim: int = 64, layers: int = 2):
         super().__init__()
         widths = [features] + [dim] * layers
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
-        self.norms = nn.ModuleList(
-            nn.BatchNorm1d(dim, track_running_stats=False) if norm else nn.Identity() for _ in range(layers)
-        )
         self.bends = nn.ModuleList(nn.PReLU() for _ in range(layers))
         self.dim = dim
 
     def forward(self, graph: Graphs) -> Tensor:
         h = graph.x
-        for linear, norm, bend in zip(self.linears, self.norms, self.bends, strict=True):
-            h = bend(norm(smooth(graph, linear(h))))
+        for linear, bend in zip(self.linears, self.bends, strict=True):
+            h = bend(smooth(graph, linear(h)))
         return h
 
 
