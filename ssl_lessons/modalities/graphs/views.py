@@ -60,7 +60,7 @@ def subgraph(graphs: Graphs, generator: torch.Generator, share: float = 0.2) -> 
         if torch.equal(nearer, distance):
             break
         distance = nearer
-    distance = distance.nan_to_num(posinf=1e9) + order  # parts out of reach come last, in random order
+    distance = torch.where(distance.isinf(), 1e6 * (1 + order), distance)  # out of reach: last, at random
     return graphs.keep(
         _rank(graphs.owner, distance, graphs.count) < _left(graphs.sizes(), share)[graphs.owner]
     )
