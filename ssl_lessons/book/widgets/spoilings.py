@@ -90,7 +90,8 @@ def draw(ax, spoiled: Graphs, title: str) -> None:
         at = where[own[(spoiled.x[:, :4].argmax(dim=1) == k) & ~hidden]]
         ax.scatter(*at.T, marker=mark, s=70, color=plots.COLORS[k], zorder=2, label=NAMES[k])
     ax.scatter(*where[own[hidden]].T, s=70, facecolor="white", edgecolor=plots.GRAY, zorder=2)
-    ax.set(title=title, xticks=[], yticks=[], aspect="equal")
+    ax.set(title=title, aspect="equal")
+    ax.set_axis_off()
 
 
 def render(first: str, second: str) -> Figure:

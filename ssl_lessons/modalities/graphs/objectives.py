@@ -208,6 +208,6 @@ def tasks(encoder: Callable[[], GCN], graphs: Graphs) -> dict[str, Callable[[], 
         "GCA": lambda: NodeContrast(encoder(), graphs, adaptive=True),
         "BGRL": lambda: Bootstrap(encoder(), graphs),
         "GraphMAE": lambda: Restore(encoder(), graphs),
-        "GraphMAE, not masked again": lambda: Restore(encoder(), graphs, remask=False),
-        "GraphMAE, squared error": lambda: Restore(encoder(), graphs, gamma=None),
+        "GraphMAE without masking again": lambda: Restore(encoder(), graphs, remask=False),
+        "GraphMAE with squared error": lambda: Restore(encoder(), graphs, gamma=None),
     }
