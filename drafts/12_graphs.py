@@ -77,7 +77,9 @@ print(f"{town.edges.shape[1]} friendships; words: {list(town.x.shape)}")
 def read(x: torch.Tensor, factor: str = "group") -> float:
     """Accuracy on half of the town, from 10 labels of each class in the other half."""
     y = town.factors[factor]
-    (row,) = evaluation.label_efficiency(x[known], y[known], x[asked], y[asked], (10,), 5)
+    (row,) = evaluation.label_efficiency(
+        x[known], y[known], x[asked], y[asked], (10,), 5
+    )
     return row["mean"]
 
 
@@ -263,7 +265,10 @@ METHODS = tuple(objectives.tasks(network, town))
 FACTORS = {"group": 6, "style": 4, "level": 3}
 plots.table(
     [{"arm": "chance"} | {f: f"{100 / k:.0f}" for f, k in FACTORS.items()}]
-    + [{"arm": arm} | {f: spread(of("nodes", arm, f)) for f in FACTORS} for arm in (*SIMPLE, *METHODS)],
+    + [
+        {"arm": arm} | {f: spread(of("nodes", arm, f)) for f in FACTORS}
+        for arm in (*SIMPLE, *METHODS)
+    ],
     "Read from people, 10 labels per class (%): mean and range over three towns",
     {"arm": "features"} | {f: f for f in FACTORS},
 )
@@ -272,7 +277,10 @@ print(origin)
 
 # %%
 def says(arms, other: str, part: str, factor: str) -> None:
-    found = {a: evidence.compare(of(part, a, factor), of(part, other, factor), learns="none") for a in arms}
+    found = {
+        a: evidence.compare(of(part, a, factor), of(part, other, factor), learns="none")
+        for a in arms
+    }
     up = [a for a in arms if found[a].word == evidence.HOLDS]
     down = [a for a in arms if found[a].high < 0]
     print(f"{factor}, against {other!r}: better {', '.join(up) or 'none'};")
@@ -334,7 +342,9 @@ def trained(first: str, second: str, steps: int = 250) -> nn.Module:
 
 def read_graphs(encoder: nn.Module, factor: str) -> float:
     a, b = (objectives.features(encoder, graphs) for graphs in (train, test))
-    (row,) = evaluation.label_efficiency(a, train.factors[factor], b, test.factors[factor], (10,), 5)
+    (row,) = evaluation.label_efficiency(
+        a, train.factors[factor], b, test.factors[factor], (10,), 5
+    )
     return row["mean"]
 
 
