@@ -71,6 +71,8 @@ LOSSES = {
     "cycle_walk": lambda f, t: f(t["blocks"]),
     "copy_colours": lambda f, t: f(t["patches"], t["others"], t["codes"] * 0, t["codes"]),
     "intra_negatives": lambda f, t: f(t["a"], t["b"], torch.stack([t["c"], t["a"] * 2], dim=1)),
+    "dgi": lambda f, t: f(t["a"], t["b"], t["c"][:4]), "scaled_cosine": PAIR,
+    "infograph": lambda f, t: f(t["a"], t["prototypes"], t["labels"]),
     "dual_criteria": ONE, "ssl_hsic": PAIR, "neighbor_log_probs": ONE,
     "i_con": lambda f, t: f(t["b"].detach().softmax(1), t["a"].log_softmax(1)),
     "nearest_places": lambda f, t: f((t["patches"] @ t["others"].mT).detach(), 3),

@@ -66,6 +66,7 @@ from .gaussian import (
     visreg_regularization,
 )
 from .gram import gram_anchoring
+from .graphs import dgi, infograph, scaled_cosine
 from .instance import (
     instdisc,
     instdisc_nce,
@@ -151,6 +152,7 @@ __all__ = [
     "debiased_contrastive",
     "deepcluster",
     "dense_info_nce",
+    "dgi",
     "dino",
     "dual_criteria",
     "emp_ssl",
@@ -164,6 +166,7 @@ __all__ = [
     "ibot",
     "ijepa",
     "info_nce",
+    "infograph",
     "instdisc",
     "instdisc_nce",
     "instdisc_normalizer",
@@ -204,6 +207,7 @@ __all__ = [
     "relic",
     "replaced_token",
     "salt",
+    "scaled_cosine",
     "sela_labels",
     "semi_hard_triplets",
     "sharpen",
