@@ -122,6 +122,7 @@ from .speech import (
     hubert,
     wav2vec2,
 )
+from .tables import saint, subtab, vime
 from .video import copy_colours, cycle_walk, intra_negatives, slowness, time_contrast
 
 __all__ = [
@@ -200,6 +201,7 @@ __all__ = [
     "random_directions",
     "relic",
     "replaced_token",
+    "saint",
     "salt",
     "sela_labels",
     "semi_hard_triplets",
@@ -213,6 +215,7 @@ __all__ = [
     "soft_nearest_neighbor",
     "spectral_contrastive",
     "ssl_hsic",
+    "subtab",
     "supcon",
     "swav",
     "tico",
@@ -228,6 +231,7 @@ __all__ = [
     "vicreg_places",
     "vicreg_variance",
     "vicregl_local",
+    "vime",
     "visreg",
     "visreg_regularization",
     "w_mse",
