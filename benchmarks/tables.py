@@ -167,9 +167,7 @@ def tune_library(name: str, arm: str, option) -> dict:
     train, test = table(name, TUNING_SEED)
     call, options = LIBRARY[arm]
     more = () if option is None else (option,)
-    found = over_draws(
-        train, lambda rows, i: call(train, rows, test, i, *more), TUNING_SEED, (10,), draws=2
-    )
+    found = over_draws(train, lambda rows, i: call(train, rows, test, i, *more), TUNING_SEED, (10,), draws=2)
     return {"option": option, "score": mean(found["10"])}
 
 

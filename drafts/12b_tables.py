@@ -80,9 +80,7 @@ for ax, name in zip(axes, ("A", "B")):
     kind = {"A": "loose", "B": "tied"}[name]
     ax.imshow(raw[kind][:20], aspect="auto", cmap="viridis", vmin=-2, vmax=2)
     ax.set(title=f"table {name}", xlabel="column", ylabel="row")
-plots.show(
-    fig, "Twenty rows of two tables as colours. Nothing tells them apart at a glance."
-)
+plots.show(fig, "Twenty rows of two tables as colours. Nothing tells them apart at a glance.")
 
 # %% [markdown]
 # > **Predict before you go on.** (1) In each row some cells are replaced by the value of *another* row in the same
@@ -116,12 +114,8 @@ def corrupt(x, pool, rate, generator):
     return corrupted, corrupted != x  # equal values: nobody could tell
 
 
-spoiled, mask = corrupt(
-    raw["tied"], raw["tied"], 0.3, torch.Generator().manual_seed(0)
-)
-ours, same = views.corrupt(
-    raw["tied"], raw["tied"], 0.3, torch.Generator().manual_seed(0)
-)
+spoiled, mask = corrupt(raw["tied"], raw["tied"], 0.3, torch.Generator().manual_seed(0))
+ours, same = views.corrupt(raw["tied"], raw["tied"], 0.3, torch.Generator().manual_seed(0))
 assert spoiled.equal(ours) and mask.equal(same)
 
 
@@ -190,8 +184,7 @@ for name in TRY:
 
 # %% tags=["hide-input"]
 plots.table(
-    [{"arm": "chance", "right": "25"}]
-    + [{"arm": k, "right": f"{100 * v:.0f}"} for k, v in live.items()],
+    [{"arm": "chance", "right": "25"}] + [{"arm": k, "right": f"{100 * v:.0f}"} for k, v in live.items()],
     "Tied table, linear probe with 50 labels per class, after 400 steps: right (%)",
     {"arm": "features", "right": "right"},
 )
@@ -230,6 +223,7 @@ LIBRARY = (
     "PCA, nearest neighbours", "label spreading", "boosting", "boosting, as it comes",
 )  # fmt: skip
 
+
 # %% tags=["hide-input"]
 def rows_for(table: str) -> list[dict]:
     rows = [{"arm": a} | cells(table, a, ("probe",)) for a in LIBRARY]
@@ -239,11 +233,7 @@ def rows_for(table: str) -> list[dict]:
 
 
 def cells(table: str, arm: str, keys) -> dict:
-    return {
-        f"{key} {n}": spread(of("labels", table, arm, key, n))
-        for key in keys
-        for n in COUNTS
-    }
+    return {f"{key} {n}": spread(of("labels", table, arm, key, n)) for key in keys for n in COUNTS}
 
 
 def show(table: str) -> None:
@@ -352,8 +342,7 @@ print(origin)
 SHARES = (0.05, 0.15, 0.3, 0.6, 0.9)
 plots.table(
     [
-        {"arm": a}
-        | {s: spread(of("rates", "tied", f"{a}, {s}", "probe")) for s in SHARES}
+        {"arm": a} | {s: spread(of("rates", "tied", f"{a}, {s}", "probe")) for s in SHARES}
         for a in ("mask", "values", "SCARF")
     ],
     "Linear probe (right, %, 10 labels per class) by the share of cells replaced",
@@ -421,9 +410,7 @@ widgets.explore(
 )
 assert suspects.detection(0.3, "mean", "loose") > 0.95
 assert suspects.detection(0.3, "marginal", "loose") < 0.55
-assert suspects.detection(0.3, "marginal", "tied") > suspects.detection(
-    0.9, "marginal", "tied"
-)
+assert suspects.detection(0.3, "marginal", "tied") > suspects.detection(0.9, "marginal", "tied")
 
 # %% [markdown]
 # In the loose table, by the fill alone. In the tied one suspicion fades as fewer cells are left to vouch for each other.
@@ -475,11 +462,11 @@ ch12b.check_standardise(standardise)
 
 # %% [markdown]
 # ### 4 · What a linear eye sees (••, 10 minutes)
-# A ring has `places` places (int), each as frequent; the label is the place modulo `classes` (int, a divisor). A column shows
-# $\sqrt 2 \cos(2\pi\, \text{place} / \text{places} - \text{angle})$. Return the mean of the column in each class, a tensor `[classes]`. For
-# which numbers of classes could logistic regression find the label?
+# A ring has `places` places (int), each as frequent; the label is the place modulo `classes` (int). A column shows
+# $\sqrt 2 \cos(2\pi\, \text{place} / \text{places} - \text{angle})$. Return the mean of the column in each class, a tensor `[classes]`. With
+# 8 places, for which numbers of classes could logistic regression tell one class from another?
 #
-# <details><summary>Hint</summary>Places of one class stand evenly round the ring, places / classes of them.</details>
+# <details><summary>Hint</summary>With 8 places and 4 classes, a class has two places, opposite each other.</details>
 
 
 # %%
@@ -505,14 +492,11 @@ book.claim("C-320", drawn=Runs(vime, values, floor=untrained))
 book.claim("C-321", drawn=Runs(of("labels", "tied", "SCARF", "fine"), scratch))
 
 # %%
-scarf, values, saint = (
-    of("labels", "digits", a, "fine") for a in ("SCARF", "values", "SAINT")
-)
+scarf, values, saint = (of("labels", "digits", a, "fine") for a in ("SCARF", "values", "SAINT"))
 book.claim("C-322", drawn=Runs(scarf, values))
 book.claim("C-324", drawn=Runs(saint, of("labels", "digits", "boosting", "probe")))
 subset, corrupted, floor = (
-    of("labels", "digits", a, "probe")
-    for a in ("SubTab, values only", "values", "untrained")
+    of("labels", "digits", a, "probe") for a in ("SubTab, values only", "values", "untrained")
 )
 book.claim("C-323", drawn=Runs(subset, corrupted, floor=floor))
 
@@ -555,7 +539,7 @@ book.claim("C-323", drawn=Runs(subset, corrupted, floor=floor))
 #
 #
 # def class_means(places, classes, angle):
-#     # Only with classes == places: else every class has two places or more, evenly spread, and mean zero.
+#     # Not with 2 or 4 classes: there each stands evenly round the ring, and every mean is zero.
 #     place = torch.arange(places)
 #     column = 2**0.5 * torch.cos(2 * torch.pi * place / places - angle)
 #     return torch.stack([column[place % classes == c].mean() for c in range(classes)])

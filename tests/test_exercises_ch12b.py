@@ -65,11 +65,12 @@ WRONG = [
     ("check_standardise", "N - 1", lambda t, x: (x - t.mean(0)) / t.std(0, correction=0)),
     ("check_class_means", "sqrt", lambda p, c, a: means_loop(p, c, a) / 2**0.5),
     ("check_class_means", "subtracted", lambda p, c, a: means_loop(p, c, -a)),
-    ("check_class_means", "divides", lambda p, c, a: means_loop(p, c, a) * (p // c)),
+    ("check_class_means", "divides", lambda p, c, a: torch.tensor([
+        sum(2**0.5 * math.cos(2 * math.pi * q / p - a) for q in range(k, p, c)) for k in range(c)])),
     ("check_class_means", "arc", lambda p, c, a: torch.tensor([
         sum(2**0.5 * math.cos(2 * math.pi * q / p - a) for q in range(k * (p // c), (k + 1) * (p // c))) / (p // c)
         for k in range(c)])),
     ("check_class_means", "full turn", lambda p, c, a: torch.tensor([
-        sum(2**0.5 * math.cos(q - a) for q in range(k, p, c)) / (p // c) for k in range(c)])),
+        sum(2**0.5 * math.cos(q - a) for q in range(k, p, c)) / len(range(k, p, c)) for k in range(c)])),
 ]  # fmt: skip
 TestCheckers = checker_tests(ch12b, correct=CORRECT, wrong=WRONG)

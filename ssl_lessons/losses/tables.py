@@ -15,7 +15,7 @@ from ssl_lessons.losses.contrastive import info_nce, nt_xent
 def vime(mask_logits: Tensor, mask: Tensor, values: Tensor, rows: Tensor, alpha: float = 1.0) -> Tensor:
     """VIME: the binary cross-entropy of the mask, plus alpha times the squared error of the values.
 
-        loss = -mean_(i,d) [ m log s(l) + (1 - m) log(1 - s(l)) ] + alpha * mean_(i,d) (v - x)^2,   s: the logistic function
+        loss = -mean_(i,d) [ m log s(l) + (1 - m) log(1 - s(l)) ] + alpha * mean_(i,d) (v - x)^2,   s: logistic
 
     Yoon et al. (2020), section 4.1.  The squared error is over all cells, as there, not over the replaced ones alone.
     mask_logits, values, rows: [N, D]; mask: bool [N, D], true where a cell was replaced.
@@ -24,7 +24,9 @@ def vime(mask_logits: Tensor, mask: Tensor, values: Tensor, rows: Tensor, alpha:
     check_positive(alpha=alpha)
     check_matrices(mask_logits, values, rows)
     if not mask_logits.shape == mask.shape == values.shape == rows.shape or mask.dtype != torch.bool:
-        raise InputError("vime needs logits, values and rows [N, D] of one shape, and a bool mask of that shape")
+        raise InputError(
+            "vime needs logits, values and rows [N, D] of one shape, and a bool mask of that shape"
+        )
     with torch.autocast(rows.device.type, enabled=False):
         mask_logits, values, rows = full_precision(mask_logits, values, rows)
         spotted = F.binary_cross_entropy_with_logits(mask_logits, mask.to(mask_logits.dtype))
@@ -46,7 +48,9 @@ def subtab(
     """
     check_matrices(rows, *reconstructions, *projections)
     if any(r.shape != rows.shape for r in reconstructions) or any(len(z) != len(rows) for z in projections):
-        raise InputError("subtab needs reconstructions of the shape of the rows, and a projection for each row")
+        raise InputError(
+            "subtab needs reconstructions of the shape of the rows, and a projection for each row"
+        )
     if len(projections) == 1 or not (reconstructions or projections):
         raise InputError("subtab needs reconstructions, or projections of at least two subsets, or both")
     with torch.autocast(rows.device.type, enabled=False):
@@ -72,9 +76,9 @@ def saint(
 
         loss = (InfoNCE(clean -> mixed) + InfoNCE(mixed -> clean)) / 2  +  weight * mean_(i,d) (v - x)^2
 
-    Somepalli et al. (2021), section 3; the contrast is divided by lengths here.  clean, mixed: projections [N, P] of the
-    rows and of what CutMix and mixup made of them; values, rows: [N, D]; weight 0 leaves the second term out.
-    Returns a scalar.  Raises InputError for shapes that do not fit, a negative weight, a temperature that is not positive.
+    After the official code of Somepalli et al. (2021), with cosines in the contrast.  clean, mixed: projections [N, P]
+    of the rows and of what CutMix and mixup made of them; values, rows: [N, D]; weight 0 leaves the second term out.
+    Returns a scalar.  Raises InputError for shapes that do not fit, a negative weight, a temperature not above 0.
     """
     check_matrices(values, rows)
     if values.shape != rows.shape or len(rows) != len(clean) or weight < 0:

@@ -1,4 +1,4 @@
-"""Chapter 12b: how suspicious a cell may be, how many cells really change, whose mean to subtract, what a linear eye sees."""
+"""Chapter 12b: how suspicious a cell may be, how many change, whose mean to subtract, what a linear eye sees."""
 
 from __future__ import annotations
 
@@ -135,27 +135,33 @@ STANDARDISE = Exercise(
 # --- 12b.4: what a linear eye sees ---------------------------------------------------------------------------------
 
 
-def _means(places: int, classes: int, angle: float, pick=None) -> Tensor:
+def _means(places: int, classes: int, angle: float, pick=None, total=Tensor.mean) -> Tensor:
     p = torch.arange(places, dtype=torch.float64)
     column = math.sqrt(2) * (2 * math.pi * p / places - angle).cos()
     own = (p % classes if pick is None else pick(p)).long()
-    return torch.stack([column[own == c].mean() for c in range(classes)])
+    return torch.stack([total(column[own == c]) for c in range(classes)])
+
+
+def _radians(places: int, classes: int, angle: float) -> Tensor:
+    column = math.sqrt(2) * (torch.arange(places).double() - angle).cos()
+    return torch.stack([column[c::classes].mean() for c in range(classes)])
 
 
 CLASS_MEANS = Exercise(
-    sample=lambda g: [(8, 4, 0.3), (8, 8, 1.0), (9, 3, 2.0), (12, 4, 0.0), (10, 5, 1.5), (6, 6, 0.2)],
+    sample=lambda g: [(8, 4, 0.3), (8, 3, 1.0), (9, 3, 2.0), (10, 4, 0.7), (6, 6, 0.2)],
     reference=_means,
     mistakes=(
         (
             "the label is the place modulo the number of classes, not an arc of neighbours",
             lambda p, c, a: _means(p, c, a, lambda x: x // (p // c)),
         ),
-        ("a mean divides by the number of places in the class", lambda p, c, a: _means(p, c, a) * (p // c)),
+        (
+            "these are sums: a mean divides by the number of places in the class",
+            lambda p, c, a: _means(p, c, a, total=Tensor.sum),
+        ),
         ("the column has the factor sqrt(2)", lambda p, c, a: _means(p, c, a) / math.sqrt(2)),
         ("the angle is subtracted", lambda p, c, a: _means(p, c, -a)),
-        ("a place is 2 pi / places of a full turn", lambda p, c, a: torch.stack([
-            torch.stack([torch.tensor(math.sqrt(2) * math.cos(x - a), dtype=torch.float64)
-                         for x in range(p) if x % c == k]).mean() for k in range(c)])),
+        ("a place is 2 pi / places of a full turn, not one radian", _radians),
     ),
-    praise="as soon as a class has two places or more, spread evenly over the ring, its mean is zero",
-)  # fmt: skip
+    praise="a class of two places or more that stand evenly round the ring has mean zero",
+)

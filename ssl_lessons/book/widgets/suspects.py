@@ -68,7 +68,8 @@ def describe(rate: float, fill: str, kind: str) -> str:
     """The picture of `render` in words, for readers who do not see it."""
     mask, suspicion = case(rate, fill, kind)
     return (
-        f"Twelve rows of the {kind} table, {mask.float().mean():.0%} of the cells replaced (fill: {fill}), beside what a "
-        f"trained network suspects. Over 500 rows its mean suspicion is {suspicion[mask].mean():.2f} for replaced cells "
-        f"and {suspicion[~mask].mean():.2f} for the others; it ranks {detection(rate, fill, kind):.0%} of such pairs right."
+        f"Twelve rows of the {kind} table, {mask.float().mean():.0%} of the cells replaced (fill: {fill}), beside "
+        f"what a trained network suspects. Over 500 rows its mean suspicion is {suspicion[mask].mean():.2f} for "
+        f"replaced cells and {suspicion[~mask].mean():.2f} for the others; it ranks "
+        f"{detection(rate, fill, kind):.0%} of such pairs right."
     )

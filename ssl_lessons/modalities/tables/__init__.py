@@ -1,1 +1,1 @@
-"""Tables: one whose columns are tied by hidden places, one whose columns are independent, three real ones; what to ask of a row."""
+"""Tables: one with tied columns, one with independent ones, three real ones; and what to ask of a row."""

@@ -27,7 +27,11 @@ class Task(nn.Module):
         super().__init__()
         if x.ndim != 2 or x.shape[1] != encoder.columns or len(x) < 2:
             raise InputError(f"needs rows [N, {encoder.columns}], at least two, not {list(x.shape)}")
-        self.encoder, self.rows, self.batch = encoder, [x], min(batch, len(x))  # in a list: data are no buffers
+        self.encoder, self.rows, self.batch = (
+            encoder,
+            [x],
+            min(batch, len(x)),
+        )  # in a list: data are no buffers
 
     def draw(self, generator: torch.Generator) -> Tensor:
         x = self.rows[0]

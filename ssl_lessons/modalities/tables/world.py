@@ -1,7 +1,7 @@
 """Tables with everything known, and three real ones that come with scikit-learn.
 
-"tied": twenty-four columns in three blocks.  In each block a row stands at one of eight places on a ring, and every column of
-the block shows the place from its own angle, under noise.  The label is the place of the first block modulo 4: two
+"tied": the columns come in three blocks.  In each block a row stands at one of eight places on a ring, and every column
+of the block shows the place from its own angle, under noise.  The label is the place of the first block modulo 4: two
 opposite places share a label, so the means of all classes are zero and nothing linear finds them.
 
 "loose": the same columns, each shuffled on its own.  Every column keeps its distribution, and all are independent: no
