@@ -25,7 +25,7 @@ from _record import merge, recorded
 
 from ssl_lessons import evaluation
 from ssl_lessons.data.image_set import label_subset
-from ssl_lessons.modalities.tables import encoders, objectives, world
+from ssl_lessons.modalities.tables import encoders, objectives, views, world
 from ssl_lessons.training import fit
 
 KEY = ("part", "table", "arm", "seed")
@@ -305,7 +305,7 @@ def rows_of(part: str):
                     yield "tied", f"{arm}, {share}", seed, {"of": arm}, partial(run_rate, arm, share, seed)
         elif part == "fills":
             for name in ("tied", "loose"):
-                for fill in ("marginal", "gauss", "mean"):
+                for fill in views.FILLS:
                     yield name, fill, seed, {}, partial(run_fill, name, fill, seed)
         else:
             for name in ("tied", "digits"):

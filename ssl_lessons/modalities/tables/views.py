@@ -7,7 +7,8 @@ from torch import Generator, Tensor
 
 from ssl_lessons.errors import InputError
 
-FILLS = ("marginal", "gauss", "mean")
+FILLS = ("marginal", "gauss", "mean", "code")
+CODE = 4.0  # deviations above the mean: what a table writes where something is missing
 
 
 def corrupt(
@@ -17,7 +18,8 @@ def corrupt(
 
     Each cell is drawn with probability `rate`.  fill: "marginal", the value that a random row of `pool` [M, D] has in
     the same column, drawn for each cell anew (VIME, Yoon et al. 2020, section 4.1; SCARF, Bahri et al. 2022, algorithm
-    1); "gauss", a normal number with the column's mean and deviation; "mean", the column's mean.
+    1); "gauss", a normal number with the column's mean and deviation; "mean", the column's mean; "code", one
+    number far outside, as tables write -999 where something is missing.
     A cell that is replaced by an equal value is not masked: nobody could tell, and the official code of VIME counts it
     so.  Raises InputError for a rate outside 0..1, an unknown fill, or a pool of other columns.
     """
@@ -30,8 +32,10 @@ def corrupt(
         rows = torch.randint(len(pool), x.shape, generator=generator).to(x.device)
         value = pool.gather(0, rows)
     else:
-        noise = torch.randn(x.shape, generator=generator).to(x) if fill == "gauss" else 0.0
-        value = (pool.mean(dim=0) + noise * pool.std(dim=0)).expand_as(x)
+        away = {"mean": 0.0, "code": CODE}.get(fill)
+        if away is None:
+            away = torch.randn(x.shape, generator=generator).to(x)
+        value = (pool.mean(dim=0) + away * pool.std(dim=0)).expand_as(x)
     corrupted = torch.where(chosen, value, x)
     return corrupted, corrupted != x
 

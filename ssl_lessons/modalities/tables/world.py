@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ssl_lessons.errors import InputError
 
-PLACES, BLOCKS, SIZE, CLASSES = 8, 3, 8, 4  # places on a ring; blocks; columns in a block; labels
+PLACES, BLOCKS, SIZE, CLASSES = 8, 3, 16, 4  # places on a ring; blocks; columns in a block; labels
 NOISE = 0.6
 DRAWN, REAL = ("tied", "loose"), ("digits", "cancer", "wine")
 SPLITS = ("train", "test")
