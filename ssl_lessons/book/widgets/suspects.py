@@ -16,7 +16,7 @@ CONTROLS = {
     "fill": Choice(views.FILLS, "marginal", "filled with", live=True),
     "kind": Choice(world.DRAWN, "tied", "table", live=True),
 }
-SHOWN, ROWS, STEPS = 12, 3000, 400
+SHOWN, ROWS, STEPS = 12, 3000, 600
 
 
 @cache
