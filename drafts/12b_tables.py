@@ -307,11 +307,12 @@ for table in ("digits", "cancer", "loose"):
 # Fill with a normal number, the column's mean, or a code far outside, and train the same mask predictor.
 
 # %%
+worth = {}
 for fill in views.FILLS:
     task, area = find_replaced("tied", fill)
-    print(f"fill {fill}: found {area:.0%}, features {probe(task.features):.0%} right")
-    if fill == "code":
-        assert area > 0.95
+    worth[fill] = probe(task.features)
+    print(f"fill {fill}: found {area:.0%}, features {worth[fill]:.0%} right")
+assert area > 0.95 and worth["code"] < 0.45 < worth["marginal"]  # the last is the code
 shuffled = {f: find_replaced("loose", f)[1] for f in ("marginal", "code")}
 print("every column shuffled:", {f: f"{a:.0%}" for f, a in shuffled.items()})
 assert shuffled["code"] > 0.95 > 0.53 > shuffled["marginal"]
@@ -331,7 +332,7 @@ plots.table(
 print(origin)
 
 # %% [markdown]
-# That is (3): with a code the pretext is solved, cell by cell, without one look at another column.
+# That is (3): with a code the pretext is solved, cell by cell, without one look at another column, and the features are worth little.
 # The last line is a test that you can take with you: **shuffle every column on its own and train the pretext
 # again. Whatever is still solved is a shortcut.** A marginal fill passes by construction.
 #
