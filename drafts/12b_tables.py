@@ -79,7 +79,7 @@ fig, axes = plots.new_figure(6.4, 2.8, columns=2)
 for ax, name in zip(axes, ("A", "B")):
     kind = {"A": "loose", "B": "tied"}[name]
     ax.imshow(raw[kind][:20], aspect="auto", cmap="viridis", vmin=-2, vmax=2)
-    ax.set(title=f"table {name}", xlabel="column", ylabel="row")
+    ax.set(title=f"table {name}", xlabel="column", ylabel="row", yticks=(0, 10))
 plots.show(fig, "Twenty rows of two tables as colours. Nothing tells them apart at a glance.")
 
 # %% [markdown]
