@@ -124,6 +124,7 @@ from .speech import (
     hubert,
     wav2vec2,
 )
+from .tables import saint, subtab, vime
 from .video import copy_colours, cycle_walk, intra_negatives, slowness, time_contrast
 
 __all__ = [
@@ -206,6 +207,7 @@ __all__ = [
     "random_directions",
     "relic",
     "replaced_token",
+    "saint",
     "salt",
     "scaled_cosine",
     "sela_labels",
@@ -221,6 +223,7 @@ __all__ = [
     "soft_nearest_neighbor",
     "spectral_contrastive",
     "ssl_hsic",
+    "subtab",
     "supcon",
     "swav",
     "tico",
@@ -236,6 +239,7 @@ __all__ = [
     "vicreg_places",
     "vicreg_variance",
     "vicregl_local",
+    "vime",
     "visreg",
     "visreg_regularization",
     "w_mse",
