@@ -82,62 +82,62 @@ def near_tv(positions: Tensor) -> Tensor:
 
 
 def values(places: Lattice, bonus: Tensor, discount: float = 0.9, sweeps: int = 50) -> Tensor:
-    """Q [P, 5]: value iteration for the bonus [P, 5] of each move, whose ends are known."""
-    q = torch.zeros_like(bonus)
+    """Q [P, 4]: value iteration where arriving at a place pays bonus [P] and moves are known."""
+    value = torch.zeros_like(bonus)
     for _ in range(sweeps):
-        q = bonus + discount * q.amax(dim=1)[places.after]
-    return q
+        value = (bonus + discount * value)[places.after].amax(dim=1)
+    return (bonus + discount * value)[places.after]
 
 
 class Agent:
-    """What one agent remembers: the last time of every move it tried, how often, and what its surprise is now."""
+    """What one agent remembers: how often it was where, its last arrival at each place, and what surprises it now."""
 
     def __init__(self, bonus: str, places: Lattice, seed: int):
         if bonus not in BONUSES:
             raise InputError(f"bonuses: {', '.join(BONUSES)}; not {bonus!r}")
         torch.manual_seed(seed)
-        self.kind, self.places = bonus, places
+        self.kind = bonus
         self.surprise = None if bonus in ("none", "count") else Surprise(bonus)
-        self.tried = torch.zeros(len(places), len(COMPASS))
-        shape = (len(places), len(COMPASS), 3, world.SIDE, world.SIDE)
-        self.now, self.then = (torch.zeros(shape, dtype=torch.uint8) for _ in range(2))
+        self.visits = torch.zeros(len(places))
+        shape = (len(places), 3, world.SIDE, world.SIDE)
+        self.before, self.arrived = (torch.zeros(shape, dtype=torch.uint8) for _ in range(2))
+        self.action = torch.zeros(len(places), dtype=torch.long)
 
-    def remember(self, place: int, action: int, now: Tensor, then: Tensor) -> None:
-        self.tried[place, action] += 1
-        self.now[place, action], self.then[place, action] = now, then
+    def remember(self, now: Tensor, action: int, place: int, then: Tensor) -> None:
+        self.visits[place] += 1
+        self.before[place], self.action[place], self.arrived[place] = now, action, then
 
     def bonus(self) -> Tensor:
-        """[P, 5], 0 for what was never tried: nobody knows a surprise before it happens."""
+        """[P]: what arriving pays; of a place never seen one expects as much as of the average place that was."""
         if self.kind == "count":
-            return torch.where(self.tried > 0, self.tried.clamp_min(1).rsqrt(), 0.0)
-        table, (place, action) = torch.zeros_like(self.tried), self.tried.nonzero(as_tuple=True)
+            return self.visits.clamp_min(1).rsqrt()
+        known = self.visits > 0
         with torch.no_grad():
-            table[place, action] = self.surprise(self.now[place, action], action, self.then[place, action])
-        return table
+            found = self.surprise(self.before[known], self.action[known], self.arrived[known])
+        return torch.full_like(self.visits, float(found.mean())).masked_scatter(known, found)
 
 
 def live(
-    bonus: str, *, tv: bool = False, steps: int = 1000, seed: int = 0, side: int = 12, chance: float = 0.15,
-    every: int = 10, batch: int = 32,
+    bonus: str, *, tv: bool = False, steps: int = 800, seed: int = 0, side: int = 16, chance: float = 0.1,
+    every: int = 4, batch: int = 32,
 ) -> Journey:  # fmt: skip
     """One life of `steps` moves from the lower left corner.
 
-    bonus: "none" (a random walk), "count" (1 / sqrt of how often this move was made), "latent error" (BYOL-Explore),
-    "pixel error" or "random features" (the same error for a target that never learns).  chance: how often a random move
-    replaces the best one.  every: moves between two looks at the bonuses and new values.
+    bonus: "none" (a random walk), "count" (1 / sqrt of how often one was there), "latent error" (BYOL-Explore), "pixel
+    error", or "random features" (the latent error for a target that never learns).  chance: how often a random move
+    replaces the best one.  every: moves between two looks at the bonuses.
     """
     places, g = lattice(side), torch.Generator().manual_seed(seed)
-    agent, at = Agent(bonus, places, seed), len(places) - side
-    way, q, recent = [at], torch.zeros(len(places), len(COMPASS)), []
+    agent, at, moves = Agent(bonus, places, seed), len(places) - side, len(COMPASS)
+    way, q, recent = [at], torch.zeros(len(places), moves), []
     now = seen(places, torch.tensor([at]), tv, g)[0]
     for step in range(steps):
-        ties = q[at] + 1e-6 * torch.rand(len(COMPASS), generator=g)
-        action = int(ties.argmax())
-        if bonus == "none" or torch.rand(1, generator=g) < chance:
-            action = int(torch.randint(len(COMPASS), (1,), generator=g))
-        after = int(places.after[at, action])
-        then = seen(places, torch.tensor([after]), tv, g)[0]
-        agent.remember(at, action, now, then)
+        action = int((q[at] + 1e-6 * torch.rand(moves, generator=g)).argmax())
+        if torch.rand(1, generator=g) < chance:
+            action = int(torch.randint(moves, (1,), generator=g))
+        at = int(places.after[at, action])
+        then = seen(places, torch.tensor([at]), tv, g)[0]
+        agent.remember(now, action, at, then)
         recent.append((now, action, then))
         if agent.surprise is not None:
             rows = torch.randint(len(recent), (batch,), generator=g).tolist()
@@ -145,7 +145,7 @@ def live(
             agent.surprise.learn(torch.stack(x), torch.tensor(a), torch.stack(y))
         if bonus != "none" and step % every == 0:
             q = values(places, agent.bonus())
-        at, now = after, then
+        now = then
         way.append(at)
     return _journey(way, places)
 

@@ -16,12 +16,12 @@ from torch import Tensor
 from ssl_lessons.errors import InputError
 from ssl_lessons.modalities.agents import world
 
-COMPASS = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0], [0.0, 0.0]])  # left, right, up, down, stay
+COMPASS = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]])  # left, right, up, down
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """positions [P, 2]; after [P, 5]: the place after each action of COMPASS; steps [P, P]: length of the shortest way."""
+    """positions [P, 2]; after [P, 4]: the place after each action of COMPASS; steps [P, P]: length of the shortest way."""
 
     positions: Tensor
     after: Tensor
@@ -37,10 +37,10 @@ def lattice(side: int = 12) -> Lattice:
         raise InputError(f"side must be an even number of places, 4 or more, not {side}")
     rows, columns = torch.meshgrid(*2 * [(torch.arange(side) + 0.5) / side], indexing="ij")
     positions = torch.stack([columns.flatten(), rows.flatten()], dim=1)
-    there = world.move(positions[:, None].expand(-1, 5, -1), COMPASS, step=1 / side)
+    there = world.move(positions[:, None].expand(-1, 4, -1), COMPASS, step=1 / side)
     x, y = (there * side).long().unbind(dim=-1)
     after = y * side + x
-    ends = (torch.arange(side**2).repeat_interleave(5).numpy(), after.flatten().numpy())
+    ends = (torch.arange(side**2).repeat_interleave(4).numpy(), after.flatten().numpy())
     links = csr_matrix(([1.0] * len(ends[0]), ends))
     steps = torch.from_numpy(shortest_path(links, directed=False, unweighted=True)).float()
     return Lattice(positions, after, steps)
@@ -49,8 +49,7 @@ def lattice(side: int = 12) -> Lattice:
 def transitions(places: Lattice) -> Tensor:
     """P[s, s']: the probability of s' after s if all four moves are equally likely, [P, P] in float64."""
     chance = torch.zeros(2 * [len(places)], dtype=torch.float64)
-    four = places.after[:, :4]
-    return chance.scatter_add_(1, four, torch.full(four.shape, 0.25, dtype=torch.float64))
+    return chance.scatter_add_(1, places.after, torch.full(places.after.shape, 0.25, dtype=torch.float64))
 
 
 def occupancy(chance: Tensor, discount: float) -> Tensor:
