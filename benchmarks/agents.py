@@ -93,7 +93,7 @@ def trained(name: str, seed: int) -> tuple[objectives.Task, dict]:
 
 @torch.no_grad()
 def apart(task, a: torch.Tensor, b: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    """How far apart a method says that pictures a and b are, [N]: a distance, or a critic's score with its sign turned."""
+    """How far apart a method says pictures a and b are, [N]: a distance, or a critic's score, its sign turned."""
     net = getattr(task, "encoder", task)
     if not isinstance(net, encoders.Critic):
         x, y = (encoders.features(net, frames) for frames in (a, b))
@@ -126,14 +126,14 @@ def wall(task, seed: int) -> float:
 
 def place(encoder, seed: int) -> float:
     """R^2 of the two coordinates, read by ridge from the features of 200 pictures."""
-    train, test = drawn("train", seed), drawn("test", seed)
-    x, y = (w.frames[:, 5][:LABELLED] for w in (train, test))
-    factors = [
-        {"x": Factor(w.positions[:LABELLED, 5, 0], "continuous"), "y": Factor(w.positions[:LABELLED, 5, 1], "continuous")}
-        for w in (train, test)
-    ]  # fmt: skip
-    found = evaluation.factor_probe(encoders.features(encoder, x), factors[0], encoders.features(encoder, y), factors[1])
-    return (found["x"] + found["y"]) / 2
+    read, test = drawn("train", seed), drawn("test", seed)
+    shown = [(read.frames[:LABELLED, 5], read.positions[:LABELLED, 5])]
+    shown += [(test.frames[:, ::6].flatten(0, 1), test.positions[:, ::6].flatten(0, 1))]
+    asked = []
+    for frames, positions in shown:
+        places = {name: Factor(positions[:, k], "continuous") for k, name in enumerate("xy")}
+        asked += [encoders.features(encoder, frames), places]
+    return sum(evaluation.factor_probe(*asked).values()) / 2
 
 
 def mapped(task, seed: int) -> dict:
@@ -183,7 +183,11 @@ def eigenmap(seed: int) -> dict:
     values, vectors = lattice.laplacian_maps(places, WIDE)
     z = vectors / values.sqrt()
     i, j = pairs(places.positions, seed)
-    return {"way": float(spearmanr((z[i] - z[j]).norm(dim=1), world.distance(places.positions[i], places.positions[j]))[0])}
+    return {
+        "way": float(
+            spearmanr((z[i] - z[j]).norm(dim=1), world.distance(places.positions[i], places.positions[j]))[0]
+        )
+    }
 
 
 FLOORS = {
@@ -284,7 +288,9 @@ if __name__ == "__main__":
     )
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--seeds", nargs="+", type=int, help="only these (tuning has 100)")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no new row after this time")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="start no new row after this time"
+    )
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--walks", type=int, default=TRAIN)
     parser.add_argument("--dry", action="store_true", help="record nothing")

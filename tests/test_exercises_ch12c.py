@@ -33,14 +33,21 @@ def round_sorted(plans, costs, elite):
 
 CORRECT = {
     "check_way": [way_loop, lambda a, b, d: way_loop(a, b, d).float()],
-    "check_later": [later_sum, lambda p, g: (1 - g) * torch.linalg.solve(torch.eye(len(p)).double() - g * p, p)],
+    "check_later": [
+        later_sum,
+        lambda p, g: (1 - g) * torch.linalg.solve(torch.eye(len(p)).double() - g * p, p),
+    ],
     "check_round": [round_sorted, lambda p, c, e: round_sorted(p, c, e).float()],
     "check_surprise_left": [lambda x: (x - x.mean(0)).square().mean(), lambda x: x.numpy().var(0).mean()],
 }
 WRONG = [
     ("check_round", "deviation comes second", lambda p, c, e: round_sorted(p, c, e).flip(0)),
     ("check_way", "through the wall", lambda a, b, d: (a - b).norm(dim=1)),
-    ("check_later", "begins with one move", lambda p, g: (1 - g) * torch.linalg.inv(torch.eye(len(p)) - g * p)),
+    (
+        "check_later",
+        "begins with one move",
+        lambda p, g: (1 - g) * torch.linalg.inv(torch.eye(len(p)) - g * p),
+    ),
     ("check_later", "sum to 1", lambda p, g: p @ torch.linalg.inv(torch.eye(len(p)) - g * p)),
     ("check_later", "one move", lambda p, g: p),
     ("check_round", "expensive", lambda p, c, e: round_sorted(p, -c, e)),

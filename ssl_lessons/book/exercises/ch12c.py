@@ -56,7 +56,10 @@ WAY = Exercise(
     sample=_ends,
     reference=lambda a, b, door: _through(a, b, _crossing(a, b).clamp(*door)),
     mistakes=(
-        ("the straight line goes through the wall: not everything is in sight", lambda a, b, d: _straight(a, b)),
+        (
+            "the straight line goes through the wall: not everything is in sight",
+            lambda a, b, d: _straight(a, b),
+        ),
         (
             "not always through the middle of the door: cut the height of the straight line's crossing to the door",
             lambda a, b, d: _through(a, b, torch.full_like(a[:, 1], sum(d) / 2)),
@@ -91,9 +94,15 @@ LATER = Exercise(
     sample=_chains,
     reference=lambda p, g: (1 - g) * p @ _sum(p, g),
     mistakes=(
-        ("this counts the moment itself, k = 0: the walk begins with one move", lambda p, g: (1 - g) * _sum(p, g)),
+        (
+            "this counts the moment itself, k = 0: the walk begins with one move",
+            lambda p, g: (1 - g) * _sum(p, g),
+        ),
         ("rows must sum to 1: multiply by 1 - discount", lambda p, g: p @ _sum(p, g)),
-        ("k = 1 has weight 1 - discount, not (1 - discount) discount", lambda p, g: (1 - g) * g * p @ _sum(p, g)),
+        (
+            "k = 1 has weight 1 - discount, not (1 - discount) discount",
+            lambda p, g: (1 - g) * g * p @ _sum(p, g),
+        ),
         ("transposed: entry (s, g) is about going from s to g", lambda p, g: ((1 - g) * p @ _sum(p, g)).T),
         ("this is one move; later ones count too", lambda p, g: p),
     ),
@@ -125,7 +134,10 @@ ROUND = Exercise(
     sample=_drafts,
     reference=_refit,
     mistakes=(
-        ("these are the most expensive plans: keep the cheapest", lambda p, c, e: _refit(p, c, e, largest=True)),
+        (
+            "these are the most expensive plans: keep the cheapest",
+            lambda p, c, e: _refit(p, c, e, largest=True),
+        ),
         ("all plans count alike here: keep the cheapest `elite` of them", lambda p, c, e: _fit(p)),
         ("the first `elite` plans are not the cheapest: sort by cost", lambda p, c, e: _fit(p[:e])),
         (

@@ -31,7 +31,15 @@ def draw_rooms(ax) -> None:
     """The wall with its door, on an axis that looks like the pictures: y downwards."""
     for low, high in ((0, world.DOOR[0]), (world.DOOR[1], 1)):
         ax.plot([world.WALL] * 2, [low, high], color=plots.COLORS[0], linewidth=4)
-    ax.set(xlim=(0, 1), ylim=(1, 0), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal", xlabel="x", ylabel="y")
+    ax.set(
+        xlim=(0, 1),
+        ylim=(1, 0),
+        xticks=[0, 0.5, 1],
+        yticks=[0, 0.5, 1],
+        aspect="equal",
+        xlabel="x",
+        ylabel="y",
+    )
 
 
 def _asked(start: float, goal: float, ahead: int, cost: str) -> planning.Trips:
@@ -58,7 +66,9 @@ def moves_needed(found: planning.Trips) -> int:
 
 
 def _words(found: planning.Trips) -> str:
-    return f"there in {moves_needed(found)} moves" if bool(found.reached[0]) else f"not there in {MOVES} moves"
+    return (
+        f"there in {moves_needed(found)} moves" if bool(found.reached[0]) else f"not there in {MOVES} moves"
+    )
 
 
 def describe(start: float, goal: float, ahead: int, cost: str) -> str:
@@ -66,7 +76,7 @@ def describe(start: float, goal: float, ahead: int, cost: str) -> str:
     found = _asked(start, goal, ahead, cost)
     x, y = found.positions[0, -1].tolist()
     return (
-        f"Two rooms seen from above with a door in the middle of the wall. A way from the left room at height {start:.2f} "
-        f"towards the right room at height {goal:.2f}, looking {int(ahead)} actions ahead, distance counted at the {cost} "
-        f"moment: {_words(found)}; it ends at x {x:.2f}, y {y:.2f}."
+        f"Two rooms seen from above, a door in the middle of the wall. A way from the left room at height {start:.2f} "
+        f"towards the right room at height {goal:.2f}, looking {int(ahead)} actions ahead, distance counted at the "
+        f"{cost} moment: {_words(found)}; it ends at x {x:.2f}, y {y:.2f}."
     )

@@ -1,17 +1,19 @@
-"""Three small networks: what looks at a picture, what imagines the next moment, and what scores a state against a goal."""
+"""Small networks: what looks at a picture, what imagines the next moment, what scores a state against a goal."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FLOOR, STRETCH = 0.1, 0.15
+from ssl_lessons.modalities.agents import world
+
+STRETCH = 5.0
 
 
 class Eye(nn.Module):
     """Pictures to vectors: two convolutions and two linear layers.  uint8 [..., 3, 16, 16] -> [..., dim].
 
-    The floor of the rooms is nearly black; brightness is centred there and stretched, else all pictures look alike to a
-    network that has not learned yet.
+    What the camera always sees, the empty rooms, is subtracted and the rest stretched, as one subtracts a mean picture:
+    else all pictures look alike to a network that has not learned yet, and a loss without a gradient there stays there.
     """
 
     def __init__(self, dim: int = 8, width: int = 128):
@@ -22,9 +24,10 @@ class Eye(nn.Module):
             nn.Flatten(), nn.Linear(32 * 4 * 4, width), nn.ReLU(), nn.Linear(width, dim),
         )  # fmt: skip
         self.dim = dim
+        self.register_buffer("rooms", world.empty())
 
     def forward(self, frames: Tensor) -> Tensor:
-        x = (frames.flatten(0, -4).float() / 255 - FLOOR) / STRETCH
+        x = (frames.flatten(0, -4).float() / 255 - self.rooms) * STRETCH
         return self.net(x).unflatten(0, frames.shape[:-3])
 
 
@@ -39,7 +42,7 @@ class Pixels(nn.Module):
 
 
 class Still(nn.Module):
-    """An encoder that never learns, its vectors centred and scaled to a mean variance of 1 on `frames` [N, 3, 16, 16]."""
+    """An encoder that never learns, its vectors centred and scaled to mean variance 1 on `frames` [N, 3, 16, 16]."""
 
     def __init__(self, encoder: nn.Module, frames: Tensor):
         super().__init__()
@@ -59,7 +62,11 @@ class Dynamics(nn.Module):
     def __init__(self, dim: int = 8, actions: int = 2, width: int = 128):
         super().__init__()
         self.net = nn.Sequential(
-            nn.Linear(dim + actions, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, dim)
+            nn.Linear(dim + actions, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, dim),
         )
 
     def forward(self, z: Tensor, action: Tensor) -> Tensor:
@@ -93,7 +100,7 @@ class Critic(nn.Module):
 
 @torch.no_grad()
 def features(encoder: nn.Module, frames: Tensor, batch: int = 2000) -> Tensor:
-    """encoder(frames [N, 3, S, S]) in evaluation mode, batch by batch on the encoder's device; the answer on the CPU."""
+    """encoder(frames [N, 3, S, S]) in evaluation mode, batch by batch on its device; the answer on the CPU."""
     encoder.eval()
     device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
     return torch.cat([encoder(part.to(device)).cpu() for part in frames.split(batch)])

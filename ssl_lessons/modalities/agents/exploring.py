@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssl_lessons import losses
 from ssl_lessons.errors import InputError
 from ssl_lessons.modalities.agents import world
 from ssl_lessons.modalities.agents.encoders import Dynamics, Eye
@@ -24,7 +23,7 @@ BONUSES = ("none", "count", "latent error", "pixel error", "random features")
 
 @dataclass(frozen=True)
 class Journey:
-    """One life: places int [T + 1], covered [T + 1] (share of places seen so far), watching (share of time at the TV)."""
+    """One life: places int [T + 1], covered [T + 1] (share seen so far), watching (share of time at the screen)."""
 
     places: Tensor
     covered: Tensor
@@ -34,8 +33,8 @@ class Journey:
 class Surprise(nn.Module):
     """How wrong was the guess of the next picture, in a space that is learned, fixed, or the pixels themselves?
 
-    "latent error" is BYOL-Explore (Guo et al. 2022, eq. 1-2) for fully seen worlds: a predictor says what a slow copy of
-    the encoder will make of the next picture; the error, squared distance of unit vectors, is loss and bonus.
+    "latent error" is BYOL-Explore (Guo et al. 2022) for fully seen worlds: a predictor says what a slow copy of the
+    encoder will make of the next picture; the error, squared distance of unit vectors, is loss and bonus.
     """
 
     def __init__(self, kind: str, dim: int = 16, momentum: float = 0.98, lr: float = 2e-3):

@@ -1,7 +1,7 @@
 """The two rooms as a lattice of places with exact answers: who is whose neighbour, how far, how often visited later.
 
-The lattice has side x side places, the middles of equal squares; a step goes to a neighbour on the left, right, above or
-below.  A step against an edge or the wall stays.  It obeys `world.move`, with steps of one square.
+The lattice has side x side places, the middles of equal squares; a step goes to a neighbour on the left, right,
+above or below.  A step against an edge or the wall stays.  It obeys `world.move`, with steps of one square.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMPASS = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]])  # le
 
 @dataclass(frozen=True)
 class Lattice:
-    """positions [P, 2]; after [P, 4]: the place after each action of COMPASS; steps [P, P]: length of the shortest way."""
+    """positions [P, 2]; after [P, 4]: the place after each action of COMPASS; steps [P, P]: the shortest way."""
 
     positions: Tensor
     after: Tensor
@@ -32,7 +32,7 @@ class Lattice:
 
 
 def lattice(side: int = 12) -> Lattice:
-    """The lattice of side x side places.  Raises InputError unless side is even and at least 4: the wall lies between."""
+    """The lattice of side x side places.  Raises InputError unless side is even (for the wall) and at least 4."""
     if side < 4 or side % 2:
         raise InputError(f"side must be an even number of places, 4 or more, not {side}")
     rows, columns = torch.meshgrid(*2 * [(torch.arange(side) + 0.5) / side], indexing="ij")
@@ -53,7 +53,7 @@ def transitions(places: Lattice) -> Tensor:
 
 
 def occupancy(chance: Tensor, discount: float) -> Tensor:
-    """Where a walk is after k = 1, 2, ... steps, k geometric: (1 - g) sum_k g^(k-1) P^k = (1 - g) P (I - g P)^-1, [P, P]."""
+    """Where a walk is after k = 1, 2, ... steps, k geometric: (1 - g) sum_k g^(k-1) P^k = (1 - g) (I - g P)^-1 P."""
     if not 0 <= discount < 1:
         raise InputError(f"the discount must lie in [0, 1), not {discount}")
     eye = torch.eye(len(chance), dtype=chance.dtype)

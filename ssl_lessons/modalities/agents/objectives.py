@@ -32,7 +32,9 @@ class Task(nn.Module):
         walks = self.walks[0]
         room = walks.actions.shape[1] - moves
         if room < 0:
-            raise InputError(f"the walks have {walks.actions.shape[1]} moves, fewer than the {moves} asked for")
+            raise InputError(
+                f"the walks have {walks.actions.shape[1]} moves, fewer than the {moves} asked for"
+            )
         rows = torch.randint(len(walks), (self.batch, 1), generator=generator)
         steps = torch.randint(room + 1, (self.batch, 1), generator=generator) + torch.arange(moves + 1)
         device = next(self.parameters()).device
@@ -44,9 +46,9 @@ class WorldModel(Task):
 
         loss = mean_k |zhat_(t+k) - z_(t+k)|^2 / D + weight sigreg(z_t)
 
-    zhat rolls on from z_t with the true actions; nothing is detached.  weight = 0 leaves the collapse open, and is right
-    for an encoder that never learns.  The paper predicts one move ahead from a history; here four are imagined from one
-    picture, which shows all there is to know.
+    zhat rolls on from z_t with the true actions; nothing is detached.  weight = 0 leaves the collapse open, and is
+    right for an encoder that never learns.  The paper predicts one move ahead from a history; here four are imagined
+    from one picture, which shows all there is to know.
     """
 
     def __init__(self, encoder: Eye, walks: Walks, weight: float = 0.01, moves: int = 4, batch: int = BATCH):
@@ -69,7 +71,9 @@ class Spr(Task):
     Projector and predictor as in BYOL; pictures are shifted at random, as in the paper's augmented version.
     """
 
-    def __init__(self, encoder: Eye, walks: Walks, moves: int = 4, momentum: float = 0.99, batch: int = BATCH):
+    def __init__(
+        self, encoder: Eye, walks: Walks, moves: int = 4, momentum: float = 0.99, batch: int = BATCH
+    ):
         super().__init__(encoder, walks, batch)
         self.dynamics, self.moves, self.momentum = Dynamics(encoder.dim), moves, momentum
         self.projector, self.predictor = nn.Linear(encoder.dim, 32), nn.Linear(32, 32)

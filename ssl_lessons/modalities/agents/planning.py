@@ -26,8 +26,17 @@ class Trips:
 
 
 def cem(
-    imagine: Callable[[Tensor, Tensor], Tensor], start: Tensor, goal: Tensor, generator: torch.Generator, *,
-    horizon: int = 6, repeat: int = 2, samples: int = 128, elite: int = 16, rounds: int = 4, cost: str = "nearest",
+    imagine: Callable[[Tensor, Tensor], Tensor],
+    start: Tensor,
+    goal: Tensor,
+    generator: torch.Generator,
+    *,
+    horizon: int = 6,
+    repeat: int = 2,
+    samples: int = 128,
+    elite: int = 16,
+    rounds: int = 4,
+    cost: str = "nearest",
 ) -> Tensor:
     """The cross-entropy method: draw plans, keep the best, draw around them.  Returns actions [M, horizon * repeat, 2].
 
@@ -53,14 +62,14 @@ def cem(
 
 @torch.no_grad()
 def travel(
-    encode: Callable[[Tensor], Tensor] | None, imagine: Callable[[Tensor, Tensor], Tensor], start: Tensor, goal: Tensor, *,
+    encode: Callable | None, imagine: Callable[[Tensor, Tensor], Tensor], start: Tensor, goal: Tensor, *,
     moves: int = 28, replan: int = 4, seed: int = 0, noise: float = 0.02, **options,
 ) -> Trips:  # fmt: skip
     """M trips from start to goal [M, 2]: look, plan, do the first `replan` moves, look again.
 
-    encode: pictures uint8 [M, 3, S, S] -> [M, D]; the goal is known by its picture alone.  None: the planner is told the
-    positions instead (with `true_moves`, what the planner can do at best).  Who comes within NEAR of
-    the goal has reached it and stays.
+    encode: pictures uint8 [M, 3, S, S] -> [M, D]; the goal is known by its picture alone.  None: the planner is told
+    the positions instead (with `true_moves`, what the planner can do at best).  Who comes within NEAR of the goal has
+    reached it and stays.
     """
     generator = torch.Generator().manual_seed(seed)
     look = (lambda at: at) if encode is None else (lambda at: encode(world.draw(at, generator, noise)))

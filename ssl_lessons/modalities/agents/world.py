@@ -1,4 +1,4 @@
-"""Two rooms, a wall with one door, a dot that moves, and a camera above: where the dot is and how far it has to go is known.
+"""Two rooms, a wall with one door, a dot that moves, a camera above: where it is and how far it has to go is known.
 
 The world is the unit square, x to the right and y downwards.  The wall is the line x = 1/2; the door is the part of it
 between `DOOR[0]` and `DOOR[1]`.  A coordinate whose move would cross the edge or the wall stays as it was.
@@ -65,18 +65,25 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(room(a) == room(b), (a - b).norm(dim=-1), around)
 
 
-def draw(positions: Tensor, generator: torch.Generator, noise: float = 0.02, tv: Tensor | None = None) -> Tensor:
+def empty() -> Tensor:
+    """The rooms without a dot, float [3, S, S] in [0, 1]: a floor nearly black, a blue wall."""
+    grid = (torch.arange(SIDE) + 0.5) / SIDE
+    wall = ((grid - WALL).abs() < 1 / SIDE) & ~((grid > DOOR[0]) & (grid < DOOR[1]))[:, None]
+    return 0.1 + wall * torch.tensor([0.1, 0.3, 0.7])[:, None, None]
+
+
+def draw(
+    positions: Tensor, generator: torch.Generator, noise: float = 0.02, tv: Tensor | None = None
+) -> Tensor:
     """Pictures of the rooms: positions [..., 2] -> uint8 [..., 3, S, S].
 
-    The wall is blue, the dot is orange.  noise: standard deviation of the camera's.  tv: bool [...], in which pictures a
+    The dot is orange.  noise: standard deviation of the camera's.  tv: bool [...], in which pictures a
     screen of 6 x 6 pixels in the upper right corner shows fresh random colours.
     """
     grid = (torch.arange(SIDE) + 0.5) / SIDE
     x, y = ((grid - positions[..., k, None]) / RADIUS for k in (0, 1))
     dot = (-(x[..., None, :].square() + y[..., :, None].square()) / 2).exp()[..., None, :, :]
-    wall = ((grid - WALL).abs() < 1 / SIDE) & ~((grid > DOOR[0]) & (grid < DOOR[1]))[:, None]
-    scene = torch.tensor([0.1, 0.1, 0.1])[:, None, None] + wall * torch.tensor([0.1, 0.3, 0.7])[:, None, None]
-    picture = scene * (1 - dot) + dot * torch.tensor([1.0, 0.6, 0.1])[:, None, None]
+    picture = empty() * (1 - dot) + dot * torch.tensor([1.0, 0.6, 0.1])[:, None, None]
     if tv is not None:
         screen = picture[..., :6, -6:]
         screen[tv] = torch.rand(screen[tv].shape, generator=generator)
@@ -89,7 +96,9 @@ def anywhere(n: int, generator: torch.Generator) -> Tensor:
     return 0.03 + 0.94 * torch.rand(n, 2, generator=generator)
 
 
-def walks(split: str, n: int, seed: int = 0, *, moves: int = 24, keep: float = 0.8, noise: float = 0.02) -> Walks:
+def walks(
+    split: str, n: int, seed: int = 0, *, moves: int = 24, keep: float = 0.8, noise: float = 0.02
+) -> Walks:
     """n walks of somebody without a goal; the same arguments give the same walks, and the splits never share one.
 
     Every walk begins anywhere.  keep: how much of an action stays in the next, the rest is fresh: 0 a random walk,
@@ -109,11 +118,13 @@ def walks(split: str, n: int, seed: int = 0, *, moves: int = 24, keep: float = 0
     return Walks(draw(where, g, noise), torch.stack(actions, dim=1), where)
 
 
-def neighbours(n: int, generator: torch.Generator, gap: tuple[float, float] = (0.16, 0.3)) -> tuple[Tensor, Tensor]:
+def neighbours(
+    n: int, generator: torch.Generator, gap: tuple[float, float] = (0.16, 0.3)
+) -> tuple[Tensor, Tensor]:
     """Pairs of places equally far apart by ruler: n with the wall between them, n in one room.  Two tensors [n, 2, 2].
 
-    Both lie away from the door (above or below it) on a level; `gap` is the range of their distance.  The second pair of
-    each row is the first one moved sideways into a room.
+    Both lie away from the door (above or below it) on a level; `gap` is the range of their distance.  The second pair
+    of each row is the first one moved sideways into a room.
     """
     u = torch.rand(4, n, generator=generator)
     width = gap[0] + (gap[1] - gap[0]) * u[0]
