@@ -72,7 +72,7 @@ from ssl_lessons.modalities.agents import (
 )
 from ssl_lessons.training import fit
 
-ends = torch.tensor([[0.3, 0.85], [0.45, 0.85], [0.55, 0.85]])
+ends = torch.tensor([[0.4, 0.85], [0.15, 0.85], [0.65, 0.85]])
 now, near, behind = world.draw(ends, torch.Generator().manual_seed(0), noise=0.0)
 
 
@@ -80,10 +80,12 @@ def pixel_distance(a, b):
     return float((a.float() - b.float()).norm() / 255)
 
 
-print(f"to a goal in this room:     {pixel_distance(now, near):.3f}")
-print(f"to a goal behind the wall:  {pixel_distance(now, behind):.3f}")
-ways = world.distance(ends[:1], ends[1:])
-print("the shortest ways:         ", [round(w, 2) for w in ways.tolist()])
+asked = {"in this room": near, "behind the wall": behind}
+pixel = {name: pixel_distance(now, picture) for name, picture in asked.items()}
+way = world.distance(ends[:1], ends[1:]).tolist()
+for name, length in zip(asked, way):
+    print(f"goal {name}: {pixel[name]:.2f} by pixels, {length:.2f} to walk")
+assert abs(pixel["in this room"] / pixel["behind the wall"] - 1) < 0.1
 
 # %% tags=["hide-input"]
 fig, axes = plots.new_figure(6.4, 2.4, columns=3)
@@ -95,11 +97,12 @@ for ax, picture, name in zip(
 plots.show(
     fig,
     alt="Three small pictures of two rooms from above: a blue wall with a gap in the "
-    "middle, and an orange dot, left of the wall, nearer to it, and right of it.",
+    "middle, and an orange dot, left of the wall, farther left, and right of it.",
 )
 
 # %% [markdown]
-# To pixels, both goals look about equally far: two dots that do not overlap differ by two dots, wherever they are.
+# To pixels, both goals are about equally far: two dots that do not overlap differ by two dots, wherever they are. By ruler
+# they are equally far, too. To walk they are not: the way behind the wall leads through the door.
 #
 # > **Predict before you go on.** Somebody watches 600 aimless walks, learns, and then gets 40 pairs of pictures, start left
 # > and goal right. Out of 40, how often does it reach the goal (within a tenth of the side, in 28 moves) if it imagines and
@@ -190,7 +193,8 @@ assert trips["two terms"].success > trips["without SIGReg"].success + 0.3
 fig, axes = plots.new_figure(6.4, 3.2, columns=2)
 for ax, (name, t) in zip(axes, trips.items()):
     rooms.draw_rooms(ax)
-    for way, place, color, mark in zip(t.positions[:4], goal, plots.COLORS, "os^D"):
+    for k, (color, mark) in enumerate(zip(plots.COLORS, "os^D")):
+        way, place = t.positions[k], goal[k]
         ax.plot(*way.T, color=color, marker=mark, markersize=3)
         ax.plot(*place, "*", color=color, markersize=12)
     ax.set_title(f"{name}: {int(t.reached.sum())} of 40")
@@ -230,9 +234,13 @@ def arms_of(part: str) -> list[str]:
 
 
 # %% tags=["hide-input"]
+aimless_record = of("chases", "at random", "reached")
 plots.table(
-    [{"arm": "at random", "reached": spread(of("chases", "at random", "reached"))}]
-    + [{"arm": a, "reached": spread(of("plans", a, "reached"))} for a in arms_of("plans")],
+    [{"arm": "at random", "reached": spread(aimless_record)}]
+    + [
+        {"arm": a, "reached": spread(of("plans", a, "reached"))}
+        for a in arms_of("plans")
+    ],
     "Goals in the other room reached (%), mean and range over seeds",
     {"arm": "planned in", "reached": "reached"},
 )
@@ -334,7 +342,10 @@ assert order.low > 0.5
 
 # %% tags=["hide-input"]
 plots.table(
-    [{"arm": a, "reached": spread(of("chases", a, "reached"))} for a in arms_of("chases")],
+    [
+        {"arm": a, "reached": spread(of("chases", a, "reached"))}
+        for a in arms_of("chases")
+    ],
     "No plan, only the best of 16 directions: goals in the other room reached (%)",
     {"arm": "directions by", "reached": "reached"},
 )
@@ -389,21 +400,22 @@ for tv, life in lives.items():
     )
 
 # %% tags=["hide-input"]
+columns = {
+    f"{what}, {where}": (what, where)
+    for what in ("covered", "watching")
+    for where in ("no screen", "screen")
+}
 plots.table(
     [
-        {
-            "arm": b,
-            **{
-                f"{k}, {s}": spread(of("lives", f"{b}, {s}", k))
-                for k in ("covered", "watching")
-                for s in ("no screen", "screen")
-            },
+        {"arm": bonus}
+        | {
+            heading: spread(of("lives", f"{bonus}, {where}", what))
+            for heading, (what, where) in columns.items()
         }
-        for b in exploring.BONUSES
+        for bonus in exploring.BONUSES
     ],
     "Places seen after 800 moves, and time spent near the corner of the screen (%)",
-    {"arm": "bonus"}
-    | {f"{k}, {s}": f"{k}, {s}" for k in ("covered", "watching") for s in ("no screen", "screen")},
+    {"arm": "bonus"} | {heading: heading for heading in columns},
 )
 print(origin)
 
@@ -508,8 +520,7 @@ book.claim("C-153", drawn=Runs(screen, plain))
 learned, untrained = (of("maps", a, "way") for a in ("contrastive RL", "untrained"))
 book.claim("C-154", drawn=Runs(learned, of("maps", "pixels", "way"), floor=untrained))
 without = of("plans", "world model without SIGReg", "reached")
-at_random = of("chases", "at random", "reached")
-book.claim("C-330", drawn=Runs(model, without, floor=at_random))
+book.claim("C-330", drawn=Runs(model, without, floor=aimless_record))
 
 # %%
 atc, curl = (of("maps", a, "way") for a in ("ATC", "CURL"))

@@ -34,7 +34,8 @@ class Surprise(nn.Module):
     """How wrong was the guess of the next picture, in a space that is learned, fixed, or the pixels themselves?
 
     "latent error" is BYOL-Explore (Guo et al. 2022) for fully seen worlds: a predictor says what a slow copy of the
-    encoder will make of the next picture; the error, squared distance of unit vectors, is loss and bonus.
+    encoder will make of the next picture; the error, squared distance of unit vectors, is loss and bonus.  The copy's
+    vectors are standardised by a running mean and deviation first: else what all pictures share decides.
     """
 
     def __init__(self, kind: str, dim: int = 16, momentum: float = 0.98, lr: float = 2e-3):
@@ -43,6 +44,7 @@ class Surprise(nn.Module):
         self.eye = Eye(dim)
         self.target = copy.deepcopy(self.eye).requires_grad_(False)
         wide = 3 * world.SIDE**2 if kind == "pixel error" else dim
+        self.norm = nn.BatchNorm1d(dim, affine=False)
         self.dynamics, self.out = Dynamics(dim, actions=len(COMPASS)), nn.Linear(dim, wide)
         trained = [p for p in self.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trained, lr)
@@ -53,12 +55,14 @@ class Surprise(nn.Module):
         if self.kind == "pixel error":
             return (guess - then.flatten(1).float() / 255).square().mean(dim=1)
         with torch.no_grad():
-            target = self.target(then)
+            target = self.norm(self.target(then))
         return 2 - 2 * F.cosine_similarity(guess, target, dim=1)
 
     def learn(self, now: Tensor, action: Tensor, then: Tensor) -> Tensor:
         """One step of Adam; the bonuses [N] from before it."""
+        self.norm.train()
         bonus = self(now, action, then)
+        self.norm.eval()
         self.optimizer.zero_grad(set_to_none=True)
         bonus.mean().backward()
         self.optimizer.step()
@@ -107,13 +111,13 @@ class Agent:
         self.before[place], self.action[place], self.arrived[place] = now, action, then
 
     def bonus(self) -> Tensor:
-        """[P]: what arriving pays; of a place never seen one expects as much as of the average place that was."""
+        """[P]: what arriving pays; a place never seen is expected to pay as much as the best one that was."""
         if self.kind == "count":
             return self.visits.clamp_min(1).rsqrt()
         known = self.visits > 0
         with torch.no_grad():
             found = self.surprise(self.before[known], self.action[known], self.arrived[known])
-        return torch.full_like(self.visits, float(found.mean())).masked_scatter(known, found)
+        return torch.full_like(self.visits, float(found.max())).masked_scatter(known, found)
 
 
 def live(

@@ -68,7 +68,7 @@ class WorldModel(Task):
 class Spr(Task):
     """SPR (Schwarzer et al. 2021, eq. 1-2): BYOL's loss on vectors imagined K moves ahead; the target is a slow copy.
 
-    Projector and predictor as in BYOL; pictures are shifted at random, as in the paper's augmented version.
+    Projector (with batch norm) and predictor as in BYOL; pictures are shifted at random, as in the augmented version.
     """
 
     def __init__(
@@ -76,17 +76,18 @@ class Spr(Task):
     ):
         super().__init__(encoder, walks, batch)
         self.dynamics, self.moves, self.momentum = Dynamics(encoder.dim), moves, momentum
-        self.projector, self.predictor = nn.Linear(encoder.dim, 32), nn.Linear(32, 32)
+        self.projector = nn.Sequential(nn.Linear(encoder.dim, 32), nn.BatchNorm1d(32))
+        self.predictor = nn.Linear(32, 32)
         self.target = copy.deepcopy(nn.Sequential(encoder, self.projector)).requires_grad_(False)
 
     def forward(self, generator: torch.Generator) -> Tensor:
         frames, actions = self.piece(generator, self.moves)
         frames = shifted(frames, generator)
         imagined = self.dynamics.roll(self.encoder(frames[:, 0]), actions)
-        guess = self.predictor(self.projector(imagined))
+        guess = self.predictor(self.projector(imagined.flatten(0, 1)))
         with torch.no_grad():
-            target = self.target(frames[:, 1:])
-        return losses.byol(guess.flatten(0, 1), target.flatten(0, 1))
+            target = self.target(frames[:, 1:].flatten(0, 1))
+        return losses.byol(guess, target)
 
     @torch.no_grad()
     def follow(self, step: int) -> None:
