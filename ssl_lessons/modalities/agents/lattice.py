@@ -63,8 +63,8 @@ def occupancy(chance: Tensor, discount: float) -> Tensor:
 def laplacian_maps(places: Lattice, count: int = 8) -> tuple[Tensor, Tensor]:
     """The `count` smoothest functions on the lattice but the constant one: eigenvalues [count] and columns [P, count].
 
-    Eigenvectors of the normalised Laplacian I - D^-1/2 W D^-1/2 of the graph of neighbours (Machado et al. 2017,
-    section 2), ascending; also known as proto-value functions.
+    Eigenvectors of the normalised Laplacian I - D^-1/2 W D^-1/2 of the graph of neighbours (Machado et al. 2017),
+    ascending; also known as proto-value functions.
     """
     if not 0 < count < len(places):
         raise InputError(f"count must lie between 1 and {len(places) - 1}, not {count}")

@@ -66,7 +66,7 @@ class WorldModel(Task):
 
 
 class Spr(Task):
-    """SPR (Schwarzer et al. 2021, eq. 1-2): BYOL's loss on vectors imagined K moves ahead; the target is a slow copy.
+    """SPR (Schwarzer et al. 2021): BYOL's loss on vectors imagined K moves ahead; the target is a slow copy.
 
     Projector (with batch norm) and predictor as in BYOL; pictures are shifted at random, as in the augmented version.
     """
@@ -98,7 +98,7 @@ class Spr(Task):
 
 
 class Contrast(Task):
-    """CURL (Srinivas et al. 2020, eq. 4) and ATC (Stooke et al. 2021, eq. 1-2): find the positive, bilinear scores.
+    """CURL (Laskin et al. 2020) and ATC (Stooke et al. 2021): find the positive, bilinear scores.
 
     gap = 0: the positive is the same picture, shifted otherwise (CURL).  gap > 0: the picture `gap` moves later (ATC).
     Both papers take the positives from a slow copy; here one encoder sees both.
