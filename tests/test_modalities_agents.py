@@ -66,7 +66,7 @@ def test_the_dot_is_where_it_should_be_and_the_screen_where_asked():
     positions = world.anywhere(40, g)
     red = world.draw(positions, g, noise=0.0)[:, 0].flatten(1).float().argmax(1)
     found = torch.stack([(red % 16 + 0.5) / 16, (red // 16 + 0.5) / 16], dim=1)
-    assert ((found - positions).abs() <= 1 / 32 + 1e-6).all()
+    assert ((found - positions).abs() < 1 / 16).all()
     tv = torch.arange(40) % 2 == 0
     plain = world.draw(positions, generator(1), 0.0)
     noisy = world.draw(positions, generator(1), 0.0, tv)

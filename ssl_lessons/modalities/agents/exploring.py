@@ -110,14 +110,14 @@ class Agent:
         self.visits[place] += 1
         self.before[place], self.action[place], self.arrived[place] = now, action, then
 
-    def bonus(self) -> Tensor:
-        """[P]: what arriving pays; a place never seen is expected to pay as much as the best one that was."""
+    def bonus(self, hope: str = "mean") -> Tensor:
+        """[P]: what arriving pays; a place never seen is hoped to pay as much as `hope`, "mean" or "max", of those that were."""
         if self.kind == "count":
             return self.visits.clamp_min(1).rsqrt()
         known = self.visits > 0
         with torch.no_grad():
             found = self.surprise(self.before[known], self.action[known], self.arrived[known])
-        return torch.full_like(self.visits, float(found.max())).masked_scatter(known, found)
+        return torch.full_like(self.visits, float(getattr(found, hope)())).masked_scatter(known, found)
 
 
 def live(

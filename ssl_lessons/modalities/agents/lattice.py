@@ -63,15 +63,16 @@ def occupancy(chance: Tensor, discount: float) -> Tensor:
 def laplacian_maps(places: Lattice, count: int = 8) -> tuple[Tensor, Tensor]:
     """The `count` smoothest functions on the lattice but the constant one: eigenvalues [count] and columns [P, count].
 
-    Eigenvectors of the normalised Laplacian I - D^-1/2 W D^-1/2 of the graph of neighbours (Machado et al. 2017),
-    ascending; also known as proto-value functions.
+    Eigenvectors of the random walk's Laplacian I - D^-1 W on the graph of neighbours, ascending, of length 1 (Machado et
+    al. 2017; also known as proto-value functions), from the symmetric I - D^-1/2 W D^-1/2.
     """
     if not 0 < count < len(places):
         raise InputError(f"count must lie between 1 and {len(places) - 1}, not {count}")
     linked = (places.steps == 1).double()
     scale = linked.sum(1).rsqrt()
     values, vectors = torch.linalg.eigh(torch.eye(len(places)).double() - scale[:, None] * linked * scale)
-    return values[1 : count + 1], vectors[:, 1 : count + 1]
+    smooth = scale[:, None] * vectors[:, 1 : count + 1]
+    return values[1 : count + 1], smooth / smooth.norm(dim=0)
 
 
 def to_the_top(places: Lattice, height: Tensor, start: int) -> list[int]:
