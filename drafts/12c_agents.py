@@ -15,7 +15,7 @@
 #
 # - train a latent world model with two terms, plan with it, and name its collapse when one term is missing;
 # - say which question (same picture, a moment later, what comes after this action) puts a wall into the distances;
-# - provoke the noisy-TV trap, and measure it.
+# - test whether an agent that looks for surprise falls for noise.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE), [chapter 15](15_self_distillation.ipynb) (BYOL) and
 # [chapter 16](16_correlation.ipynb) (SIGReg).
@@ -382,12 +382,13 @@ plots.show(
 )
 
 # %% [markdown]
-# ## What goes wrong: the noisy TV
+# ## What may go wrong: the noisy TV
 #
 # Who shall walk, if nobody sets goals? **BYOL-Explore** pays an agent for its own errors: the bonus of a move is the squared
 # distance between the predicted unit vector of the next picture and what a slow copy of the encoder makes of it. What is
 # understood pays no longer, so the agent moves on. But put a screen into one corner that shows fresh noise whenever the
-# agent stands nearby.
+# agent stands nearby. Its values are a table, its moves are known, and a place never seen is hoped to pay as much as the
+# best one that was. Does it stay in the corner?
 
 # %%
 lives = {

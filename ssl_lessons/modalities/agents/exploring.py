@@ -110,25 +110,26 @@ class Agent:
         self.visits[place] += 1
         self.before[place], self.action[place], self.arrived[place] = now, action, then
 
-    def bonus(self, hope: str = "mean") -> Tensor:
-        """[P]: what arriving pays; a place never seen is hoped to pay as much as `hope`, "mean" or "max", of those that were."""
+    def bonus(self, hope: float = 1.0) -> Tensor:
+        """[P]: what arriving pays; a place never seen is hoped to pay `hope` times the most that a seen one pays."""
         if self.kind == "count":
             return self.visits.clamp_min(1).rsqrt()
         known = self.visits > 0
         with torch.no_grad():
             found = self.surprise(self.before[known], self.action[known], self.arrived[known])
-        return torch.full_like(self.visits, float(getattr(found, hope)())).masked_scatter(known, found)
+        return torch.full_like(self.visits, hope * float(found.max())).masked_scatter(known, found)
 
 
 def live(
     bonus: str, *, tv: bool = False, steps: int = 800, seed: int = 0, side: int = 16, chance: float = 0.1,
-    every: int = 4, batch: int = 32,
+    every: int = 4, batch: int = 32, hope: float = 1.0,
 ) -> Journey:  # fmt: skip
     """One life of `steps` moves from the lower left corner.
 
     bonus: "none" (a random walk), "count" (1 / sqrt of how often one was there), "latent error" (BYOL-Explore), "pixel
     error", or "random features" (the latent error for a target that never learns).  chance: how often a random move
-    replaces the best one.  every: moves between two looks at the bonuses.
+    replaces the best one.  every: moves between two looks at the bonuses.  hope: what a place
+    never seen is expected to pay, as a share of the most surprising one that was seen.
     """
     places, g = lattice(side), torch.Generator().manual_seed(seed)
     agent, at, moves = Agent(bonus, places, seed), len(places) - side, len(COMPASS)
@@ -147,7 +148,7 @@ def live(
             x, a, y = zip(*(recent[r] for r in rows), strict=True)
             agent.surprise.learn(torch.stack(x), torch.tensor(a), torch.stack(y))
         if bonus != "none" and step % every == 0:
-            q = values(places, agent.bonus())
+            q = values(places, agent.bonus(hope))
         now = then
         way.append(at)
     return _journey(way, places)

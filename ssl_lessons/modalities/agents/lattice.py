@@ -63,8 +63,8 @@ def occupancy(chance: Tensor, discount: float) -> Tensor:
 def laplacian_maps(places: Lattice, count: int = 8) -> tuple[Tensor, Tensor]:
     """The `count` smoothest functions on the lattice but the constant one: eigenvalues [count] and columns [P, count].
 
-    Eigenvectors of the random walk's Laplacian I - D^-1 W on the graph of neighbours, ascending, of length 1 (Machado et
-    al. 2017; also known as proto-value functions), from the symmetric I - D^-1/2 W D^-1/2.
+    Eigenvectors of the random walk's Laplacian I - D^-1 W on the graph of neighbours, ascending, of length 1 (Machado
+    et al. 2017; also known as proto-value functions), from the symmetric I - D^-1/2 W D^-1/2.
     """
     if not 0 < count < len(places):
         raise InputError(f"count must lie between 1 and {len(places) - 1}, not {count}")
