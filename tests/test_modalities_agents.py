@@ -114,7 +114,7 @@ def test_the_smoothest_function_tells_the_rooms_apart():
     right = world.room(places.positions).bool()
     assert float((side == right).float().mean()) in (0.0, 1.0)
     way = lattice.to_the_top(places, maps[:, 0], int(maps[:, 0].argmin()))
-    assert way[-1] == int(maps[:, 0].argmax())
+    assert torch.isclose(maps[way[-1], 0], maps[:, 0].max())  # two corners are equally high
 
 
 # ---- objectives -----------------------------------------------------------------------------------------------------
