@@ -23,7 +23,9 @@ class Eye(nn.Module):
             nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(),
             nn.Flatten(), nn.Linear(32 * 4 * 4, width), nn.ReLU(), nn.Linear(width, dim),
         )  # fmt: skip
-        for layer in self.net[:-1]:  # as large behind each ReLU as before it (He et al. 2015), not a little smaller
+        for layer in self.net[
+            :-1
+        ]:  # as large behind each ReLU as before it (He et al. 2015), not a little smaller
             if hasattr(layer, "weight"):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         self.dim = dim
