@@ -66,6 +66,7 @@ from .gaussian import (
     visreg_regularization,
 )
 from .gram import gram_anchoring
+from .graphs import dgi, infograph, scaled_cosine
 from .instance import (
     instdisc,
     instdisc_nce,
@@ -102,6 +103,7 @@ from .neighbours import (
     neighbor_log_probs,
     neighbor_probs,
 )
+from .pairs import clip, mil_nce, siglip
 from .rate_reduction import (
     coding_rate,
     emp_ssl,
@@ -122,6 +124,7 @@ from .speech import (
     hubert,
     wav2vec2,
 )
+from .tables import saint, subtab, vime
 from .video import copy_colours, cycle_walk, intra_negatives, slowness, time_contrast
 
 __all__ = [
@@ -132,6 +135,7 @@ __all__ = [
     "byol",
     "causal_lm",
     "cca",
+    "clip",
     "codebook_diversity",
     "coding_rate",
     "cola",
@@ -149,6 +153,7 @@ __all__ = [
     "debiased_contrastive",
     "deepcluster",
     "dense_info_nce",
+    "dgi",
     "dino",
     "dual_criteria",
     "emp_ssl",
@@ -162,6 +167,7 @@ __all__ = [
     "ibot",
     "ijepa",
     "info_nce",
+    "infograph",
     "instdisc",
     "instdisc_nce",
     "instdisc_normalizer",
@@ -174,6 +180,7 @@ __all__ = [
     "mae",
     "masked_diffusion",
     "masked_lm",
+    "mil_nce",
     "mixmatch",
     "mmcr",
     "msf",
@@ -200,10 +207,13 @@ __all__ = [
     "random_directions",
     "relic",
     "replaced_token",
+    "saint",
     "salt",
+    "scaled_cosine",
     "sela_labels",
     "semi_hard_triplets",
     "sharpen",
+    "siglip",
     "sigreg",
     "simdino",
     "similar_neighbours",
@@ -213,6 +223,7 @@ __all__ = [
     "soft_nearest_neighbor",
     "spectral_contrastive",
     "ssl_hsic",
+    "subtab",
     "supcon",
     "swav",
     "tico",
@@ -228,6 +239,7 @@ __all__ = [
     "vicreg_places",
     "vicreg_variance",
     "vicregl_local",
+    "vime",
     "visreg",
     "visreg_regularization",
     "w_mse",

@@ -1,0 +1,297 @@
+"""The measurements of chapter 12c: walks through two drawn rooms, and what each method makes of them.
+
+    uv run python benchmarks/agents.py                                  # all rows that the record does not have yet
+    uv run python benchmarks/agents.py --parts tuning maps --seconds 300  # start no new row after 300 seconds
+    uv run python benchmarks/agents.py --steps 2 --walks 20 --dry       # everything once, nothing recorded
+
+tuning    the learning rate of each method, on a world of its own (seed 100), from the same list; the best is the one
+          whose distances order held-out training pictures most as the shortest way does.
+maps      from pictures to a map: do distances follow the shortest way, does the wall count, can the place be read?
+          With the encoder before training, pixels, the ruler (true places, straight line) and a graph's eigenvectors.
+plans     goals in the other room, known by a picture: share reached, by planning in several spaces.
+chases    the same without a plan: the action with the highest score of a contrastive critic.
+lives     what an agent sees of the rooms that has a bonus for a reward, with and without a screen that shows noise.
+"""
+
+import argparse
+import inspect
+import time
+from functools import lru_cache, partial
+
+import torch
+from _record import merge, recorded
+from scipy.stats import spearmanr
+
+from ssl_lessons import diagnostics, evaluation
+from ssl_lessons.data.image_set import Factor
+from ssl_lessons.modalities.agents import encoders, exploring, lattice, objectives, planning, world
+from ssl_lessons.training import fit
+
+KEY = ("part", "arm", "seed")
+SEEDS, TUNING_SEED, RATES = (0, 1, 2), 100, (2e-3, 5e-3)
+RATE = 5e-3  # where nothing was tuned
+STEPS, TRAIN, TEST, LABELLED, TRIPS = 400, 600, 60, 200, 60
+SIZES = {"steps": STEPS, "walks": TRAIN}
+DIM, WIDE = 8, 16
+
+
+@lru_cache(maxsize=4)
+def drawn(split: str, seed: int) -> world.Walks:
+    return world.walks(split, SIZES["walks"] if split == "train" else min(TEST, SIZES["walks"]), seed)
+
+
+def eye(seed: int, dim: int = WIDE) -> encoders.Eye:
+    torch.manual_seed(seed)
+    return encoders.Eye(dim)
+
+
+def still(kind: str, seed: int) -> encoders.Still:
+    encoder = encoders.Pixels() if kind == "pixels" else eye(seed, DIM)
+    return encoders.Still(encoder, drawn("train", seed).frames[:, 0])
+
+
+METHODS = {
+    "CURL": lambda s: objectives.Contrast(eye(s), drawn("train", s)),
+    "ATC": lambda s: objectives.Contrast(eye(s), drawn("train", s), gap=3),
+    "SPR": lambda s: objectives.Spr(eye(s), drawn("train", s)),
+    "world model": lambda s: objectives.WorldModel(eye(s, DIM), drawn("train", s)),
+    "world model without SIGReg": lambda s: objectives.WorldModel(eye(s, DIM), drawn("train", s), weight=0.0),
+    "world model, 2 numbers": lambda s: objectives.WorldModel(eye(s, 2), drawn("train", s)),
+    "world model, random features": lambda s: objectives.WorldModel(still("eye", s), drawn("train", s), weight=0.0),
+    "world model, pixels": lambda s: objectives.WorldModel(still("pixels", s), drawn("train", s), weight=0.0),
+}  # fmt: skip
+MAPS = ("CURL", "ATC", "SPR", "world model", "world model without SIGReg")
+
+
+def critic(seed: int) -> objectives.Reach:
+    torch.manual_seed(seed)
+    return objectives.Reach(encoders.Critic(), drawn("train", seed))
+
+
+def build(name: str, seed: int) -> objectives.Task:
+    return critic(seed) if name == "contrastive RL" else METHODS[name](seed)
+
+
+def train(task, lr: float, seed: int, steps: int | None = None) -> dict:
+    start = time.process_time()
+    history = fit(task, task, steps or SIZES["steps"], lr=lr, seed=seed, after=getattr(task, "follow", None))
+    last = history[-20:]
+    return {
+        "lr": lr, "steps": len(history), "loss": sum(last) / len(last), "first": history[0],
+        "seconds": time.process_time() - start,
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def trained(name: str, seed: int) -> tuple[objectives.Task, dict]:
+    task = build(name, seed)
+    return task, train(task, best_rate(name), seed)
+
+
+# ---- maps -----------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def apart(task, a: torch.Tensor, b: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """How far apart a method says pictures a and b are, [N]: a distance, or a critic's score, its sign turned."""
+    net = getattr(task, "encoder", task)
+    if not isinstance(net, encoders.Critic):
+        x, y = (encoders.features(net, frames) for frames in (a, b))
+        return (x - y).norm(dim=1)
+    g = torch.Generator().manual_seed(seed)
+    looked, wanted = encoders.features(net.eye, a), encoders.features(net.goal, b)
+    tries = [net.act(looked, torch.randn(len(a), 2, generator=g).clamp(-1, 1)) for _ in range(8)]
+    return -sum((phi * wanted).sum(dim=1) for phi in tries) / len(tries)
+
+
+def pairs(positions: torch.Tensor, seed: int, n: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.randint(len(positions), (2, n), generator=torch.Generator().manual_seed(seed)).unbind()
+
+
+def along_the_way(task, walks: world.Walks, seed: int) -> float:
+    """Spearman's correlation of what the method says with the shortest way, over pairs of pictures."""
+    frames, positions = walks.frames.flatten(0, 1), walks.positions.flatten(0, 1)
+    i, j = pairs(positions, seed)
+    said = apart(task, frames[i], frames[j], seed)
+    return float(spearmanr(said, world.distance(positions[i], positions[j]))[0])
+
+
+def wall(task, seed: int) -> float:
+    """How many times farther apart are two places with the wall between them than two in one room, ruler alike?"""
+    g = torch.Generator().manual_seed(seed + 77)
+    shown = [world.draw(places, g) for places in world.neighbours(400, g)]
+    through, inside = (apart(task, x[:, 0], x[:, 1], seed).mean() for x in shown)
+    return float(through / inside)
+
+
+def place(encoder, seed: int) -> float:
+    """R^2 of the two coordinates, read by ridge from the features of 200 pictures."""
+    read, test = drawn("train", seed), drawn("test", seed)
+    shown = [(read.frames[:LABELLED, 5], read.positions[:LABELLED, 5])]
+    shown += [(test.frames[:, ::6].flatten(0, 1), test.positions[:, ::6].flatten(0, 1))]
+    asked = []
+    for frames, positions in shown:
+        places = {name: Factor(positions[:, k], "continuous") for k, name in enumerate("xy")}
+        asked += [encoders.features(encoder, frames), places]
+    return sum(evaluation.factor_probe(*asked).values()) / 2
+
+
+def mapped(task, seed: int) -> dict:
+    test = drawn("test", seed)
+    row = {"way": along_the_way(task, test, seed)}
+    net = getattr(task, "encoder", task)
+    if isinstance(net, encoders.Critic):
+        return row
+    z = encoders.features(net, test.frames.flatten(0, 1))
+    report = diagnostics.diagnose(z)
+    row |= {"wall": wall(task, seed), "place": place(net, seed), "verdict": report.verdict}
+    return row | {"rank": float(diagnostics.rank_me(z)), "std": float(z.std(dim=0).mean())}
+
+
+def tune(name: str, lr: float, seed: int = TUNING_SEED) -> dict:
+    """Nothing is chosen on the test split: three quarters of the walks train, the rest is looked at."""
+    task, walks = build(name, seed), drawn("train", seed)
+    cut = 3 * len(walks) // 4
+    task.walks[0] = world.Walks(*(t[:cut] for t in (walks.frames, walks.actions, walks.positions)))
+    row = train(task, lr, seed)
+    held = world.Walks(*(t[cut:] for t in (walks.frames, walks.actions, walks.positions)))
+    return row | {"method": name, "way": along_the_way(task, held, seed)}
+
+
+def best_rate(name: str) -> float:
+    rows = [r for r in recorded("agents") if r["part"] == "tuning" and r["method"] == name]
+    return max(rows, key=lambda r: r["way"])["lr"] if rows else RATE
+
+
+def run_map(name: str, seed: int) -> dict:
+    if name in FLOORS:
+        return {"steps": 0} | FLOORS[name](seed)
+    task, row = trained(name, seed)
+    return row | mapped(task, seed)
+
+
+def ruler(seed: int) -> dict:
+    positions = drawn("test", seed).positions.flatten(0, 1)
+    i, j = pairs(positions, seed)
+    straight = (positions[i] - positions[j]).norm(dim=1)
+    return {"way": float(spearmanr(straight, world.distance(positions[i], positions[j]))[0]), "wall": 1.0}
+
+
+def eigenmap(seed: int) -> dict:
+    """The same over the lattice: distances between eigenvectors, each divided by its eigenvalue's root."""
+    places = lattice.lattice(16)
+    values, vectors = lattice.laplacian_maps(places, WIDE)
+    z = vectors / values.sqrt()
+    i, j = pairs(places.positions, seed)
+    return {
+        "way": float(
+            spearmanr((z[i] - z[j]).norm(dim=1), world.distance(places.positions[i], places.positions[j]))[0]
+        )
+    }
+
+
+FLOORS = {
+    "ruler": ruler,
+    "eigenvectors of the graph": eigenmap,
+    "pixels": lambda s: mapped(encoders.Pixels(), s),
+    "untrained": lambda s: mapped(eye(s), s),
+}
+
+# ---- plans and chases -----------------------------------------------------------------------------------------------
+
+PLANS = {
+    "true places, true moves": (None, "nearest"),
+    "true places, true moves, last": (None, "last"),
+    "world model": ("world model", "nearest"),
+    "world model, last": ("world model", "last"),
+    "world model, 2 numbers": ("world model, 2 numbers", "nearest"),
+    "world model without SIGReg": ("world model without SIGReg", "nearest"),
+    "random features": ("world model, random features", "nearest"),
+    "pixels": ("world model, pixels", "nearest"),
+}
+
+
+def run_plan(name: str, seed: int) -> dict:
+    method, cost = PLANS[name]
+    start, goal = planning.across(TRIPS, seed)
+    if method is None:
+        trips = planning.travel(None, planning.true_moves, start, goal, seed=seed, cost=cost)
+        return {"steps": 0, "reached": trips.success}
+    task, row = trained(method, seed)
+    trips = planning.travel(*planning.planner(task), start, goal, seed=seed, cost=cost)
+    return row | {"reached": trips.success}
+
+
+def run_chase(name: str, seed: int) -> dict:
+    start, goal = planning.across(TRIPS, seed)
+    net, row = None, {"steps": 0}
+    if name == "untrained critic":
+        net = critic(seed).encoder
+    elif name == "contrastive RL":
+        task, row = trained(name, seed)
+        net = task.encoder
+    return row | {"reached": planning.chase(net, start, goal, seed=seed).success}
+
+
+# ---- lives ----------------------------------------------------------------------------------------------------------
+
+
+def run_life(name: str, seed: int) -> dict:
+    bonus, screen = name.split(", ")
+    journey = exploring.live(bonus, tv=screen == "screen", seed=seed, steps=2 * SIZES["steps"])
+    half, end = (float(journey.covered[k]) for k in (SIZES["steps"], -1))
+    return {"covered": end, "half": half, "watching": journey.watching}
+
+
+LIVES = [f"{bonus}, {screen}" for bonus in exploring.BONUSES for screen in ("no screen", "screen")]
+
+# ---- all of it ------------------------------------------------------------------------------------------------------
+
+PARTS = ("tuning", "maps", "plans", "chases", "lives")
+
+
+def rows_of(part: str):
+    if part == "tuning":
+        names = [*METHODS, "contrastive RL"]
+        yield from ((f"{n}, lr {lr:g}", TUNING_SEED, partial(tune, n, lr)) for n in names for lr in RATES)
+        return
+    arms = {
+        "maps": ((*FLOORS, *MAPS, "contrastive RL"), run_map), "plans": (PLANS, run_plan),
+        "chases": (("at random", "untrained critic", "contrastive RL"), run_chase), "lives": (LIVES, run_life),
+    }  # fmt: skip
+    names, run = arms[part]
+    yield from ((name, seed, partial(run, name, seed)) for seed in SEEDS for name in names)
+
+
+def main(parts, seeds, seconds: float, steps: int, walks: int, dry: bool) -> None:
+    if (steps, walks) != (STEPS, TRAIN) and not dry:
+        raise SystemExit("other sizes are for trials: add --dry")
+    SIZES.update(steps=steps, walks=walks)
+    start = time.perf_counter()
+    for part in parts:
+        for arm, seed, run in rows_of(part):
+            here = {"part": part, "arm": arm, "seed": seed}
+            done = any(all(row.get(k) == here[k] for k in KEY) for row in recorded("agents"))
+            if (done and not dry) or (seeds and seed not in seeds):
+                continue
+            if time.perf_counter() - start > seconds:
+                return print("time is up; the next call goes on here:", here)
+            row = here | run()
+            if not dry:
+                merge("agents", [row], KEY, ("torch", "scikit-learn", "scipy"))
+            print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=inspect.cleandoc(__doc__), formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
+    parser.add_argument("--seeds", nargs="+", type=int, help="only these (tuning has 100)")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="start no new row after this time"
+    )
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--walks", type=int, default=TRAIN)
+    parser.add_argument("--dry", action="store_true", help="record nothing")
+    main(**vars(parser.parse_args()))

@@ -1,0 +1,546 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 12b · What can a row of a table teach without its label?
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/ssl-lessons/ssl-lessons/blob/main/chapters/12b_tables.ipynb)
+#
+# **After this chapter you can**
+#
+# - build pretexts for tables: which cells were replaced, what stood there, which row is this, which columns are missing;
+# - say beforehand for which table they have no answer, and find out by a test that a pretext is solved by a shortcut;
+# - compare pretraining with gradient boosting, nearest neighbours and label spreading so that they may win.
+#
+# **You need** [chapter 05](05_restore_the_image.ipynb) (restoring), [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE)
+# and [chapter 23](23_evaluation.ipynb) (few labels, fairly compared). **Time**: 16 minutes to read, under half a minute to
+# run on two CPU cores. Nothing is downloaded.
+
+# %% tags=["hide-input"]
+try:
+    import ssl_lessons
+except ImportError:  # on Colab
+    import re
+    import subprocess
+    import sys
+
+    print("Installing, about half a minute")
+    place = "git+https://github.com/ssl-lessons/ssl-lessons"
+    pip = [sys.executable, "-m", "pip", "install", "-q", place]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        found = re.search("fatal: .*|ERROR: .*|Error: .*", done.stderr)
+        reason = found[0] if found else done.stderr.strip()
+        causes = {
+            "unable to access": "there is no network, or it is blocked",
+            "fatal: ": "the address does not exist, or needs a login",
+            "": "pip failed",
+        }
+        cause = next(cause for sign, cause in causes.items() if sign in reason)
+        message = f"{place} could not be installed: {cause} ({reason})"
+        raise RuntimeError(message) from None
+from ssl_lessons import book
+
+device = book.setup("12b")
+
+# %% [markdown]
+# ## The puzzle: two tables, the same columns
+#
+# Two tables of 4,000 rows and 48 columns. Take any column: its values are the same in both, only in another order.
+# Nobody gives you labels yet.
+
+# %%
+import copy
+
+import torch
+
+from ssl_lessons import evaluation, plots, widgets
+from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch12b
+from ssl_lessons.book.widgets import suspects
+from ssl_lessons.data.image_set import label_subset
+from ssl_lessons.evaluation import evidence
+from ssl_lessons.evaluation.evidence import Runs
+from ssl_lessons.modalities.tables import encoders, objectives, views, world
+from ssl_lessons.training import fit
+
+raw = {kind: world.drawn(kind, "train", 4000).x for kind in ("tied", "loose")}
+for column in range(48):
+    assert raw["tied"][:, column].sort()[0].equal(raw["loose"][:, column].sort()[0])
+tables = {kind: world.split(kind) for kind in ("tied", "loose")}
+train, test = tables["tied"]
+
+# %% tags=["hide-input"]
+fig, axes = plots.new_figure(6.4, 2.8, columns=2)
+for ax, name in zip(axes, ("A", "B")):
+    kind = {"A": "loose", "B": "tied"}[name]
+    ax.imshow(raw[kind][:20], aspect="auto", cmap="viridis", vmin=-2, vmax=2)
+    ax.set(title=f"table {name}", xlabel="column", ylabel="row", yticks=(0, 10))
+plots.show(fig, "Twenty rows of two tables as colours. Nothing tells them apart at a glance.")
+
+# %% [markdown]
+# > **Predict before you go on.** (1) In each row some cells are replaced by the value of *another* row in the same
+# > column. A network is trained to say which. In one of the tables it cannot do better than a coin, however large it is.
+# > What is true of that table? (2) You get ten labels per class and 4,000 rows without. Who is right most often: logistic
+# > regression, gradient boosting, a network trained on the labels, or the same network after a pretext? (3) Fill the
+# > replaced cells with a *code* instead, a number that no row has, as tables write -999 for what is missing. Will the network find them more often? Will its features be better?
+#
+# ## All that a row can teach
+#
+# Let $x \in \mathbb{R}^D$ be a row, $x_d$ its cell in column $d$, and $x_{-d}$ all others. Replace cells with probability $r$,
+# each by a draw from its column's own distribution $p_d$ (the **empirical marginal**: the cell of a random row). Write $m_d = 1$ where
+# a cell was replaced. If only $d$ may have been, Bayes' rule gives
+#
+# $$P(m_d = 1 \mid x) \;=\; \frac{r\, p_d(x_d)}{r\, p_d(x_d) + (1 - r)\, p(x_d \mid x_{-d})} .$$
+#
+# Look at what the mask depends on: how much *more* probable the others make this value. Where columns are independent,
+# $p(x_d \mid x_{-d}) = p_d(x_d)$, and the answer is $r$ for every cell of every row. With several cells replaced at once it is the
+# same: the spoiled row then has exactly the distribution of a clean one. The best guess for a replaced cell is then the mean of its
+# column, and a loss that asks for it teaches nothing either. **A row can teach what ties its columns together, and nothing else.**
+#
+# Corruption is four lines. The loss of **VIME** is two: the mask's cross-entropy, plus $\alpha$ times the squared error of
+# the restored row.
+
+
+# %%
+def corrupt(x, pool, rate, generator):
+    chosen = torch.rand(x.shape, generator=generator) < rate
+    rows = torch.randint(len(pool), x.shape, generator=generator)  # a row for each cell
+    corrupted = torch.where(chosen, pool.gather(0, rows), x)
+    return corrupted, corrupted != x  # equal values: nobody could tell
+
+
+spoiled, mask = corrupt(raw["tied"], raw["tied"], 0.3, torch.Generator().manual_seed(0))
+ours, same = views.corrupt(raw["tied"], raw["tied"], 0.3, torch.Generator().manual_seed(0))
+assert spoiled.equal(ours) and mask.equal(same)
+
+
+# %%
+def find_replaced(kind: str, fill: str = "marginal", steps: int = 600):
+    """Train a mask predictor; the task, and how well it ranks cells of new rows."""
+    rows, others = tables[kind]
+    torch.manual_seed(0)
+    net = encoders.RowNet(columns=48).to(device)
+    task = objectives.Vime(net, rows.x, rate=0.3, values=False, fill=fill)
+    fit(task.to(device), task, steps, lr=3e-3)
+    return task, task.detection(others.x, torch.Generator().manual_seed(1))
+
+
+found = {kind: find_replaced(kind)[1] for kind in tables}
+for kind, area in found.items():
+    print(f"{kind}: a replaced cell is suspected more than another in {area:.0%}")
+assert found["tied"] > 0.55 and abs(found["loose"] - 0.5) < 0.03
+
+# %% [markdown]
+# That is (1). Table A, `loose`, is table B with every column shuffled on its own: independent columns, and a coin. In table
+# B, `tied`, three blocks of sixteen columns each hide a *place*, one of eight on a ring, seen by every column from its own
+# angle $\varphi_d$, under noise:
+#
+# $$x_d \;\propto\; \sqrt 2 \cos\!\big(2\pi\, \text{place} / 8 - \varphi_d\big) + 0.8\,\epsilon .$$
+#
+# The label is the first block's place modulo 4. So two *opposite* places share a label, the mean of every class is zero, and
+# no linear rule sees the classes at all. In `loose` the label is a rule about six columns, and a linear one at that.
+#
+# ## Five questions for one network
+#
+# | method | what it asks |
+# |---|---|
+# | mask | which cells were replaced? |
+# | values | what stood there? (a denoising autoencoder) |
+# | **VIME** | both |
+# | **SCARF** | find your corrupted self among the rows of the batch (InfoNCE, 60 % replaced) |
+# | **SubTab** | from a quarter of the columns and a bit more, restore the row; all subsets of it near each other |
+# | **SAINT** | cells cut in from another row, embeddings mixed with a third; find yourself, and be restored |
+#
+# The encoder is the same for all: 48 (or $D$) inputs, two hidden layers of 128, 64 features. SAINT's own network attends over columns *and
+# rows*; here an MLP stands in, so this tests its pretext, not its network. SubTab's encoder takes the values of a subset
+# alone; here missing columns are zero.
+
+# %%
+TRY = ("mask", "values", "VIME", "SCARF", "SubTab", "SAINT")
+make = objectives.tasks(lambda: encoders.RowNet(columns=48).to(device), train.x)
+
+
+def probe(features, per_class: int = 50, draws: int = 2) -> float:
+    """A linear probe on frozen features, mean over draws of labels."""
+    a, b = features(train.x), features(test.x)
+    rows = evaluation.label_efficiency(a, train.y, b, test.y, (per_class,), draws)
+    return rows[0]["mean"]
+
+
+torch.manual_seed(0)
+fresh = encoders.RowNet(columns=48)
+live = {"the columns themselves": probe(lambda x: x)}
+live["untrained network"] = probe(lambda x: encoders.features(fresh, x))
+for name in TRY:
+    torch.manual_seed(0)
+    task = make[name]().to(device)
+    fit(task, task, steps=400, lr=3e-3)
+    live[name] = probe(task.features)
+
+# %% tags=["hide-input"]
+plots.table(
+    [{"arm": "chance", "right": "25"}] + [{"arm": k, "right": f"{100 * v:.0f}"} for k, v in live.items()],
+    "Tied table, linear probe with 50 labels per class, after 400 steps: right (%)",
+    {"arm": "features", "right": "right"},
+)
+assert live["the columns themselves"] < 0.4  # nothing linear in them
+assert live["mask"] > live["untrained network"]
+
+# %% [markdown]
+# One seed, a third of the steps: a taste. The record has three seeds, rates of learning tuned from one list of three on held-out train
+# rows (each arm, library methods included, has three settings at most to choose from), and three draws of labels.
+#
+# ## What ten labels and 4,000 rows are worth
+
+# %%
+record, origin = book.recorded("tables")
+
+
+def of(part: str, table: str, arm: str, key: str, count: int = 10) -> list[float]:
+    """One value per seed, the mean over draws of labels."""
+    where = {"part": part, "table": table, "arm": arm}
+    found = book.per_seed([r for r in record if key in r], key, **where)
+    return [mean(v[str(count)]) if isinstance(v, dict) else v for v in found]
+
+
+def mean(values) -> float:
+    return sum(values) / len(values)
+
+
+def spread(values) -> str:
+    a, b, c = (100 * v for v in (mean(values), min(values), max(values)))
+    return f"{a:.0f} ({b:.0f} to {c:.0f})"
+
+
+COUNTS = (5, 10, 50)
+LIBRARY = (
+    "logistic regression", "nearest neighbours", "PCA, logistic",
+    "PCA, nearest neighbours", "label spreading", "boosting", "boosting, as it comes",
+)  # fmt: skip
+
+
+# %% tags=["hide-input"]
+def rows_for(table: str) -> list[dict]:
+    rows = [{"arm": a} | cells(table, a, ("probe",)) for a in LIBRARY]
+    rows += [{"arm": "untrained"} | cells(table, "untrained", ("probe",))]
+    rows += [{"arm": "from scratch"} | cells(table, "from scratch", ("fine",))]
+    return rows + [{"arm": a} | cells(table, a, ("probe", "fine")) for a in TRY]
+
+
+def cells(table: str, arm: str, keys) -> dict:
+    return {f"{key} {n}": spread(of("labels", table, arm, key, n)) for key in keys for n in COUNTS}
+
+
+def show(table: str) -> None:
+    heads = {"arm": "method"} | {f"probe {n}": f"frozen, {n}" for n in COUNTS}
+    heads |= {f"fine {n}": f"whole network, {n}" for n in COUNTS}
+    title = f"{table}: right (%) by labels per class, mean and range over seeds"
+    plots.table(rows_for(table), title, heads)
+
+
+show("tied")
+print(origin)
+
+# %%
+frozen = {a: of("labels", "tied", a, "probe") for a in (*LIBRARY, *TRY)}
+best = max(frozen, key=lambda a: mean(frozen[a]))
+print(f"10 labels per class, nothing fine-tuned: {best} ({mean(frozen[best]):.0%})")
+scratch = of("labels", "tied", "from scratch", "fine")
+for name in TRY:
+    tuned = of("labels", "tied", name, "fine")
+    print(f"{name:>8} fine-tuned: {evidence.compare(tuned, scratch, learns='none')}")
+
+# %% [markdown]
+# *Frozen* columns are read by logistic regression, or are the library's own method; compare these with each other. *Whole
+# network* columns train everything; compare fine-tuned with from scratch. What the table does not show: other networks, or more
+# steps.
+#
+# Why are "mask" and "values" not the same question? To restore a cell you may be content with a weighted sum of the
+# others, and a weighted sum knows no place on a ring. How far does the best one go?
+
+# %%
+linear, network = [], make["values"]().to(device)
+fit(network, network, steps=400, lr=3e-3)
+hidden, mask = views.corrupt(test.x, train.x, 0.3, torch.Generator().manual_seed(2))
+spoiled, _ = views.corrupt(train.x, train.x, 0.3, torch.Generator().manual_seed(3))
+weights = torch.linalg.lstsq(spoiled, train.x).solution  # [48, 48], no label used
+with torch.no_grad():
+    guess = network.values(network.encoder(hidden.to(device))).cpu()
+for name, value in (("weighted sums", hidden @ weights), ("the network", guess)):
+    error = (value - test.x)[mask].square().mean() / test.x[mask].square().mean()
+    print(f"{name}: {1 - error:.0%} of the variation of replaced cells is restored")
+
+# %% [markdown]
+# Compare the two numbers: what lies between them is all that the loss pays for knowing the places. A mask has no such shortcut here. Its best answer is
+# the ratio above, and $p(x_d \mid x_{-d})$ is no linear matter.
+#
+# ## Honest tables
+#
+# Handwritten digits as 64 gray values, order of the columns forgotten; 30 measurements of breast tumours; and `loose`, the
+# control.
+
+# %% tags=["hide-input"]
+for name in ("digits", "cancer", "loose"):
+    show(name)
+print(origin)
+
+# %%
+for table in ("digits", "cancer", "loose"):
+    simple = {a: of("labels", table, a, "probe") for a in LIBRARY}
+    first = max(simple, key=lambda a: mean(simple[a]))
+    whole = {a: of("labels", table, a, "fine") for a in ("from scratch", *TRY)}
+    net = max(whole, key=lambda a: mean(whole[a]))
+    print(f"{table}: {first} {mean(simple[first]):.0%}, {net} {mean(whole[net]):.0%}")
+
+# %% [markdown]
+# Read the library's rows first; where one of them wins, pretraining was not worth its time. Note the two rows of boosting. *As it
+# comes*, a leaf needs twenty rows, and with so few labels hardly a split is allowed: many a published victory over boosting was won
+# against a default. Note label spreading, which uses the same unlabelled rows and no network.
+#
+# ## What goes wrong: the fill betrays itself
+#
+# Fill with a normal number, the column's mean, or a code far outside, and train the same mask predictor.
+
+# %%
+worth = {}
+for fill in views.FILLS:
+    task, area = find_replaced("tied", fill)
+    worth[fill] = probe(task.features)
+    print(f"fill {fill}: found {area:.0%}, features {worth[fill]:.0%} right")
+assert area > 0.95 and worth["code"] < 0.45 < worth["marginal"]  # the last is the code
+shuffled = {f: find_replaced("loose", f)[1] for f in ("marginal", "code")}
+print("every column shuffled:", {f: f"{a:.0%}" for f, a in shuffled.items()})
+assert shuffled["code"] > 0.95 > 0.53 > shuffled["marginal"]
+
+# %% tags=["hide-input"]
+plots.table(
+    [
+        {"fill": f}
+        | {f"{t} found": spread(of("fills", t, f, "detection")) for t in tables}
+        | {"probe": spread(of("fills", "tied", f, "probe"))}
+        for f in views.FILLS
+    ],
+    "Area under the ROC curve (%), and what the features are worth (tied, right, %)",
+    {"fill": "filled with", "tied found": "found in tied"}
+    | {"loose found": "found in loose", "probe": "linear probe"},
+)
+print(origin)
+
+# %% [markdown]
+# That is (3): with a code the pretext is solved, cell by cell, without one look at another column, and the features are worth little.
+# The last line is a test that you can take with you: **shuffle every column on its own and train the pretext
+# again. Whatever is still solved is a shortcut.** A marginal fill passes by construction.
+#
+# ## How much to replace
+
+# %% tags=["hide-input"]
+SHARES = (0.05, 0.15, 0.3, 0.6, 0.9)
+plots.table(
+    [
+        {"arm": a} | {s: spread(of("rates", "tied", f"{a}, {s}", "probe")) for s in SHARES}
+        for a in ("mask", "values", "SCARF")
+    ],
+    "Linear probe (right, %, 10 labels per class) by the share of cells replaced",
+    {"arm": "question"} | {s: f"{s:.0%}" for s in SHARES},
+)
+print(origin)
+
+# %% [markdown]
+# Too little, and there is nearly nothing to ask; too much, and what is left of the row ties nothing together.
+#
+# ## Labels that are there already
+#
+# A few rows do have labels. **Target-aware** pretraining adds their cross-entropy to the pretext, and fine-tunes afterwards as ever.
+
+# %% tags=["hide-input"]
+plots.table(
+    [
+        {"table": t, "arm": a, "fine": spread(of("aware", t, a, "fine"))}
+        for t in ("tied", "digits")
+        for p in ("mask", "values")
+        for a in (p, f"{p}, labels too")
+    ],
+    "Fine-tuned with 10 labels per class, right (%)",
+    {"table": "table", "arm": "pretext", "fine": "right"},
+)
+print(origin)
+
+# %% [markdown]
+# ## A leak worth a minute
+#
+# Standardise by *train* rows. How much does it matter if all rows have a say?
+
+# %%
+gaps = []
+for seed in range(20):
+    a, b = world.real("wine", seed)
+    both = world.Table(torch.cat([a.x, b.x]), torch.cat([a.y, b.y]), {})
+    rows = label_subset(a.y, 5, seed=seed)
+    right = [
+        evaluation.knn_accuracy(t.x[rows], t.y[rows], v.x, v.y, k=3)
+        for t, v in (world.standardised(a, b), world.standardised(both, a, b)[1:])
+    ]
+    gaps.append(right[1] - right[0])
+estimate, low, high = evidence.interval(gaps)
+low, high, estimate = (100 * v for v in (low, high, estimate))
+print(f"test rows in the mean: {estimate:+.1f} points [{low:+.1f}, {high:+.1f}]")
+
+# %% [markdown]
+# Small here, one table and twenty splits, because test rows are like train rows. Do it right anyway: tomorrow's rows come one
+# by one and perhaps from elsewhere, and then there is no "mean of all rows". The same holds for the pool of marginal fills.
+#
+# ## Play: who is suspected?
+#
+# A network was trained for each table and fill, with 30 % of the cells replaced. **Can you make cells of the loose table suspicious? At which
+# rate does it stop finding them in the tied one?**
+
+# %%
+widgets.explore(
+    suspects.render,
+    suspects.CONTROLS,
+    static=[{}, {"kind": "loose"}, {"kind": "loose", "fill": "code"}, {"rate": 0.9}],
+    captions=["tied", "loose", "loose, filled with a code", "tied, 90 % replaced"],
+    alt=suspects.describe,
+    columns=2,
+)
+assert suspects.detection(0.3, "code", "loose") > 0.95
+assert suspects.detection(0.3, "marginal", "loose") < 0.55
+assert suspects.detection(0.3, "marginal", "tied") > suspects.detection(0.9, "marginal", "tied")
+
+# %% [markdown]
+# In the loose table, by the fill alone. In the tied one suspicion fades as fewer cells are left to vouch for each other.
+#
+# ## Exercises
+#
+# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
+#
+# ### 1 · How suspicious may it be? (••, 8 minutes)
+# `joint` is a float tensor `[A, B]`, the probabilities of pairs in a table of two columns. The second cell is replaced with probability
+# `rate` (float) by a draw from its marginal; the first never. Return `[A, B]`: the chance that the second was drawn for replacement,
+# given the pair that you see.
+#
+# <details><summary>Hint</summary>Two ways to see (a, b): replaced, with probability rate p(a) p(b), or not, with (1 - rate) p(a, b).</details>
+
+
+# %%
+def suspicion(joint: torch.Tensor, rate: float) -> torch.Tensor:
+    return NOT_ATTEMPTED
+
+
+ch12b.check_suspicion(suspicion)
+
+# %% [markdown]
+# ### 2 · How many cells change? (•, 5 minutes)
+# A column has K values with probabilities `p` (float tensor `[K]`). Cells are replaced with probability `rate` by a draw from
+# `p`. Return the share of cells with another value than before. Then: a column is "no" in 99 % of the rows. What does a rate of 60 % do to it?
+
+
+# %%
+def changed(p: torch.Tensor, rate: float) -> float:
+    return NOT_ATTEMPTED
+
+
+ch12b.check_changed(changed)
+
+# %% [markdown]
+# ### 3 · Whose mean? (•, 5 minutes)
+# `train` `[N, D]` and `new` `[M, D]` are float tensors. Return `new`, every column standardised as you would before
+# a network trained on `train` sees it.
+
+
+# %%
+def standardise(train: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    return NOT_ATTEMPTED
+
+
+ch12b.check_standardise(standardise)
+
+# %% [markdown]
+# ### 4 · What a linear eye sees (••, 10 minutes)
+# A ring has `places` places (int), each as frequent; the label is the place modulo `classes` (int). A column shows
+# $\sqrt 2 \cos(2\pi\, \text{place} / \text{places} - \text{angle})$. Return the mean of the column in each class, a tensor `[classes]`. With
+# 8 places, for which numbers of classes could logistic regression tell one class from another?
+#
+# <details><summary>Hint</summary>With 8 places and 4 classes, a class has two places, opposite each other.</details>
+
+
+# %%
+def class_means(places: int, classes: int, angle: float) -> torch.Tensor:
+    return NOT_ATTEMPTED
+
+
+ch12b.check_class_means(class_means)
+
+# %% [markdown]
+# ## Claims, tested
+#
+# Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
+
+# %%
+untrained = of("labels", "tied", "untrained", "probe")
+arms = {a: of("labels", "tied", a, "probe") for a in ("SAINT", "SAINT, contrast only")}
+book.claim("C-155a", drawn=Runs(*arms.values(), floor=untrained))
+aware = [of("aware", "tied", a, "fine") for a in ("values, labels too", "values")]
+book.claim("C-155b", drawn=Runs(*aware))
+vime, values = (of("labels", "tied", a, "probe") for a in ("VIME", "values"))
+book.claim("C-320", drawn=Runs(vime, values, floor=untrained))
+book.claim("C-321", drawn=Runs(of("labels", "tied", "SCARF", "fine"), scratch))
+
+# %%
+scarf, values, saint = (of("labels", "digits", a, "fine") for a in ("SCARF", "values", "SAINT"))
+book.claim("C-322", drawn=Runs(scarf, values))
+book.claim("C-324", drawn=Runs(saint, of("labels", "digits", "boosting", "probe")))
+subset, corrupted, floor = (
+    of("labels", "digits", a, "probe") for a in ("SubTab, values only", "values", "untrained")
+)
+book.claim("C-323", drawn=Runs(subset, corrupted, floor=floor))
+
+# %% [markdown]
+# ## Where it comes from, where it went
+#
+# Mask and values: [VIME](https://vanderschaar-lab.com/papers/NeurIPS2020_VIME.pdf); the mask alone, on tables with words in their cells:
+# [TABBIE](https://arxiv.org/abs/2105.02584). It is replaced token detection ([chapter 08](08_the_missing_word.ipynb)) with a
+# generator that only knows columns. Contrast with the same corruption: [SCARF](https://arxiv.org/abs/2106.15147). Subsets of
+# columns: [SubTab](https://arxiv.org/abs/2110.04361). Mixed rows, and attention between rows: [SAINT](https://arxiv.org/abs/2106.01342). Compared on equal
+# terms, with labels in the pretext: [Rubachev et al. (2022)](https://arxiv.org/abs/2207.03208). A
+# [survey](https://arxiv.org/abs/2402.01204).
+#
+# ## Two questions
+#
+# **1.** A mask predictor reaches 0.99 on your table. What do you do before you rejoice?
+# <details><summary>Answer</summary>Shuffle every column on its own and train it again. If it still reaches 0.99, the fill betrays itself (rounding, a code, a
+# value that never occurs), and no column was compared with another.</details>
+#
+# **2.** A table's columns are independent *given the label*. Is there nothing to learn without labels?
+# <details><summary>Answer</summary>There is: the label ties them. Two cells that both speak for one class vouch for each other. Only if columns are
+# independent outright is the mask a coin.</details>
+
+# %% [markdown]
+# ## Solutions
+#
+# ```python
+# def suspicion(joint, rate):
+#     replaced = rate * joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+#     return replaced / (replaced + (1 - rate) * joint)
+#
+#
+# def changed(p, rate):
+#     # "no" in 99 %: 1 - 0.9802 = 2 % of the cells could change, and 60 % of these do.
+#     return rate * (1 - p.square().sum())
+#
+#
+# def standardise(train, new):
+#     return (new - train.mean(dim=0)) / train.std(dim=0)
+#
+#
+# def class_means(places, classes, angle):
+#     # Not with 2 or 4 classes: there each stands evenly round the ring, and every mean is zero.
+#     place = torch.arange(places)
+#     column = 2**0.5 * torch.cos(2 * torch.pi * place / places - angle)
+#     return torch.stack([column[place % classes == c].mean() for c in range(classes)])
+# ```

@@ -1,0 +1,159 @@
+"""Two senses out of one picture, or a picture and its sound: what is asked where no caption is.
+
+A task is built from scenes (and sounds); its call takes a generator and returns the loss of one fresh batch.  `eye` is
+what is read afterwards.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssl_lessons import losses
+from ssl_lessons.errors import InputError
+from ssl_lessons.modalities.pairs.encoders import PictureNet, apply
+from ssl_lessons.modalities.pairs.objectives import BATCH, policy
+from ssl_lessons.modalities.pairs.sounds import EarNet, statistics
+from ssl_lessons.modalities.pairs.world import Scenes
+from ssl_lessons.views import augment
+from ssl_lessons.views.color import rgb_to_lab
+
+
+def lab(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """uint8 pictures to lightness [N, 1, S, S] and colour (a, b) [N, 2, S, S], each about -1 to 1."""
+    x = rgb_to_lab(pictures.float() / 255)
+    return x[:, :1] / 50 - 1, x[:, 1:] / 60
+
+
+class TwoEyes(nn.Module):
+    """CMC's encoders: one eye for lightness, one for colour; forward -> both vectors side by side, [N, dim]."""
+
+    def __init__(self, dim: int = 128):
+        super().__init__()
+        self.light, self.colour = PictureNet(dim // 2, 1), PictureNet(dim // 2, 2)
+        self.dim = dim
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        light, colour = lab(pictures)
+        return torch.cat([self.light(light), self.colour(colour)], dim=1)
+
+
+class Channels(nn.Module):
+    """Contrastive multiview coding (Tian et al. 2020): lightness and colour of a picture must find each other."""
+
+    def __init__(self, eye: TwoEyes, scenes: Scenes, batch: int = BATCH):
+        super().__init__()
+        self.eye, self.scenes, self.batch = eye, scenes, batch
+        self.heads = nn.ModuleList(nn.Linear(eye.dim // 2, 32) for _ in range(2))
+
+    def forward(self, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(self.scenes), (self.batch,), generator=generator)
+        light, colour = lab(self.scenes.pictures[rows].to(self.heads[0].weight.device))
+        return losses.clip(self.heads[0](self.eye.light(light)), self.heads[1](self.eye.colour(colour)))
+
+
+class GlobalLocal(nn.Module):
+    """AMDIM in small (Bachman et al. 2019): the whole of one view looks for each place of the other view, and back.
+
+    The paper contrasts several sizes of places; here the whole and the 3 x 3 places of the last map.
+    """
+
+    def __init__(self, eye: PictureNet, scenes: Scenes, batch: int = BATCH // 2):
+        super().__init__()
+        self.eye, self.scenes, self.batch = eye, scenes, batch
+        self.whole, self.place = nn.Linear(eye.dim, 32), nn.Conv2d(64, 32, 1)
+
+    def forward(self, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(self.scenes), (self.batch,), generator=generator)
+        x = self.scenes.pictures[rows].to(self.whole.weight.device)
+        maps = [self.eye.maps(augment(x, policy(), generator)) for _ in range(2)]
+        wholes = [self.whole(F.relu(self.eye.flat(m.flatten(1)))) for m in maps]
+        places = [self.place(m).flatten(2).unbind(dim=2) for m in maps]
+        pairs = [(w, p) for w, other in zip(wholes, places[::-1], strict=True) for p in other]
+        return torch.stack([losses.info_nce(w, p, temperature=0.2) for w, p in pairs]).mean()
+
+
+class Heard(nn.Module):
+    """An eye, an ear, and sounds [N, 1, 32, 12] that belong to the scenes."""
+
+    def __init__(self, eye: PictureNet, ear: EarNet, scenes: Scenes, heard: Tensor, batch: int = BATCH):
+        super().__init__()
+        if len(heard) != len(scenes):
+            raise InputError(f"{len(scenes)} scenes need as many sounds, not {len(heard)}")
+        self.eye, self.ear, self.scenes, self.batch = eye, ear, scenes, batch
+        self.sounds = [heard]  # in a list: data are no buffers
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        rows = torch.randint(len(self.scenes), (self.batch,), generator=generator)
+        device = self.eye.flat.weight.device
+        return rows, self.scenes.pictures[rows].to(device), self.sounds[0][rows].to(device)
+
+
+class Correspond(Heard):
+    """Audio-visual correspondence (Arandjelovic and Zisserman 2017): do this picture and this sound belong together?
+
+    Half of the pairs are true, half have the sound of the next scene of the batch; a small network sees both vectors.
+    """
+
+    def __init__(self, eye, ear, scenes, heard, batch: int = BATCH):
+        super().__init__(eye, ear, scenes, heard, batch)
+        self.head = nn.Sequential(nn.Linear(eye.dim + ear.dim, 128), nn.ReLU(), nn.Linear(128, 1))
+
+    def forward(self, generator: torch.Generator) -> Tensor:
+        _, x, y = self.draw(generator)
+        u, v = self.eye(x), self.ear(y)
+        true, false = (self.head(torch.cat([u, w], dim=1))[:, 0] for w in (v, v.roll(1, dims=0)))
+        return (F.softplus(-true) + F.softplus(false)).mean() / 2
+
+
+class HeardContrast(Heard):
+    """The same pairs with the loss of CLIP: every picture looks for its sound in the batch."""
+
+    def __init__(self, eye, ear, scenes, heard, batch: int = BATCH):
+        super().__init__(eye, ear, scenes, heard, batch)
+        self.heads = nn.ModuleList([nn.Linear(eye.dim, 32), nn.Linear(ear.dim, 32)])
+
+    def forward(self, generator: torch.Generator) -> Tensor:
+        _, x, y = self.draw(generator)
+        return losses.clip(self.heads[0](self.eye(x)), self.heads[1](self.ear(y)))
+
+
+class Clusters(Heard):
+    """Pictures learn the cluster of their sound (Owens et al. 2016); with `refresh`, each learns the other's (XDC).
+
+    Without refresh the clusters are those of the sounds' statistics, once.  XDC (Alwassel et al. 2020): from time to
+    time the ear's features are clustered for the eye, and the eye's for the ear.
+    """
+
+    def __init__(self, eye, ear, scenes, heard, clusters: int = 16, refresh: int = 0, batch: int = BATCH):
+        super().__init__(eye, ear, scenes, heard, batch)
+        self.clusters, self.refresh = clusters, refresh
+        self.heads = nn.ModuleList([nn.Linear(net.dim, clusters) for net in (eye, ear)])
+        self.labels = [self.groups(statistics(heard)), None]  # for the eye, for the ear
+        if refresh:
+            self.relabel()
+
+    def groups(self, x: Tensor) -> Tensor:
+        return losses.kmeans((x - x.mean(dim=0)) / (x.std(dim=0) + 1e-6), self.clusters)[0]
+
+    def relabel(self) -> None:
+        """Clusters of either sense's features become the other's classes; the heads begin anew, as the numbers do."""
+        ear = apply(self.ear, self.sounds[0], self.ear)
+        eye = apply(self.eye, self.scenes.pictures, self.eye)
+        self.labels = [self.groups(ear), self.groups(eye)]
+        for head in self.heads:
+            head.reset_parameters()
+        self.train()
+
+    def forward(self, generator: torch.Generator) -> Tensor:
+        rows, x, y = self.draw(generator)
+        loss = F.cross_entropy(self.heads[0](self.eye(x)), self.labels[0][rows].to(x.device))
+        if self.refresh:
+            loss = loss + F.cross_entropy(self.heads[1](self.ear(y)), self.labels[1][rows].to(x.device))
+        return loss
+
+    def after(self, step: int) -> None:
+        """`training.fit(..., after=task.after)`: new clusters every `refresh` steps."""
+        if self.refresh and step % self.refresh == 0:
+            self.relabel()

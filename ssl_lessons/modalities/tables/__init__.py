@@ -1,0 +1,1 @@
+"""Tables: one with tied columns, one with independent ones, three real ones; and what to ask of a row."""
