@@ -6,8 +6,8 @@
 tuning   learning rate of every objective, from one list, on a language of its own (seed 100); scored by the mean share
          of right answers in the three kinds of gaps, and for those that fill no gap by the probe of their own question,
          both on stories held out from the train split.
-runs     every objective for 2,000 steps of 64 pairs of sentences, the same encoder from the same weights, the same pairs
-         drawn in the same order; "electra, equal compute" has fewer steps, by the count of multiplications.
+runs     every objective for 2,000 steps of 64 pairs of sentences, the same encoder from the same weights, the same
+         pairs drawn in the same order; "electra, equal compute" has fewer steps, by the count of multiplications.
          Floors: untrained, word counts, counts of a word between its two neighbours.
 leak     masked language modelling whose loss counts the words that nobody hid.
 """
