@@ -146,7 +146,7 @@ assert modal_hits[0] >= 3 > 1 >= modal_hits[1] and beside_hits[1] > beside_hits[
 # Plain counts find most of the modal verbs; divided by chance, hardly one is found. In a row of counts the largest
 # numbers stand under "the", "be", "a": two such rows agree when the words are *used alike*. Divided by chance, the
 # rare, telling neighbours get the say, and "can" moves to words that stand *beside* it, such as "be". Neither is the
-# truth about similarity. How you weigh the company decides.
+# truth about similarity.
 #
 # Keep the second table. Word2vec became famous by *learning* vectors with a classifier; what it learns will be that
 # table.
@@ -322,10 +322,10 @@ assert errors["NEG"]["ratio"] < 1e-3 < 0.1 < errors["NEG"]["normalised"]
 #
 # ## A text with known answers
 #
-# Nobody knows the right answers for a manual. So there is a second text, a little language made by a program. Its nouns
-# come in pairs (king and queen, France and Paris); the two words of a pair go with the same things ("crown", "throne"),
-# and each form has words of its own ("he", "she"). One *concept* is a pair with its things, or an occupation with its
-# own. The exam: is a content word's nearest neighbour of the same concept?
+# Nobody knows the right answers for a manual. The second text is a little language made by a program. Its nouns come in
+# pairs (king and queen, France and Paris); the two words of a pair go with the same things ("crown", "throne"), and
+# each form has words of its own ("he", "she"). One *concept* is a pair with its things, or an occupation with its own.
+# The exam: is a content word's nearest neighbour of the same concept?
 
 # %%
 text = corpora.little_language(12_000)
@@ -646,11 +646,11 @@ summed = [
 assert min(map(min, summed)) > 0.9 > max(concepts["skip-gram, NEG"])
 
 # %% [markdown]
-# First: **counting is enough**. The PMI table, and its SVD to 40 dimensions, beat every trained $v$. But that is a matter of
-# a detail: with $v + u$, which GloVe keeps anyway, the networks close the gap. (Not the tree: its $u$ belong to nodes, not
-# to words.) Analogies on the long text hardly separate the methods, since even raw counts solve them all; only GloVe is
-# behind, and drops out on the short text (300 steps on the whole table, not tuned for it). And the untrained vectors have nearly full rank: a high
-# rank is no sign of knowledge.
+# First: **counting is enough**. The PMI table, and its SVD to 40 dimensions, beat every trained $v$. But that is a
+# matter of a detail: with $v + u$, which GloVe keeps anyway, the networks close the gap. (Not the tree: its $u$ belong
+# to nodes, not to words.) Analogies on the long text hardly separate the methods, since even raw counts solve them all;
+# only GloVe is behind, and drops out on the short text (300 steps on the whole table, not tuned for it). The untrained
+# vectors have nearly full rank: no sign of knowledge.
 #
 # ## What goes wrong: no negatives
 #
@@ -840,10 +840,7 @@ book.claim("C-131c", drawn=Runs(*small))
 #
 # Word vectors are older than word2vec: [Bengio et al. (2003)](https://www.jmlr.org/papers/v3/bengio03a.html) learned
 # them inside a neural language model and ran into the denominator. Word2vec ([Mikolov et al.,
-# 2013a](https://arxiv.org/abs/1301.3781)) dropped the hidden layer and kept the tree; the second paper ([Mikolov et
-# al., 2013b](https://arxiv.org/abs/1310.4546)) offered NEG beside it. fastText ([Bojanowski et al.,
-# 2017](https://arxiv.org/abs/1607.04606)) gave vectors to pieces of words, DeepWalk ([Perozzi et al.,
-# 2014](https://arxiv.org/abs/1403.6652)) to the nodes of graphs.
+# 2013a](https://arxiv.org/abs/1301.3781)) dropped the hidden layer and kept the tree.
 #
 # One vector per word cannot tell the *bank* of a river from the other one. ELMo ([Peters et al.,
 # 2018](https://arxiv.org/abs/1802.05365)) and BERT ([Devlin et al., 2019](https://arxiv.org/abs/1810.04805)) compute a

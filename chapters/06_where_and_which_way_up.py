@@ -214,7 +214,7 @@ print("rotation_loss agrees with the package:", torch.allclose(mine, method([x])
 
 # %% [markdown]
 # One small convolutional network per world (fewer steps where little is needed or nothing can be had), and as a fourth
-# world stripes that always stand upright. The accuracy is measured on new pictures.
+# world stripes that always stand upright. Accuracy is on new pictures.
 
 # %%
 recipe = recipes.get_recipe("quick")
@@ -409,7 +409,7 @@ assert dropped < through - 0.08 and dropped < 0.18
 # %% [markdown]
 # Both shortcuts are taken, and both remedies help. (Dropping colours also makes lines harder to match; the test does
 # not tell the two apart.) The gap does not take all: a patch that sits anywhere in its cell can come close to its
-# neighbour, and a straight line that leaves one cell arrives in the next. A network takes the cheapest cue that works.
+# neighbour, and a straight line that leaves one cell arrives in the next.
 
 # %% [markdown]
 # ## Step 3: jigsaw puzzles, and orders that are hard to confuse
@@ -444,7 +444,7 @@ assert pretext.minimum_distance(far_orders(6, 6)) == 6
 #
 # $$P \le \frac{n!}{(d-1)!}.$$
 #
-# For nine tiles: at most 9 orders can differ everywhere, at most 72 in eight places, at most 504 in seven.
+# For nine tiles: at most 9 orders can differ everywhere.
 
 # %% tags=["hide-input"]
 COUNTS = (2, 9, 30, 60, 100)
@@ -644,7 +644,7 @@ assert sum(v > 0.3 for v in of("exemplar 64", "textures")) == 2 and lost < 0.25
 # upright objects, a good deal less than rotation does. *Which picture is it?* needs no broken symmetry, only pictures
 # that differ: SimCLR gains on objects and on textures, exemplar on objects, and on textures in two runs of three.
 #
-# What the table does not show is an order of methods: steps and learning rate are equal, and tuned for none of them.
+# The table is no order of methods: steps and learning rate are equal, and tuned for none of them.
 #
 # ## Covariant or invariant?
 #
@@ -831,9 +831,8 @@ book.claim("C-87", drawn=Runs(*map(tiles, ("jigsaw 500", "jigsaw 4", "untrained"
 #
 # The puzzle's authors later mixed in tiles of another picture (Jigsaw++), and passed what a deeper network had learned
 # on to a shallower one through clusters ([Noroozi et al., 2018](https://arxiv.org/abs/1805.00385)), a step towards
-# [chapter 17](17_clustering.ipynb). [Zhang et al. (2019)](https://arxiv.org/abs/1901.04596) regress the parameters of a
-# transformation from both pictures (AET), and [Yamaguchi et al. (2019)](https://arxiv.org/abs/1912.11603) mix rotation
-# with image enhancement, because rotation alone hardly captures textures.
+# [chapter 17](17_clustering.ipynb). [Yamaguchi et al. (2019)](https://arxiv.org/abs/1912.11603) mix rotation with image
+# enhancement, because rotation alone hardly captures textures.
 #
 # **Further reading.** [Kolesnikov et al. (2019)](https://arxiv.org/abs/1901.09005) revisit these tasks with one
 # architecture after another, and find that the ranking of tasks changes with the network.

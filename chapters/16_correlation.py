@@ -662,8 +662,6 @@ assert live > max(of("untrained")) + 0.05
 # Raw pixels first: after these 250 steps their neighbours are better than W-MSE's, and those of Barlow Twins lie around
 # them. VICReg is well above all of them and ahead of SimCLR at equal steps. Barlow Twins and W-MSE have learned
 # something, and much less. The table does not say where longer runs end, and each recipe was tuned in short runs only.
-# W-MSE keeps the constraint *exactly* and gets little for it: [16b](16b_one_number_for_a_cloud.ipynb) looks for the
-# reason.
 
 # %% [markdown]
 # ## A tug-of-war you can compute
@@ -774,8 +772,7 @@ plots.show(
 
 # %% [markdown]
 # Without the variance term every direction shrinks: on the way to a point. Without the covariance term one direction
-# takes all the variance: a line, although the mean deviation of a dimension is 1. Now for longer, on record, and with
-# other parts missing.
+# takes all the variance: a line, although the mean deviation of a dimension is 1.
 
 # %% tags=["hide-input"]
 PARTS = {

@@ -54,7 +54,7 @@ device = book.setup("17")
 # SimCLR ([chapter 13](13_from_nce_to_nt_xent.ipynb)) treats every picture as a class of its own, so it pushes boats
 # away from boats. A few classes would be kinder, but you have no labels. So make some up: describe every picture by a
 # few numbers, group the 8,192 descriptions into 64 clusters, and train a network to predict the cluster of a picture
-# from augmented views of it, as if the clusters were real classes.
+# from augmented views of it.
 #
 # Here are four teachers. One deals the labels **at random**. One is the network itself, **untrained**. One is a
 # **thumbnail** of 16 x 16 pixels. One looks at **edges**: how fast the brightness changes, on a 16 x 16 grid, without
@@ -633,9 +633,8 @@ print(f"all pictures alike, a = {share:.2f}: loss {cheapest:.2f}")
 assert abs(share - 0.30) < 0.01 and abs(cheapest + 2.31) < 0.01
 
 # %% [markdown]
-# A **hedge**: more than half-way to the best loss, without a look at a single picture. Will a real run find it? The
-# authors' configuration has the mean entropy *and* Sinkhorn on the targets switched on, and so has our package; below
-# we switch them off.
+# A **hedge**: more than half-way to the best loss, without a look at a single picture. The authors' configuration has
+# the mean entropy *and* Sinkhorn on the targets switched on, and so has our package; below we switch them off.
 #
 # ## What goes wrong: the guards, taken away
 #
@@ -710,8 +709,7 @@ assert hedging["verdict"] == "cluster collapse"
 
 # %% [markdown]
 # Without Sinkhorn SwAV's loss falls to almost nothing within forty steps, and one prototype gets everything: the cheat
-# of step 2. MSN with the mean entropy alone walks straight into the hedge, computed above to cost $-2.31$. The guarded
-# runs keep all prototypes in soft use, though a good part of them is nobody's first choice.
+# of step 2. MSN with the mean entropy alone walks straight into the hedge, computed above to cost $-2.31$.
 #
 # In the hedge, $z$ alone passes for healthy, because pictures still differ *inside* the one cluster. **Cluster
 # collapse** is seen in the number of prototypes in use, first thing to look at in any run of this family; soft use
@@ -840,10 +838,8 @@ book.claim("C-38b", drawn=paired(("swav", "even"), ("simclr", "even"), "tightnes
 #
 # Learning labels and classifier together is older than deep learning: *maximum margin clustering* ([Xu et al.,
 # 2004](https://papers.nips.cc/paper_files/paper/2004/hash/6403675579f6114559c90de0014cd3d6-Abstract.html)) looks for
-# the labels that a support vector machine separates with the widest margin. *Online DeepCluster* ([Zhan et al.,
-# 2020](https://arxiv.org/abs/2006.10645)) keeps a memory of features and centroids instead of stopping to cluster. From
-# SwAV the line leads to DINO ([chapter 15b](15b_centre_and_sharpen.ipynb)), which replaces Sinkhorn by centring and
-# sharpening.
+# the labels that a support vector machine separates with the widest margin. From SwAV the line leads to DINO ([chapter
+# 15b](15b_centre_and_sharpen.ipynb)), which replaces Sinkhorn by centring and sharpening.
 #
 # ## A question
 #

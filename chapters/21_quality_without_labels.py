@@ -262,8 +262,8 @@ plots.show(
 #
 # **Survive the augmentation.** A direction in which two views of *one* picture differ as much as two pictures is noise.
 # **LiDAR** ([Thilak et al., 2024](https://arxiv.org/abs/2312.04000)) weighs directions as linear discriminant analysis
-# does, with "picture" in the role of the class. With $z_{ij}$ view $j$ of picture $i$, $n$ pictures of $q$ views,
-# $\mu_i$ the mean over the views, $\mu$ the mean of all, $\delta$ small:
+# does, with "picture" as the class. With $z_{ij}$ view $j$ of picture $i$, $n$ pictures of $q$ views, $\mu_i$ the mean
+# over the views, $\mu$ the mean of all, $\delta$ small:
 #
 # $$\Sigma_b = \tfrac1n\sum_i(\mu_i-\mu)(\mu_i-\mu)^\top,\qquad \Sigma_w = \tfrac1{nq}\sum_{i,j}(z_{ij}-\mu_i)(z_{ij}-\mu_i)^\top + \delta I,$$
 #
@@ -477,8 +477,7 @@ assert min(of(colourless, "lidar_own_z")) > max(of(base, "lidar_own_z"))
 
 # %% [markdown]
 # Loss, RankMe and dimension (a *low* one being good) prefer the setting that learned nothing the labels ask for. LiDAR
-# prefers SimCLR here (one seed), and the other one once both have run the recipe's 120 steps (record). The
-# rotation probe prefers SimCLR.
+# prefers SimCLR here (one seed), and the other one once both have run the recipe's 120 steps (record).
 #
 # ## The sweep
 #
@@ -559,10 +558,10 @@ assert without.low < 0 and abs(without.tau - 0.19) < 0.01
 # %% [markdown]
 # **Among the measures without labels the rotation probe comes first in every column**, and clearly so for $\tau$ over
 # the 22: its interval lies above every other estimate. Over methods, and in regret (beside alignment of $h$), the lead
-# is within noise. Labels do better. Among policies, where its authors use it, one seed of three takes a wrong one, far
-# below the best. **Over the 22, no measure of the spectrum has an interval clearly above zero, RankMe of $z$
-# included.** Seven measures choose worse than a lot. (Three settings cannot have a RankMe above 4, 16 and 17; without
-# them it does no better. Losses of different methods are different functions: their order means nothing.)
+# is within noise. Among policies, where its authors use it, one seed of three takes a wrong one, far below the best.
+# **Over the 22, no measure of the spectrum has an interval clearly above zero, RankMe of $z$ included.** Seven measures
+# choose worse than a lot. (Three settings cannot have a RankMe above 4, 16 and 17; without them it does no better.
+# Losses of different methods are different functions: their order means nothing.)
 
 # %% tags=["hide-input"]
 chosen = (held, rotation, common, "RankMe of z", "low tree dimension of h", "loss")
@@ -600,9 +599,9 @@ assert by_h[0] == mean(("learning rate", "0.001"), "rank_h")
 # %% [markdown]
 # In temperature, length and projector RankMe finds the best setting, all three times. (In projector it can hardly fail:
 # the three rivals are too narrow. In length, loss, rotation and low dimension do it too.) It also picks the best of
-# nine methods (VICReg, whose loss asks for spread), a use they rule out. Among policies it takes R. Among learning
-# rates, and among all 15 settings of one policy, it takes the smallest rate. That run seems to have moved least: of all
-# trained runs its $h$ keeps the rank nearest to the untrained one.
+# nine methods (VICReg, whose loss asks for spread), a use its authors rule out. Among policies it takes R. Among
+# learning rates, and among all 15 settings of one policy, it takes the smallest rate. That run seems to have moved
+# least: of all trained runs its $h$ keeps the rank nearest to the untrained one.
 
 # %%
 length = {int(mean(s, "steps")): s for s in (untrained, *groups["length"])}
@@ -824,12 +823,10 @@ assert max(column["rotation"][n] for n in empty) < 0.015 < SimCLR["rotation"]
 assert max(column["probe"][n] for n in empty) < 0.16 < SimCLR["probe"] - 0.02
 
 # %% [markdown]
-# RankMe is won by noise; second is the encoder before training. As a *share of the width* whitened pixels and
-# brightness have full marks too (in plain RankMe both stand below SimCLR). Noise wins uniformity, the constant
-# alignment; LiDAR puts SimCLR last of the five rows of width 256, below the constant and noise. Brightness, a single
-# number, wins both columns of shape. Only the rotation probe gives nothing to the three that know next to nothing
-# (brightness a little): it asks for a skill. Its own, not yours: [chapter 26d](26d_a_policy_for_your_domain.ipynb)
-# draws the same kinds from above, where no encoder can tell a quarter turn.
+# Noise wins RankMe and uniformity, the constant alignment, and brightness, a single number, both columns of shape;
+# LiDAR puts SimCLR last of the five rows of width 256. Only the rotation probe gives nothing to the three that know
+# next to nothing (brightness a little): it asks for a skill. Its own, not yours: [chapter
+# 26d](26d_a_policy_for_your_domain.ipynb) draws the same kinds from above, where no encoder can tell a quarter turn.
 #
 # ## Play: choose a measure and a group
 #
@@ -980,8 +977,8 @@ assert {("length", "480 steps"), ("length", "240 steps")} <= set(upper)
 # C-103a uses Spearman's rank correlation, hence another number than $\tau$. C-103b is the mean over the five slices of
 # SimCLR. Policies decide it: without them RankMe loses less than the margin more than labels (no interval computed).
 # C-104a is carried by the longest runs, which stand in the upper half. C-104b is about $z$, what RankMe is defined on;
-# of *features* R has the lower rank (asserted). C-105 holds in one slice of six temperatures, and compares two spaces:
-# RankMe looks at $z$, $\alpha$-ReQ at $h$. That rotations rank policies (C-111) is judged in
+# of *features* R has the lower rank. C-105 holds in one slice of six temperatures, and compares two spaces: RankMe
+# looks at $z$, $\alpha$-ReQ at $h$. That rotations rank policies (C-111) is judged in
 # [26d](26d_a_policy_for_your_domain.ipynb). Short runs, one small world; the papers have hundreds of long runs.
 #
 # ## Where it comes from, where it went
