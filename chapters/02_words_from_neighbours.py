@@ -839,7 +839,8 @@ book.claim("C-131c", drawn=Runs(*small))
 # ## Where it comes from, where it went
 #
 # Word vectors are older than word2vec: [Bengio et al. (2003)](https://www.jmlr.org/papers/v3/bengio03a.html) learned
-# them inside a neural language model and ran into the denominator. Word2vec ([Mikolov et al.,
+# them inside a neural language model and ran into the denominator; [Bengio and Senécal
+# (2008)](https://doi.org/10.1109/TNN.2007.912312) sampled it. Word2vec ([Mikolov et al.,
 # 2013a](https://arxiv.org/abs/1301.3781)) dropped the hidden layer and kept the tree.
 #
 # One vector per word cannot tell the *bank* of a river from the other one. ELMo ([Peters et al.,

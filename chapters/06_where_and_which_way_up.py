@@ -688,7 +688,8 @@ assert arm_mean["rotation"][2] > 0.45 and max(turned[2], plain[2]) < 0.36
 
 # %% [markdown]
 # An augmentation is a statement about what does *not* matter; a pretext task is a statement about what does. Neither is
-# true by itself.
+# true by itself. [Weng and Kim's tutorial](https://neurips.cc/Conferences/2021/Schedule?showEvent=21895) files these
+# tasks under **innate relationship prediction**, beside *autoregressive*, *masked* prediction and hybrids.
 
 # %% [markdown]
 # ## Play: you against the network
@@ -831,8 +832,10 @@ book.claim("C-87", drawn=Runs(*map(tiles, ("jigsaw 500", "jigsaw 4", "untrained"
 #
 # The puzzle's authors later mixed in tiles of another picture (Jigsaw++), and passed what a deeper network had learned
 # on to a shallower one through clusters ([Noroozi et al., 2018](https://arxiv.org/abs/1805.00385)), a step towards
-# [chapter 17](17_clustering.ipynb). [Yamaguchi et al. (2019)](https://arxiv.org/abs/1912.11603) mix rotation with image
-# enhancement, because rotation alone hardly captures textures.
+# [chapter 17](17_clustering.ipynb). [Zhang et al. (2019)](https://arxiv.org/abs/1901.04596) regress the parameters of a
+# transformation (AET), [Goyal et al. (2019)](https://arxiv.org/abs/1905.01235) scaled the puzzles up, and [Yamaguchi et
+# al. (2019)](https://arxiv.org/abs/1912.11603) mix rotation with image enhancement, because rotation alone hardly
+# captures textures.
 #
 # **Further reading.** [Kolesnikov et al. (2019)](https://arxiv.org/abs/1901.09005) revisit these tasks with one
 # architecture after another, and find that the ranking of tasks changes with the network.

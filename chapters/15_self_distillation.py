@@ -165,7 +165,7 @@ print(f"with both: loss {rising[0]:.2f} at the start, {rising[-1]:.2f} at the en
 #
 # After [Tian et al. (2021)](https://arxiv.org/abs/2102.06810): views $x_1, x_2$ of $x$; student $W$, predictor $P$,
 # teacher $W_a$, all $[D, D]$ ($W_a = W$ without a moving average); $x$ has covariance $I$, and a view adds noise of
-# variance $\sigma^2$ in every direction.
+# variance $\sigma^2$ in every direction. Expectations are over pictures and views.
 #
 # The loss without stop-gradient, $J(W) = \tfrac12\mathbb{E}\lVert P W x_1 - W x_2\rVert^2$, has $J(cW) = c^2 J(W)$.
 # Differentiate by $c$ at $c = 1$:
@@ -387,8 +387,8 @@ assert lost[lost < 0.01].max() < 1e-5
 # %% [markdown]
 # ## Step 4: BYOL, written out
 #
-# A **student** (encoder $f$, projector $g$; weights $\theta$) with a **predictor** $q$; a **teacher** (weights $\xi$)
-# without one. With $\bar u = u/\lVert u\rVert$ and sg for the stop-gradient,
+# A **student** (encoder $f$, projector $g$; weights $\theta$) with a **predictor** $q$; a **teacher** of the same
+# architecture (weights $\xi$) without one. With $\bar u = u/\lVert u\rVert$ and sg for the stop-gradient,
 #
 # $$L = \big\lVert\,\overline{q(g_\theta(f_\theta(v_1)))} - \mathrm{sg}\,\overline{g_\xi(f_\xi(v_2))}\,\big\rVert^2 = 2 - 2\cos, \qquad
 # \xi \leftarrow m\,\xi + (1 - m)\,\theta,$$

@@ -305,7 +305,9 @@ plots.show(
 # Bent relations need *functions* of $x$ and $y$. [Breiman and Friedman
 # (1985)](https://doi.org/10.1080/01621459.1985.10478157) found the best function of one variable each by turns:
 # $f(x) \propto \mathbb{E}[g(y) \mid x]$, then $g(y) \propto \mathbb{E}[f(x) \mid y]$ (alternating conditional
-# expectations, ACE). That is no new principle: on bins, it is power iteration for CCA on one-hot codes.
+# expectations, ACE). That is no new principle: on bins, it is power iteration for CCA on one-hot codes. ([Makur et al.,
+# 2015](https://doi.org/10.1109/ALLERTON.2015.7447113) built on this view, [Painsky et al.,
+# 2020](https://doi.org/10.3390/e22020208) compressed the features.)
 
 # %% tags=["hide-input"]
 generator = torch.Generator().manual_seed(0)
@@ -331,7 +333,8 @@ assert abs(plain) < 0.1 and ace > 0.8 and abs(ace - one_hot) < 1e-6
 # %% [markdown]
 # But bins do not scale: twenty per variable, eight variables, $20^8$ cells. So let two networks compute features
 # $h_1(x)$, $h_2(y)$ and train them to maximise what CCA would find in them: **Deep CCA** ([Andrew et al.,
-# 2013](https://proceedings.mlr.press/v28/andrew13.html)),
+# 2013](https://proceedings.mlr.press/v28/andrew13.html), after [Hsieh,
+# 2000](https://doi.org/10.1016/S0893-6080%2800%2900067-8)),
 #
 # $$L_\text{DCCA} = -\sum_{i=1}^{k} \rho_i\Big( (C_1 + \eta I)^{-1/2}\, C_{12}\, (C_2 + \eta I)^{-1/2} \Big),$$
 #
@@ -837,7 +840,7 @@ print(
 )
 
 # %% [markdown]
-# The deviation grows, as the tug-of-war says it must. What that does to the features, so few seeds do not decide. The
+# The deviation grows, as the tug-of-war says it must. So few seeds do not decide what that does to the features. The
 # "bug" is a choice of weights, and nothing makes the printed one best.
 #
 # ## Apart in which sense?
@@ -1011,8 +1014,9 @@ book.claim("C-7a", drawn=Runs(of("16 scaled"), of("16 fixed"), of("untrained")))
 # ## Where it comes from, where it went
 #
 # [Balestriero and LeCun (2022)](https://arxiv.org/abs/2205.11508) found the closed form of the three losses for linear
-# networks, beside SimCLR's. **Next**: [16b](16b_one_number_for_a_cloud.ipynb), or [chapter 20](20_collapse.ipynb) on
-# collapse in all families.
+# networks, beside SimCLR's. $v$ and $c$ without the pull are called VCReg ([Mialon et al.,
+# 2022](https://arxiv.org/abs/2209.14905)). **Next**: [16b](16b_one_number_for_a_cloud.ipynb), or [chapter
+# 20](20_collapse.ipynb) on collapse in all families.
 #
 # ### Quiz
 #

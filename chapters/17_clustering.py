@@ -838,8 +838,11 @@ book.claim("C-38b", drawn=paired(("swav", "even"), ("simclr", "even"), "tightnes
 #
 # Learning labels and classifier together is older than deep learning: *maximum margin clustering* ([Xu et al.,
 # 2004](https://papers.nips.cc/paper_files/paper/2004/hash/6403675579f6114559c90de0014cd3d6-Abstract.html)) looks for
-# the labels that a support vector machine separates with the widest margin. From SwAV the line leads to DINO ([chapter
-# 15b](15b_centre_and_sharpen.ipynb)), which replaces Sinkhorn by centring and sharpening.
+# the labels that a support vector machine separates with the widest margin, *discriminative clustering* (Bach and
+# Harchaoui, 2007) for those that least squares fits best; [Joulin, Bach and Ponce
+# (2010)](https://doi.org/10.1109/CVPR.2010.5539868) segment pictures with it. *Online DeepCluster* ([Zhan et al.,
+# 2020](https://arxiv.org/abs/2006.10645)) keeps a memory of features and centroids. From SwAV the line leads to DINO
+# ([chapter 15b](15b_centre_and_sharpen.ipynb)), which replaces Sinkhorn by centring and sharpening.
 #
 # ## A question
 #
