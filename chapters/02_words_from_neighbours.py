@@ -80,9 +80,8 @@ for line in lines[:: max(1, len(lines) // 6)][:6]:
 print(f"\n{len(manual.tokens):,} words, {len(manual.words):,} different ones")
 
 # %% [markdown]
-# You can probably guess it. Nobody gave you a definition; the neighbours gave it away, and a word that fits into the same
-# gaps is a word of the same kind; how far that is sameness of meaning, is the question of this chapter. This is the *distributional hypothesis* ([Harris,
-# 1954](https://doi.org/10.1080/00437956.1954.11659520)).
+# Nobody gave you a definition; the neighbours gave it away: a word that fits into the same gaps is a word of the same
+# kind. This is the *distributional hypothesis* ([Harris, 1954](https://doi.org/10.1080/00437956.1954.11659520)).
 #
 # A machine can count company: for every word, how often each other word stands at most four places away. That is a row
 # of numbers per word; compare rows by their cosine.
@@ -144,13 +143,13 @@ plots.table(
 assert modal_hits[0] >= 3 > 1 >= modal_hits[1] and beside_hits[1] > beside_hits[0]
 
 # %% [markdown]
-# Plain counts find most of the modal verbs; divided by chance, hardly one is found. In a row of counts the largest numbers
-# stand under "the", "be", "a": two such rows agree when the words are *used alike*, and words that are used alike need
-# not stand near each other. Divided by chance, the rare, telling neighbours get the say, and "can" moves to words that
-# stand *beside* it, such as "be". Neither is the truth about similarity. How you weigh the company decides.
+# Plain counts find most of the modal verbs; divided by chance, hardly one is found. In a row of counts the largest
+# numbers stand under "the", "be", "a": two such rows agree when the words are *used alike*. Divided by chance, the
+# rare, telling neighbours get the say, and "can" moves to words that stand *beside* it, such as "be". Neither is the
+# truth about similarity.
 #
-# Keep the second table. Word2vec became famous by *learning* vectors with a classifier; you are about to derive what it
-# learns, and it will be that table.
+# Keep the second table. Word2vec became famous by *learning* vectors with a classifier; what it learns will be that
+# table.
 #
 # ## The idea: let a word predict its neighbours
 #
@@ -161,13 +160,12 @@ assert modal_hits[0] >= 3 > 1 >= modal_hits[1] and beside_hits[1] > beside_hits[
 # $$p(c\mid w) = \frac{e^{s_{wc}}}{\sum_{j=1}^{V} e^{s_{wj}}}, \qquad L = -\frac1N\sum_{(w, c)}\log p(c\mid w),$$
 #
 # over all $N$ pairs at most `window` places apart. **CBOW**, the *continuous bag of words*, turns it around: the mean
-# $h$ of the neighbours' vectors predicts the word in the middle. The text is its own answer sheet. The predictions are
-# thrown away, the vectors kept: that move is the pattern of most of self-supervised learning.
+# $h$ of the neighbours' vectors predicts the word in the middle. The predictions are thrown away, the vectors kept:
+# that move is the pattern of most of self-supervised learning.
 #
 # ### The denominator, and three ways around it
 #
-# Each step of the softmax touches all $V$ words: hopeless with a million of them and a billion pairs. What Mikolov et
-# al. did about it in 2013a is no sampling at all:
+# Each step of the softmax touches all $V$ words: hopeless with a million of them and a billion pairs.
 #
 # **A tree.** Put the words at the leaves of a binary tree and give each *inner node* $m$ a vector $a_m$. A word is the
 # sequence of turns $\epsilon_m = \pm1$ that leads to it, and
@@ -196,9 +194,9 @@ assert abs(p.sum() - 1) < 1e-9 and entropy <= decisions < entropy + 1
 # %% [markdown]
 # **NCE** ([Gutmann and Hyvärinen, 2010](https://proceedings.mlr.press/v9/gutmann10a.html); for word vectors [Mnih and
 # Kavukcuoglu, 2013](https://papers.nips.cc/paper/2013/hash/db2b4182156b2f1f817860ac9f409ad7-Abstract.html)) does not
-# normalise. Draw $k$ noise words from a distribution $q$ and learn to tell the observed neighbour from them.
-# **NEG**, negative sampling ([Mikolov et al., 2013b](https://arxiv.org/abs/1310.4546)), does the same and leaves $q$ out
-# of the formula. One line of code separates the two, and with it goes the meaning of the scores.
+# normalise. Draw $k$ noise words from a distribution $q$ and learn to tell the observed neighbour from them. **NEG**,
+# negative sampling ([Mikolov et al., 2013b](https://arxiv.org/abs/1310.4546)), does the same and leaves $q$ out of the
+# formula.
 #
 # Mix one observed neighbour of $w$ with $k$ noise words. By Bayes' rule a word $c$ of this mixture was observed with
 # probability
@@ -252,7 +250,7 @@ assert torch.allclose(nce(pos, neg, *uniform), ours[0])
 #
 # Four words, a known $p(c\mid w)$, noise that is not uniform, and one free score per pair, so that nothing limits the
 # model. All probabilities are multiples of $\frac1{12}$: a batch can hold every pair exactly as often as it should,
-# each with six noise words that represent $q$ exactly. No sampling error is left, only the losses.
+# each with six noise words that represent $q$ exactly.
 
 # %%
 TWELFTHS = torch.tensor([[1, 8, 2, 1], [8, 1, 1, 2], [1, 1, 2, 8], [2, 1, 6, 3]])
@@ -320,14 +318,14 @@ assert errors["NEG"]["ratio"] < 1e-3 < 0.1 < errors["NEG"]["normalised"]
 # them neither way: what it has exactly is the log-ratio.
 #
 # > **Predict.** Train skip-gram on a text with NCE, with NEG and with the softmax, and add up $e^{s}$ over the
-# > vocabulary, for each word. For which of the three will the sums lie near 1?
+# > vocabulary, for each word. For which will the sums lie near 1?
 #
 # ## A text with known answers
 #
-# Nobody knows the right answers for a manual. So there is a second text, a little language made by a program. Its nouns
-# come in pairs (king and queen, France and Paris); the two words of a pair go with the same things ("crown", "throne"),
-# and each form has words of its own ("he", "she"). One *concept* is a pair with its things, or an occupation with its
-# own. The exam: is a content word's nearest neighbour of the same concept?
+# Nobody knows the right answers for a manual. The second text is a little language made by a program. Its nouns come in
+# pairs (king and queen, France and Paris); the two words of a pair go with the same things ("crown", "throne"), and
+# each form has words of its own ("he", "she"). One *concept* is a pair with its things, or an occupation with its own.
+# The exam: is a content word's nearest neighbour of the same concept?
 
 # %%
 text = corpora.little_language(12_000)
@@ -341,20 +339,19 @@ print(f"a neighbour drawn at random is of the same concept: {concept.chance:.1%}
 # %% [markdown]
 # ### The details that made word2vec work
 #
-# From the two papers of 2013 and the program that came with them. The runs below use the first three; subsampling waits
-# for the manual.
+# The runs below use the first three; subsampling waits for the manual.
 #
 # - **Noise to the power 3/4.** $q(c) \propto \text{count}(c)^{3/4}$: between the distribution of words and the uniform.
 # - **A window that varies.** Each word draws its own radius from 1 to `window`, so near neighbours count more.
 # - **Two vectors per word.** At the end $v$ is kept and $u$ thrown away.
-# - **Subsampling.** A word of relative frequency $f$ is kept with probability $\min(1, \sqrt{t/f})$, *before* windows are
-#   cut: "the" goes, and what is left moves closer together. The threshold $t$ will matter.
+# - **Subsampling.** A word of relative frequency $f$ is kept with probability $\min(1, \sqrt{t/f})$, *before* windows
+#   are cut: "the" goes, and what is left moves closer together.
 #
 # ## The run
 #
-# From method to method only the line changes that turns a batch into a loss. A batch `b` has 1,024 words `b.word`, a
-# neighbour of each, all neighbours (`b.windows`) and five noise words (`b.noise`). `model.score(h, c)` is $u_c^\top h + b_c$
-# with a bias $b_c$ that is trained for NCE and the softmax (`bias=True`: probabilities need one) and 0 otherwise.
+# A batch `b` has 1,024 words `b.word`, a neighbour of each, all neighbours (`b.windows`) and five noise words
+# (`b.noise`). `model.score(h, c)` is $u_c^\top h + b_c$ with a bias $b_c$ that is trained for NCE and the softmax
+# (`bias=True`: probabilities need one) and 0 otherwise.
 
 
 # %%
@@ -429,12 +426,8 @@ at60 = {
 assert at60["NCE"] < 0.1 < min(v for n, v in at60.items() if n != "NCE")
 
 # %% [markdown]
-# Look at the spread. In the first steps all vectors learn one thing together (how frequent words are, roughly) and draw
-# close to one point; after sixty steps only NCE is still there, probably because its scores start farthest from where they
-# belong: with scores of 0 every word has $e^s = 1$, two hundred times too much. All of them recover. A spread measured
-# early is no verdict.
-#
-# Now your prediction: the sums.
+# In the first steps all vectors learn one thing together (how frequent words are, roughly) and draw close to one point;
+# after sixty steps only NCE is still there. All of them recover. A spread measured early is no verdict.
 
 
 # %%
@@ -469,8 +462,8 @@ print({name: round(value, 2) for name, value in typical.items()}, "mean |log sum
 assert typical["NCE"] < 0.5 and min(typical["NEG"], typical["softmax"]) > 1
 
 # %% [markdown]
-# NCE's sums lie within a small factor of 1 (mean over the words of the text), those of the other two nowhere near it. You
-# need sums of 1 when you want $p(c \mid w)$, in a speech recogniser for instance. For vectors you do not.
+# NCE's sums lie within a small factor of 1 (mean over the words of the text), those of the other two nowhere near it.
+# You need sums of 1 when you want $p(c \mid w)$. For vectors you do not.
 #
 # ## What negative sampling really learns: the table
 #
@@ -488,8 +481,7 @@ assert typical["NCE"] < 0.5 and min(typical["NEG"], typical["softmax"]) > 1
 #
 # where $\mathrm{PMI}(w, c) = \log\frac{P(w, c)}{P(w)P(c)}$ is the **pointwise mutual information** ([Church and Hanks,
 # 1990](https://aclanthology.org/J90-1003/)): the log-ratio to chance of the puzzle. Skip-gram with negative sampling
-# factorises a table that people had been counting for decades. Check it, on the *expected* loss, for more and more
-# dimensions:
+# factorises a table. The check, on the *expected* loss:
 
 # %%
 K = 5
@@ -534,8 +526,8 @@ plots.show(
 assert fit[len(n)] > 0.95 and fit[2] < fit[10] < min(0.97, fit[40])
 
 # %% [markdown]
-# So the famous network is a matrix factorisation. What is left of the differences: it weighs a cell by how often it
-# turns up, as a pair or as noise (an SVD weighs all alike), and a pair that never occurs wants $s = -\infty$ (in the table of *positive* PMI it is 0).
+# So the famous network is a matrix factorisation: it weighs a cell by how often it turns up, as a pair or as noise (an
+# SVD weighs all alike), and a pair that never occurs wants $s = -\infty$ (in the table of *positive* PMI it is 0).
 #
 # ### GloVe: fit the logarithm of the counts directly
 #
@@ -654,11 +646,11 @@ summed = [
 assert min(map(min, summed)) > 0.9 > max(concepts["skip-gram, NEG"])
 
 # %% [markdown]
-# First: **counting is enough**. The PMI table, and its SVD to 40 dimensions, beat every trained $v$. But that is a matter of
-# a detail: with $v + u$, which GloVe keeps anyway, the networks close the gap. (Not the tree: its $u$ belong to nodes, not
-# to words.) Analogies on the long text hardly separate the methods, since even raw counts solve them all; only GloVe is
-# behind, and drops out on the short text (300 steps on the whole table, not tuned for it). And the untrained vectors have nearly full rank: a high
-# rank is no sign of knowledge.
+# First: **counting is enough**. The PMI table, and its SVD to 40 dimensions, beat every trained $v$. But that is a
+# matter of a detail: with $v + u$, which GloVe keeps anyway, the networks close the gap. (Not the tree: its $u$ belong
+# to nodes, not to words.) Analogies on the long text hardly separate the methods, since even raw counts solve them all;
+# only GloVe is behind, and drops out on the short text (300 steps on the whole table, not tuned for it). The untrained
+# vectors have nearly full rank: no sign of knowledge.
 #
 # ## What goes wrong: no negatives
 #
@@ -679,17 +671,15 @@ assert mean(concepts["no negatives"]) > mean(concepts["untrained"])
 
 # %% [markdown]
 # The loss is perfect, and nearly all that was to be learned is missing. This is *collapse*, the subject of [chapter
-# 20](20_collapse.ipynb). It leaves a residue: on average a few more words than in untrained vectors still find their
-# concept, since on the way to one point words with the same neighbours were pulled the same way. Here the negatives prevent
-# it; in the softmax the denominator does.
+# 20](20_collapse.ipynb). Here the negatives prevent it; in the softmax the denominator does.
 #
 # ## Real English: one setting decides
 #
 # Back to the manual. We made a small answer sheet: six classes of words that should look alike (containers, modals,
-# prepositions, ...). Is the nearest of these words of the same class? Every method gets the text twice: whole, and subsampled
-# at $t = 0.001$. That holds for the methods that count, too.
+# prepositions, ...). Is the nearest of these words of the same class? Every method gets the text twice: whole, and
+# subsampled at $t = 0.001$.
 #
-# > **Predict.** Subsampling is one of the details that made word2vec work. What will it do here?
+# > **Predict.** What will subsampling do here?
 
 # %% tags=["hide-input"]
 NAMES = [
@@ -723,14 +713,13 @@ print("lose more than ten points by subsampling:", "; ".join(fallen))
 assert {"raw counts", "skip-gram, NEG", "CBOW, NEG", "skip-gram, tree"} <= set(fallen)
 
 # %% [markdown]
-# Again first: nothing that was learned is clearly better than the raw counts of the whole text. The tree and CBOW come
-# level with them, and PMI, which divides by chance, falls far behind, probably because it looks for what stands *beside* a
-# word, as it did for "can". With 46 words (2 points each) differences below about ten points mean little; whether skip-gram
-# with NEG really stays below the counts, we cannot say. And subsampling takes more than ten points from counts and networks
-# alike: our classes ask how words are used, "the", "of" and "be" tell that best, and they are what is thrown out. (Most of
-# our 46 words are themselves frequent enough to be thinned. What the authors report, better vectors for *less frequent*
-# words of a very long text, is another question, and not tested here.) What the table does not show either is what word2vec
-# was built for: billions of words, read as a stream, without any table.
+# Nothing that was learned is clearly better than the raw counts of the whole text. The tree and CBOW come level with
+# them, and PMI falls far behind, probably because it looks for what stands *beside* a word, as it did for "can". With
+# 46 words (2 points each) differences below about ten points mean little. And subsampling takes more than ten points
+# from counts and networks alike: our classes ask how words are used, "the", "of" and "be" tell that best, and they are
+# what is thrown out. (Most of our 46 words are themselves frequent enough to be thinned. What the authors report,
+# better vectors for *less frequent* words of a very long text, is another question, and not tested here.) Nor does the
+# table show what word2vec was built for: billions of words, read as a stream.
 #
 # ## Play: the window
 #
@@ -767,8 +756,7 @@ assert left[1, 10] < 0.7 * left[1, 1]
 #
 # ## Exercises
 #
-# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end of the notebook; skipping
-# one breaks nothing.
+# Solutions stand at the end of the notebook; skipping one breaks nothing.
 #
 # ### 1 · What is left of the text? (•, 5 minutes)
 # `counts` (float tensor `[V]`) says how often each word occurs, `t` (a float) is the threshold of subsampling. Which share
@@ -836,7 +824,7 @@ ch02.check_mean_decisions(mean_decisions)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule come from the table of claims; the runs are the three seeds of the record.
+# Statement, source and rule come from the table of claims.
 
 # %%
 small = [
@@ -850,23 +838,18 @@ book.claim("C-131c", drawn=Runs(*small))
 #
 # ## Where it comes from, where it went
 #
-# Word vectors are older than word2vec: [Bengio et al. (2003)](https://www.jmlr.org/papers/v3/bengio03a.html) learned them
-# inside a neural language model and ran into the denominator; [Bengio and Senécal
-# (2008)](https://doi.org/10.1109/TNN.2007.912312) sampled it; [Collobert and Weston
-# (2008)](https://doi.org/10.1145/1390156.1390177) told real windows from corrupted ones. Word2vec ([Mikolov et al.,
-# 2013a](https://arxiv.org/abs/1301.3781)) dropped the hidden layer and kept the tree; the second paper ([Mikolov et al.,
-# 2013b](https://arxiv.org/abs/1310.4546)) offered NEG beside it. GloVe went back to counts, and [Levy and Goldberg
-# (2014)](https://papers.nips.cc/paper_files/paper/2014/hash/feab05aa91085b7a8012516bc3533958-Abstract.html) showed how close
-# the two camps are. fastText ([Bojanowski et al., 2017](https://arxiv.org/abs/1607.04606)) gave vectors to pieces of
-# words, DeepWalk ([Perozzi et al., 2014](https://arxiv.org/abs/1403.6652)) to the nodes of graphs.
+# Word vectors are older than word2vec: [Bengio et al. (2003)](https://www.jmlr.org/papers/v3/bengio03a.html) learned
+# them inside a neural language model and ran into the denominator; [Bengio and Senécal
+# (2008)](https://doi.org/10.1109/TNN.2007.912312) sampled it. Word2vec ([Mikolov et al.,
+# 2013a](https://arxiv.org/abs/1301.3781)) dropped the hidden layer and kept the tree.
 #
 # One vector per word cannot tell the *bank* of a river from the other one. ELMo ([Peters et al.,
 # 2018](https://arxiv.org/abs/1802.05365)) and BERT ([Devlin et al., 2019](https://arxiv.org/abs/1810.04805)) compute a
 # vector per word *in its sentence*. "Observed or noise" grew into InfoNCE ([chapter 13](13_from_nce_to_nt_xent.ipynb)):
 # replace "neighbour" by "other view of the same picture".
 #
-# **Further reading.** [Goldberg and Levy (2014)](https://arxiv.org/abs/1402.3722) derive negative sampling step by
-# step; [Levy et al. (2015)](https://aclanthology.org/Q15-1016/) compare all methods with all details equal.
+# **Further reading.** [Levy et al. (2015)](https://aclanthology.org/Q15-1016/) compare all methods with all details
+# equal.
 #
 # ### Quiz
 #

@@ -119,8 +119,8 @@ plots.show(
 # > Guessing gives 25 %. What will it reach on the first row, the second, the third? Could a larger network, or more
 # > pictures, do better on the second?
 #
-# You can put the first row upright because you know houses. That is the idea of this chapter: *whoever can undo
-# what was done to a picture must know something about pictures*, and the label (what was done) costs nothing.
+# The idea of this chapter: *whoever can undo what was done to a picture must know something about pictures*, and the
+# label (what was done) costs nothing.
 
 # %% [markdown]
 # ## The idea: a label that costs nothing, and what it is worth
@@ -131,8 +131,7 @@ plots.show(
 # $$L = -\,\mathbb{E}_{x}\,\frac1T \sum_{t} \log q_\theta\big(t \mid t(x)\big),$$
 #
 # with $q_\theta$ the network's softmax over the $T$ answers. Then the classifier on top is thrown away, and the
-# features below it are kept. What does the task teach? Ask how well it can be solved at all. By Bayes' rule, with all
-# $t$ equally likely,
+# features below it are kept. What does the task teach? By Bayes' rule, with all $t$ equally likely,
 #
 # $$p(t \mid x') = \frac{p(x' \mid t)}{\sum_s p(x' \mid s)} = \frac{p_\text{data}(t^{-1} x')}{\sum_s p_\text{data}(s^{-1} x')}.$$
 #
@@ -141,16 +140,15 @@ plots.show(
 #
 # $$\text{accuracy} \;\le\; \sum_{x'} \max_t\, p(x', t).$$
 #
-# Now suppose the *data* do not change their distribution under $t$: $p_\text{data}(t^{-1}x) = p_\text{data}(x)$ for
-# all $t$. Then the numerator is the same for every $t$, the answer is $1/T$ whatever $x'$ is, and the ceiling is
-# chance. Not "hard to learn": **impossible, for every network and any amount of data**. Conversely, whatever makes
-# $p_\text{data}(t^{-1}x)$ differ from $p_\text{data}(x)$ is what the network will look for. So here is the sentence
-# to take home:
+# Now suppose the *data* do not change their distribution under $t$: $p_\text{data}(t^{-1}x) = p_\text{data}(x)$ for all
+# $t$. Then the numerator is the same for every $t$, the answer is $1/T$ whatever $x'$ is, and the ceiling is chance.
+# **Impossible, for every network and any amount of data**. Conversely, whatever makes $p_\text{data}(t^{-1}x)$ differ
+# from $p_\text{data}(x)$ is what the network will look for:
 #
 # > **A pretext task teaches what breaks the symmetry. If nothing does, it teaches nothing. If something silly does,
 # > it teaches that.**
 #
-# Here is the ceiling for four tiny worlds, all of it arithmetic.
+# The ceiling for four tiny worlds:
 
 
 # %%
@@ -182,9 +180,9 @@ assert [ceiling(joint) for joint in tiny.values()] == [1.0, 0.5, 0.25, 0.25]
 # %% [markdown]
 # ## Step 1: rotation
 #
-# Quarter turns need no interpolation: a transpose and a flip only move pixels. At any other
-# angle blurred pixels or black corners would tell. That choice is why **RotNet** ([Gidaris
-# et al., 2018](https://arxiv.org/abs/1803.07728)) is so simple. All four copies of an image are in the batch.
+# Quarter turns only move pixels. At any other angle blurred pixels or black corners would tell. That choice is why
+# **RotNet** ([Gidaris et al., 2018](https://arxiv.org/abs/1803.07728)) is so simple. All four copies of an image are in
+# the batch.
 
 
 # %%
@@ -215,8 +213,8 @@ mine = rotation_loss(method.predict, x)
 print("rotation_loss agrees with the package:", torch.allclose(mine, method([x])))
 
 # %% [markdown]
-# One small convolutional network per world (fewer steps where little is needed or nothing can be had), and as a fourth world stripes
-# that always stand upright, whose ceiling is one half. The accuracy is measured on new pictures.
+# One small convolutional network per world (fewer steps where little is needed or nothing can be had), and as a fourth
+# world stripes that always stand upright. Accuracy is on new pictures.
 
 # %%
 recipe = recipes.get_recipe("quick")
@@ -291,9 +289,8 @@ assert 0.4 < reached["upright stripes"] < 0.56
 
 # %% [markdown]
 # **The answer to the puzzle.** On the second and the third row the network guesses, and no larger network will do
-# better. The ceiling was a prediction without a free parameter, and the networks obey it. On upright objects it is
-# above chance after 120 short steps, and far from its ceiling. (Is a ceiling of 100 % generous? A fish upside
-# down is nearly a fish, so it is a little lower.) Too few steps? The record below trains for 300.
+# better. On upright objects it is above chance after 120 short steps, and far from its ceiling. (Is a ceiling of 100 %
+# generous? A fish upside down is nearly a fish, so it is a little lower.)
 #
 # Nothing crashes where there is nothing to learn, and the loss may even fall, by learning single training pictures by
 # heart. **How to see it**: compare the accuracy of the task with chance on *new* pictures before you look at anything
@@ -302,10 +299,10 @@ assert 0.4 < reached["upright stripes"] < 0.56
 # %% [markdown]
 # ## Step 2: relative position
 #
-# Three years before RotNet, [Doersch et al. (2015)](https://arxiv.org/abs/1505.05192) asked: two patches of one
-# image, on which of eight sides of the first does the second lie? A network that knows what an ear looks like knows
-# that the head is next to it. The encoder $f$ sees each patch alone; a classifier $g$ sees both features, $v_0$ the
-# centre patch and $v_j$ its neighbour on side $j$:
+# [Doersch et al. (2015)](https://arxiv.org/abs/1505.05192) asked: two patches of one image, on which of eight sides of
+# the first does the second lie? A network that knows what an ear looks like knows that the head is next to it. The
+# encoder $f$ sees each patch alone; a classifier $g$ sees both features, $v_0$ the centre patch and $v_j$ its neighbour
+# on side $j$:
 #
 # $$q(j \mid x) = \mathrm{softmax}\Big(g\big(f(v_0),\, f(v_j)\big)\Big)_j, \qquad j = 1, \dots, 8.$$
 
@@ -342,10 +339,9 @@ print("position_loss agrees:", torch.allclose(mine, context([x])))
 # %% [markdown]
 # ## What goes wrong, 1: it found a shortcut
 #
-# "If something silly breaks the symmetry, it teaches that." What silly things tell where a patch lies?
+# What silly things tell where a patch lies?
 #
 # 1. **Lines that go on.** Put two patches side by side without a gap, and a line of one continues in the other.
-#    Matching ends of lines needs no knowledge of objects.
 # 2. **The lens.** A real lens bends the colours differently, so that red and blue part from green, the more so the
 #    farther from the centre (*chromatic aberration*). From one patch alone, the direction in which they part tells
 #    where it lies. Doersch et al. report networks that could say where in the picture a patch had been.
@@ -411,19 +407,18 @@ assert min(touch, through) > apart + 0.04
 assert dropped < through - 0.08 and dropped < 0.18
 
 # %% [markdown]
-# Both shortcuts are taken, and both remedies help. (Dropping colours also makes lines harder to match; the test does not
-# tell the two apart.) The gap does not take all: a patch that sits anywhere in its cell can
-# come close to its neighbour, and a straight line that leaves one cell arrives in the next. **How to see a shortcut**: run
-# the task on pictures in which there is nothing to understand. A network takes the cheapest cue that works.
+# Both shortcuts are taken, and both remedies help. (Dropping colours also makes lines harder to match; the test does
+# not tell the two apart.) The gap does not take all: a patch that sits anywhere in its cell can come close to its
+# neighbour, and a straight line that leaves one cell arrives in the next.
 
 # %% [markdown]
 # ## Step 3: jigsaw puzzles, and orders that are hard to confuse
 #
-# Why ask about two patches when there are nine? [Noroozi and Favaro (2016)](https://arxiv.org/abs/1603.09246) shuffle
-# all of them and ask for the permutation. There are $9! = 362{,}880$, too many for a softmax: they fix a set of
-# $P$ permutations and ask *which of the set*. Which ones? If two of them differ in two places only, telling them apart
-# hangs on two tiles that may both be sky. So choose orders with a large **Hamming distance** (the number of places in
-# which they differ), greedily: start with any, then always add the one farthest from those chosen (in the paper from their average, here from the nearest of them).
+# [Noroozi and Favaro (2016)](https://arxiv.org/abs/1603.09246) shuffle all nine patches and ask for the permutation.
+# There are $9! = 362{,}880$, too many for a softmax: they fix a set of $P$ permutations and ask *which of the set*. If
+# two of them differ in two places only, telling them apart hangs on two tiles that may both be sky. So choose orders
+# with a large **Hamming distance** (the number of places in which they differ), greedily: start with any, then always
+# add the one farthest from those chosen (in the paper from their average, here from the nearest of them).
 
 
 # %%
@@ -449,7 +444,7 @@ assert pretext.minimum_distance(far_orders(6, 6)) == 6
 #
 # $$P \le \frac{n!}{(d-1)!}.$$
 #
-# For nine tiles: at most 9 orders can differ everywhere, at most 72 in eight places, at most 504 in seven.
+# For nine tiles: at most 9 orders can differ everywhere.
 
 # %% tags=["hide-input"]
 COUNTS = (2, 9, 30, 60, 100)
@@ -477,15 +472,14 @@ plots.table(
 )
 
 # %% [markdown]
-# The greedy set meets the bound up to nine orders, then falls behind it; random orders are below both. The paper takes
-# 1,000 orders, and fights shortcuts too: random gaps between the tiles, and every tile normalised to mean 0 and
-# deviation 1, so that brightness and shading do not tell neighbours.
+# The paper takes 1,000 orders, and fights shortcuts too: random gaps between the tiles, and every tile normalised to
+# mean 0 and deviation 1, so that brightness and shading do not tell neighbours.
 #
 # ## What goes wrong, 2: you read it the wrong way
 #
-# The jigsaw encoder has never seen a whole picture. It was trained on nine small tiles, one at a time, each normalised
-# by itself. If you now hand it whole pictures and fit a probe, you test it on inputs it does not know. Read it as it
-# was trained: cut the picture, encode nine tiles, put the nine features side by side.
+# The jigsaw encoder was trained on nine small tiles, one at a time, each normalised by itself. A probe on whole
+# pictures tests it on inputs it does not know. Read it as it was trained: cut the picture, encode nine tiles, put the
+# nine features side by side.
 #
 # > **Predict.** How much does that change the probe (10 labels per class, chance 10 %)? And how much of the change is
 # > due to cutting and normalising alone, with an encoder that was never trained?
@@ -531,18 +525,16 @@ for (name, how), value in reading.items():
 assert reading["jigsaw", "tiles"] > reading["jigsaw", "whole"] + 0.03
 
 # %% [markdown]
-# Read on whole pictures, the jigsaw network looks as if it had learned little. Read on tiles it is better, and part of
-# that is the preparation alone, which the untrained row shows (its BatchNorm statistics are those of whole pictures here; the
-# record below takes those of the pieces). The gain of training is the difference *within* a reading,
-# never across. The record does the same for every task whose encoder sees pieces.
+# Read on tiles the jigsaw network is better, and part of that is the preparation alone, as the untrained row shows (its
+# BatchNorm statistics are those of whole pictures here; the record below takes those of the pieces). The gain of
+# training is the difference *within* a reading, never across.
 #
 # ## The record: which pretext task fits which data?
 #
-# The survey of [Jaiswal et al. (2021)](https://arxiv.org/abs/2011.00362), section 2.5, asks the question and answers
-# with examples. With the sentence of this chapter you can predict an answer: *a task is worth something where the data
-# break its symmetry by what you care about*. Here are longer runs (300 steps), with three seeds, on all three worlds.
-# The label is the kind of object; among textures, which texture it is. *Exemplar, 64* and SimCLR ask *which picture is
-# it* ([06b](06b_labels_that_are_equations.ipynb) and [chapter 13](13_from_nce_to_nt_xent.ipynb)).
+# With the sentence of this chapter you can predict an answer: *a task is worth something where the data break its
+# symmetry by what you care about*. Here are longer runs (300 steps), with three seeds, on all three worlds. The label
+# is the kind of object; among textures, which texture it is. *Exemplar, 64* and SimCLR ask *which picture is it*
+# ([06b](06b_labels_that_are_equations.ipynb) and [chapter 13](13_from_nce_to_nt_xent.ipynb)).
 
 # %%
 record, origin = book.recorded("pretext", world=2)
@@ -624,8 +616,8 @@ plots.show(
 # same encoder on the whole picture, and about as well as most rows trained here. Not because there are nine: nine
 # *patches* do no better than the whole picture. But each tile is divided by its own deviation, so that faint textures
 # become loud. Most of the last column is the preparation of the pictures, not the task. From above, no probe with 100
-# labels gains more than five points or so. The position and jigsaw networks solve their *tasks* there as well as upright;
-# what they learned for it is hardly the kind.
+# labels gains more than five points or so. The position and jigsaw networks solve their *tasks* there as well as
+# upright.
 
 # %%
 up, above, texture = gain.unbind(1)
@@ -647,18 +639,17 @@ lost = min(of("exemplar 64", "textures"))
 assert sum(v > 0.3 for v in of("exemplar 64", "textures")) == 2 and lost < 0.25
 
 # %% [markdown]
-# **Then the sentence of this chapter.** *Rotation* gains most where gravity breaks the symmetry, and nothing from above;
-# on textures it even costs a few points. The ceiling said so before any run. *Position* and *jigsaw* ask how parts lie to each other: they
-# gain on upright objects, a good deal less than rotation does. *Which picture is it?* needs no broken symmetry, only
-# pictures that differ: SimCLR gains on objects and on textures, exemplar on objects, and on textures in two runs of three.
+# **Then the sentence of this chapter.** *Rotation* gains most where gravity breaks the symmetry, and nothing from
+# above; on textures it even costs a few points. *Position* and *jigsaw* ask how parts lie to each other: they gain on
+# upright objects, a good deal less than rotation does. *Which picture is it?* needs no broken symmetry, only pictures
+# that differ: SimCLR gains on objects and on textures, exemplar on objects, and on textures in two runs of three.
 #
-# What the table does not show is an order of methods: steps and learning rate are equal, and tuned for none of them.
+# The table is no order of methods: steps and learning rate are equal, and tuned for none of them.
 #
 # ## Covariant or invariant?
 #
-# Turn the question around. Instead of *predicting* a turn, use turns by any angle as an *augmentation* in SimCLR: two
-# views that are turned differently count as the same. So probe two things: what is it, and by how many quarters was it
-# turned?
+# Instead of *predicting* a turn, use turns by any angle as an *augmentation* in SimCLR: two views that are turned
+# differently count as the same. So probe two things: what is it, and by how many quarters was it turned?
 
 # %% tags=["hide-input"]
 plots.table(
@@ -680,11 +671,10 @@ plots.table(
 )
 
 # %% [markdown]
-# Look at the columns from right to left. Only one encoder can say which way up a picture is: the one that was asked.
-# SimCLR's can hardly, so there was little that turning could take away *of that*. What turning did take away stands on
-# the left: on upright objects SimCLR loses more than ten points of the *kind* when it has to treat a house and a fallen
-# house as the same. From above, where the turn says nothing, turning does not help either: it costs a point or two, in every seed here (one
-# thing more to learn in the same 300 steps).
+# Only one encoder can say which way up a picture is: the one that was asked. SimCLR's can hardly, so there was little
+# that turning could take away *of that*. But on upright objects SimCLR loses more than ten points of the *kind* when it
+# has to treat a house and a fallen house as the same. From above turning does not help either: it costs a point or two,
+# in every seed here.
 
 # %%
 arm_mean = {
@@ -697,16 +687,14 @@ assert plain[0] - turned[0] > 0.1 and 0 < plain[1] - turned[1] < 0.04
 assert arm_mean["rotation"][2] > 0.45 and max(turned[2], plain[2]) < 0.36
 
 # %% [markdown]
-# An augmentation is a statement about what does *not* matter; a pretext task is a statement about what does. Neither
-# is true by itself. [Weng and Kim's tutorial](https://neurips.cc/Conferences/2021/Schedule?showEvent=21895) files these
-# tasks under **innate relationship prediction** (how do parts belong together?), beside *autoregressive*
-# ([chapter 03](03_one_step_ahead.ipynb)) and *masked* prediction ([chapter 18](18_masked_images.ipynb)), and hybrids.
+# An augmentation is a statement about what does *not* matter; a pretext task is a statement about what does. Neither is
+# true by itself. [Weng and Kim's tutorial](https://neurips.cc/Conferences/2021/Schedule?showEvent=21895) files these
+# tasks under **innate relationship prediction**, beside *autoregressive*, *masked* prediction and hybrids.
 
 # %% [markdown]
 # ## Play: you against the network
 #
-# Four ways to put the dealt picture right. Choose one; then the network's answer and the truth appear. Can you beat
-# it on any of the three worlds?
+# Four ways to put the dealt picture right. Choose one.
 
 # %%
 ROUNDS = 100
@@ -746,8 +734,8 @@ print(f"A guess wins 25%, give or take {2 * noise:.0%}.")
 # %% [markdown]
 # ## Exercises
 #
-# Replace `return NOT_ATTEMPTED` and run the cell; the checker answers. Tensors are float64 unless it says otherwise;
-# float32 answers are accepted. Solutions stand at the end of the notebook.
+# Tensors are float64 unless it says otherwise; float32 answers are accepted. Solutions stand at the end of the
+# notebook.
 #
 # ### 1 · Which ceiling has your data set? (••, 8 minutes)
 #
@@ -824,8 +812,9 @@ ch06.check_distance_from_chance(my_distance_from_chance)
 # %% [markdown]
 # ## Claims put to the test
 #
-# Statement, source, rule and margin of each stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv); the chapter hands in the runs. "Rotation
-# fails on textures" is not among them: on textures of uniform angles it cannot come out otherwise.
+# Statement, source, rule and margin of each stand in
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). "Rotation fails on
+# textures" is not among them: on textures of uniform angles it cannot come out otherwise.
 
 # %%
 above, way_up, tiles = (
@@ -841,15 +830,12 @@ book.claim("C-87", drawn=Runs(*map(tiles, ("jigsaw 500", "jigsaw 4", "untrained"
 # %% [markdown]
 # ## Where it comes from, where it went
 #
-# [Doersch et al. (2015)](https://arxiv.org/abs/1505.05192) asked where a patch lies and documented the shortcuts they
-# fell for. [Noroozi and Favaro (2016)](https://arxiv.org/abs/1603.09246) built the whole puzzle, later made the
-# puzzle harder by mixing in tiles of another picture (Jigsaw++), and passed what a deeper network had learned on to a
-# shallower one through clusters ([Noroozi et al., 2018](https://arxiv.org/abs/1805.00385)), a step towards [chapter 17](17_clustering.ipynb). [Gidaris et al.
-# (2018)](https://arxiv.org/abs/1803.07728) found that four turns are enough; [Zhang et al.
-# (2019)](https://arxiv.org/abs/1901.04596) regress the parameters of a transformation from both pictures (AET), and
-# [Yamaguchi et al. (2019)](https://arxiv.org/abs/1912.11603) mix rotation with image enhancement, because rotation
-# alone hardly captures textures. [Goyal et al. (2019)](https://arxiv.org/abs/1905.01235) scaled the puzzles up: more
-# data, more permutations.
+# The puzzle's authors later mixed in tiles of another picture (Jigsaw++), and passed what a deeper network had learned
+# on to a shallower one through clusters ([Noroozi et al., 2018](https://arxiv.org/abs/1805.00385)), a step towards
+# [chapter 17](17_clustering.ipynb). [Zhang et al. (2019)](https://arxiv.org/abs/1901.04596) regress the parameters of a
+# transformation (AET), [Goyal et al. (2019)](https://arxiv.org/abs/1905.01235) scaled the puzzles up, and [Yamaguchi et
+# al. (2019)](https://arxiv.org/abs/1912.11603) mix rotation with image enhancement, because rotation alone hardly
+# captures textures.
 #
 # **Further reading.** [Kolesnikov et al. (2019)](https://arxiv.org/abs/1901.09005) revisit these tasks with one
 # architecture after another, and find that the ranking of tasks changes with the network.

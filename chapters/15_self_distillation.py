@@ -52,19 +52,18 @@ device = book.setup("15")
 # %% [markdown]
 # ## The puzzle: a test you can pass by saying nothing
 #
-# NT-Xent ([chapter 13](13_from_nce_to_nt_xent.ipynb)) asks two views of a picture to agree *and* to differ from all other
-# pictures. Drop the second half. The network that answers $(1, 1, \dots, 1)$ to everything is now perfect: loss 0, nothing
-# learned. That is **collapse**, and no other network can beat it.
+# NT-Xent ([chapter 13](13_from_nce_to_nt_xent.ipynb)) asks two views of a picture to agree *and* to differ from all
+# other pictures. Without the second half the network that answers $(1, 1, \dots, 1)$ to everything is perfect: loss 0,
+# nothing learned. That is **collapse**.
 #
 # Two papers trained with this very loss and got features as good as SimCLR's: BYOL ([Grill et al.,
-# 2020](https://arxiv.org/abs/2006.07733)) and SimSiam ([Chen and He, 2021](https://arxiv.org/abs/2011.10566)). They added
-# two small things: a **predictor**, a small network on *one* side, whose output for view 1 shall agree with the embedding
-# of view 2; and a **stop-gradient** on the other side, where the embedding of view 2 is treated as a constant. Neither
-# forbids the constant answer. So does either help?
+# 2020](https://arxiv.org/abs/2006.07733)) and SimSiam ([Chen and He, 2021](https://arxiv.org/abs/2011.10566)). They
+# added a **predictor**, a small network on *one* side, whose output for view 1 shall agree with the embedding of view
+# 2; and a **stop-gradient** on the other side, which treats that embedding as a constant. Neither forbids the constant
+# answer.
 #
-# The smallest experiment: the data are 8-dimensional Gaussian vectors $x$; a view is $x$ plus noise; student
-# and predictor are plain matrices $W$ and $P$; gradient descent on $\tfrac12\lVert P W x_1 - W x_2\rVert^2$, with and
-# without each of the two things.
+# The smallest experiment: 8-dimensional Gaussian vectors $x$; a view is $x$ plus noise; student and predictor are
+# matrices $W$ and $P$; gradient descent on $\tfrac12\lVert P W x_1 - W x_2\rVert^2$, with and without each of the two.
 #
 # > **Predict before you go on.** (1) Which of the four versions collapse? (A guess is right once in 16 times.) (2) Which
 # > of the four has the *highest* loss at the end? (Once in four.) (3) Later a network shall learn to predict another one
@@ -159,14 +158,14 @@ plots.show(
 print(f"with both: loss {rising[0]:.2f} at the start, {rising[-1]:.2f} at the end")
 
 # %% [markdown]
-# (1) All but "both" collapse. (2) "Both" ends with the highest loss, and it *rises* while the network learns: nobody is
-# minimising it. With predictor *and* stop-gradient the update is not the gradient of anything. That is the key.
+# (1) All but "both" collapse. (2) "Both" ends with the highest loss, and it *rises* while the network learns: the
+# update is not the gradient of anything.
 #
 # ## The idea, step 1: without the stop-gradient, length can only be lost
 #
-# Notation, after [Tian et al. (2021)](https://arxiv.org/abs/2102.06810): views $x_1, x_2$ of the same $x$; student $W$,
-# predictor $P$, teacher $W_a$, all $[D, D]$ ($W_a = W$ where there is no moving average); $x$ has covariance $I$, and a
-# view adds noise of variance $\sigma^2$ in every direction. Expectations are over pictures and views.
+# After [Tian et al. (2021)](https://arxiv.org/abs/2102.06810): views $x_1, x_2$ of $x$; student $W$, predictor $P$,
+# teacher $W_a$, all $[D, D]$ ($W_a = W$ without a moving average); $x$ has covariance $I$, and a view adds noise of
+# variance $\sigma^2$ in every direction. Expectations are over pictures and views.
 #
 # The loss without stop-gradient, $J(W) = \tfrac12\mathbb{E}\lVert P W x_1 - W x_2\rVert^2$, has $J(cW) = c^2 J(W)$.
 # Differentiate by $c$ at $c = 1$:
@@ -175,12 +174,11 @@ print(f"with both: loss {rising[0]:.2f} at the start, {rising[-1]:.2f} at the en
 #
 # Gradient descent moves $W$ along $-\nabla J$, so its squared length changes at the rate $-4J \le 0$. *Whatever the
 # predictor does*, the embedding shrinks until the loss is zero; for views that differ, that means $W = 0$. With the
-# stop-gradient only the first $W$ is differentiated, and the update $g$ has
+# stop-gradient only the first $W$ is differentiated; the update $g$ has
 #
 # $$\langle W, g\rangle = \mathbb{E}\,\langle P W x_1,\; P W x_1 - W x_2\rangle,$$
 #
-# which is negative, so that the embedding *grows*, whenever the prediction falls short of its target. A prediction from a
-# noisy view *should* fall short. By how much?
+# which is negative, so that the embedding *grows*, when the prediction falls short of its target.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -210,13 +208,12 @@ for p in (0.3, 1.0):
 #
 # Without a predictor, $P = I$: $\mathbb{E}[x_1x_1^\top] = (1 + \sigma^2) I$ and $\mathbb{E}[x_2x_1^\top] = I$, so the
 # update is $W(1 + \sigma^2) - W_a$. If the teacher is the student, $\dot W = -\sigma^2 W$: death at the rate of the
-# view noise. A teacher that lags remembers a longer $W$. With weight decay $\eta$ on the student and a teacher that
-# follows at the rate $\beta$,
+# view noise. With weight decay $\eta$ on the student and a teacher that follows at the rate $\beta$,
 #
 # $$\frac{d}{dt}\begin{pmatrix} W\\ W_a\end{pmatrix} = \begin{pmatrix} -(1+\sigma^2+\eta) & 1\\ \beta & -\beta\end{pmatrix}\begin{pmatrix} W\\ W_a\end{pmatrix},\qquad \lambda^2 + (1+\sigma^2+\eta+\beta)\,\lambda + \beta(\sigma^2+\eta) = 0 .$$
 #
-# All coefficients are positive, so both rates $\lambda$ are negative. **A moving average delays this collapse. It cannot
-# prevent it.** In code, with steps instead of a derivative:
+# All coefficients are positive, so both rates $\lambda$ are negative. **A moving average delays this collapse. It
+# cannot prevent it.**
 
 # %%
 rows = []
@@ -239,8 +236,6 @@ plots.table(
 )
 
 # %% [markdown]
-# Theory and measurement agree; a momentum of 0.99 makes the death seven times slower, and none below 1 turns it round.
-#
 # ## Step 3: with a predictor, every direction fights for itself
 #
 # Now let $P$ learn as well, $\alpha$ times as fast as $W$, both with weight decay:
@@ -248,31 +243,29 @@ plots.table(
 # $$\dot P = -\alpha\big((1 + \sigma^2)\,P F - W_a W^\top\big) - \eta P, \qquad
 # \dot W = -P^\top\big((1 + \sigma^2)\,P W - W_a\big) - \eta W, \qquad F = W W^\top.$$
 #
-# $F$ is the covariance of the noise-free embeddings; its eigenvalues are the variances of the directions. Two facts make
-# this solvable. Training turns the eigenvectors of $P$ into those of $F$ (see below); and then, with $W_a = \tau W$,
-# everything falls apart into single directions. For one of them let $s$ be its variance, and $p$ the eigenvalue of $P$:
+# $F$ is the covariance of the noise-free embeddings; its eigenvalues are the variances of the directions. Training
+# turns the eigenvectors of $P$ into those of $F$ (see below); then, with $W_a = \tau W$, all falls apart into single
+# directions. Let $s$ be the variance of one, and $p$ the eigenvalue of $P$:
 #
 # $$\boxed{\;\dot p = \alpha\, s\,\big[\tau - (1 + \sigma^2)p\big] - \eta p, \qquad
 # \dot s = 2\, p\, s\,\big[\tau - (1 + \sigma^2)p\big] - 2\eta s\;}$$
 #
 # The bracket is **how far the predictor falls short**. The best predictor from a noisy view is
-# $p^* = \tau/(1 + \sigma^2)$, as in any regression on noisy inputs. ($\tau$ is 1 where the teacher is the student or
-# both rest, and above 1 while it trails a shrinking student; $\alpha$ is the predictor's learning rate over the
-# student's.) In numbers: $s = 0.25$, $p = 0.5$, $\tau = 1$, $\sigma^2 = 0.25$, no decay: the bracket is 0.375, so $s$
-# grows at the rate 0.094. Now read:
+# $p^* = \tau/(1 + \sigma^2)$. ($\tau$ is 1 where the teacher is the student or both rest, and above 1 while it trails a
+# shrinking student.)
 #
 # - **Variance grows exactly while the predictor falls short**, $0 < p < p^*$, against nothing but weight decay.
-# - **No predictor** is $p = 1 > p^*$ (for $\tau = 1$): the bracket is negative for ever. That was step 2.
+# - **No predictor** is $p = 1 > p^*$ (for $\tau = 1$): the bracket is negative for ever.
 # - **A dead predictor**, $p = 0$, pulls nothing up, and $p < 0$ pushes the direction down.
-# - **Both feed each other.** Multiply the first equation by $2p/\alpha$ and subtract: $\frac{d}{dt}(s - p^2/\alpha) =
-#   -2\eta\,(s - p^2/\alpha)$. Whatever the start, weight decay drives the pair onto the parabola $s = p^2/\alpha$. On it,
+# - **Both feed each other.** Multiply the first equation by $2p/\alpha$ and subtract:
+#   $\frac{d}{dt}(s - p^2/\alpha) = -2\eta\,(s - p^2/\alpha)$. Weight decay drives the pair onto the parabola
+#   $s = p^2/\alpha$. On it,
 #
 # $$\dot p = p\,\big(\tau p - (1+\sigma^2)p^2 - \eta\big) \quad\Rightarrow\quad
 # p = 0 \;\text{ or }\; p_\pm = \frac{\tau \pm\sqrt{\tau^2 - 4\eta(1+\sigma^2)}}{2(1+\sigma^2)}.$$
 #
-# The middle one, $p_-$, repels: a **watershed**. A direction that starts above it climbs to $p_+$ and lives; one that
-# starts below slides to 0 and dies. Above $\eta = \tau^2/4(1+\sigma^2)$ none lives. Cartoon or truth? Put
-# the noisy gradient descent of the puzzle beside the two equations:
+# The middle one, $p_-$, repels: a **watershed**. A direction that starts above it lives; one that starts below slides
+# to 0 and dies. Above $\eta = \tau^2/4(1+\sigma^2)$ none lives.
 
 # %%
 STEPS = 800
@@ -317,8 +310,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Shape, order and direction are right. (This start, $P = I/2$, is aligned with *every* basis, and proves nothing
-# about eigenvectors.) And directions that started twelve times apart end within a factor of two.
+# This start, $P = I/2$, is aligned with *every* basis, and proves nothing about eigenvectors.
 #
 # ### Starts that are not kind
 #
@@ -385,27 +377,24 @@ lost = torch.cat([variances(runs[n][-1:])[0] for n in ("random", "minus half")])
 assert lost[lost < 0.01].max() < 1e-5
 
 # %% [markdown]
-# $P$ and $F$ come to commute. In the random start $P$ no longer mixes living with dead directions. More it cannot show (the
-# living end equal, and agree with any $P$), and some asymmetry is left.
+# $P$ and $F$ come to commute. From the random start this shows only that $P$ no longer mixes living with dead
+# directions; some asymmetry is left.
 #
 # A zero predictor recovers completely. From a random or negative one, in this draw, some directions stay dead:
 # $\dot s < 0$ had killed the variance before $p$ came back up, and a dead direction gives $p$ no gradient. That is a
-# **dimensional collapse**, and its loss settles at a *lower* value than the healthy one: who has no healthy run beside
-# it sees nothing. (What is dead here has a variance below a hundred-thousandth; others looked dead, were asleep, and
-# woke.)
+# **dimensional collapse**, and its loss settles *lower* than the healthy one.
 
 # %% [markdown]
 # ## Step 4: BYOL, written out
 #
-# A **student** (encoder $f$, projector $g$; weights $\theta$) with a **predictor** $q$, and a
-# **teacher** of the same architecture (weights $\xi$) without one. With $\bar u = u/\lVert u\rVert$ and sg for the
-# stop-gradient,
+# A **student** (encoder $f$, projector $g$; weights $\theta$) with a **predictor** $q$; a **teacher** of the same
+# architecture (weights $\xi$) without one. With $\bar u = u/\lVert u\rVert$ and sg for the stop-gradient,
 #
 # $$L = \big\lVert\,\overline{q(g_\theta(f_\theta(v_1)))} - \mathrm{sg}\,\overline{g_\xi(f_\xi(v_2))}\,\big\rVert^2 = 2 - 2\cos, \qquad
 # \xi \leftarrow m\,\xi + (1 - m)\,\theta,$$
 #
-# plus the same with the views exchanged (equation 2 of the paper). The teacher is an **exponential moving average** (EMA)
-# of the student and takes no gradient. SimSiam is BYOL with $m = 0$: the teacher is the student of this moment.
+# plus the same with the views exchanged (equation 2 of the paper). The teacher is an **exponential moving average**
+# (EMA) of the student. SimSiam is BYOL with $m = 0$.
 
 
 # %%
@@ -458,17 +447,16 @@ assert torch.allclose(distance(a, b), distillation.byol(a, b))
 # %% [markdown]
 # ### And with unit length?
 #
-# BYOL normalises both sides. Then $J(cW) = J(W)$, so $\langle W, \nabla J\rangle = 0$, and step
-# 1 has nothing to say: length cannot be lost. What can? With many directions the length $\lVert PWx_1\rVert$ is nearly
-# the same for all pictures, and the same calculation gives, up to a common positive factor,
+# BYOL normalises both sides. Then $J(cW) = J(W)$, so $\langle W, \nabla J\rangle = 0$, and step 1 has nothing to say:
+# length cannot be lost. With many directions $\lVert PWx_1\rVert$ is nearly the same for all pictures, and the same
+# calculation gives, up to a common positive factor,
 #
 # $$\dot s_k \propto 2\,p_k s_k\Big[1 - \frac{p_k}{\bar p}\Big], \qquad \bar p = \frac{\sum_j p_j^2 s_j}{\sum_j p_j s_j}.$$
 #
-# The noise has left the bracket, and the rival of a direction is no longer the best predictor but the *average* one:
-# those below $\bar p$ grow at the expense of those above. The same subtraction gives the same parabola, on which the
-# strong have the large $p$. So variances are pushed together, and one direction that has everything is an unstable answer
-# as long as the others keep a trace of variance and a positive $p$. ([Halvagal et al.,
-# 2023](https://arxiv.org/abs/2212.04858), treat both losses.) Checked with automatic differentiation:
+# The rival of a direction is no longer the best predictor but the *average* one: those below $\bar p$ grow at the
+# expense of those above. The same parabola follows, on which the strong have the large $p$: variances are pushed
+# together, as long as the weak keep a trace of variance and a positive $p$. ([Halvagal et al.,
+# 2023](https://arxiv.org/abs/2212.04858), treat both losses.)
 
 # %%
 draw, many = torch.Generator().manual_seed(0), 64
@@ -491,8 +479,7 @@ assert abs(measured.sum()) < 1e-12  # no length is lost
 # ## The run
 #
 # 250 batches of 128 pictures. (*Settled*, in the tables: BatchNorm statistics were measured first.) The middle panel is
-# the vote of neighbours (chance 10 %), the right one the spread and rank of the features. Will the loss fall all the
-# way?
+# the vote of neighbours.
 
 # %%
 SETTINGS = {"batch_size": 128, "optimizer": "sgd", "lr": 0.12, "weight_decay": 5e-4}
@@ -591,11 +578,10 @@ fast = [r["probe"] for r in minute if r["arm"] in ("simclr", "vicreg")]
 assert max(slow) < min(fast) - 0.1
 
 # %% [markdown]
-# The loss falls while BYOL learns, by ups and downs, to nowhere near the 0 of the constant answer. (The toy's rose: judge
-# neither by it.) The baselines first: edges without any network win both columns, and raw pixels are level with BYOL in
-# the vote of neighbours. What the probe says is that BYOL has learned *something*: it is clearly above the same encoder
-# before training. But in three times the steps and six times the pictures
-# it stays far behind SimCLR and VICReg. Has it not had enough time? One long run, 3,000 batches:
+# The loss falls while BYOL learns, to nowhere near the 0 of the constant answer. (The toy's rose: judge neither by it.)
+# Edges without any network win both columns, and raw pixels are level with BYOL in the vote. By the probe BYOL is
+# clearly above the same encoder before training. But in three times the steps and six times the pictures it stays far
+# behind SimCLR and VICReg. Not enough time?
 
 # %% tags=["hide-input"]
 longest = {
@@ -630,19 +616,16 @@ assert abs(kept[-1] - kept[1]) < 0.03 and vote[-1] > vote[1]
 assert rank[-1] < 0.6 * rank[1]
 
 # %% [markdown]
-# No: the probe stays where it was, while the vote gains a few points and the embeddings fall to three
-# directions and stay there. (One seed.) At unit length the equations let small
-# directions grow; here they go. SimDINO, with another loss, passes this plateau
-# ([15b](15b_centre_and_sharpen.ipynb)). On ImageNet, with a larger network and runs
-# a hundred times longer, BYOL comes out ahead of SimCLR ([paper](https://arxiv.org/abs/2006.07733), table 1).
+# No: the probe stays where it was, while the vote gains a few points and the embeddings fall to three directions. (One
+# seed.) At unit length the equations let small directions grow; here they go. On ImageNet, with a larger network and
+# runs a hundred times longer, BYOL comes out ahead of SimCLR ([paper](https://arxiv.org/abs/2006.07733), table 1).
 #
 # ## What the teacher is
 #
 # A moving average forgets half of a weight in $\ln\tfrac12/\ln m$ steps. BYOL starts at 0.996 and lets $m$ rise to 1
-# along half a cosine; ours starts at 0.97, lest most of a random teacher be left after 250 steps. Or is that so bad?
-# The paper's *own motive* was such a teacher (section 3): a student that predicts a fixed random network reaches 18.8 %
-# on ImageNet, where the random network itself has 1.4 %. Here is the whole range, from "never moves" to "is the
-# student":
+# along half a cosine; ours starts at 0.97, lest most of a random teacher be left after 250 steps. The paper's *own
+# motive* was such a teacher (section 3): a student that predicts a fixed random network reaches 18.8 % on ImageNet,
+# where the random network itself has 1.4 %.
 
 # %%
 MOMENTA = {
@@ -688,21 +671,18 @@ without = of("momentum 0")
 assert min(without) > max(before) + 0.05 and min(of("momentum 0", "spread_z")) > 0.6
 
 # %% [markdown]
-# That is prediction (3), seed by seed: yes, a student can learn from a teacher that knows nothing. A reason: the
-# teacher is a *function of the picture*, and its answer for one view can be predicted from another only by what both
-# share. (A fixed target cannot collapse; the student needs no trick.) One that follows fast enough teaches more. BYOL's
-# name is the next thought: take the student as the new teacher, and begin again, in the smallest steps. [Chapter
-# 17](17_clustering.ipynb) does the same in four separate lessons, with clusters.
+# (3) Yes, a student can learn from a teacher that knows nothing. A reason: the teacher's answer for one view can be
+# predicted from another only by what both share. (A fixed target cannot collapse.) One that follows fast enough teaches
+# more.
 #
-# In the equations the average enters only as $\tau$, which is 1 at rest: it changes *when* things happen, hardly
-# *whether*. Does practice agree? [One text](https://arxiv.org/abs/2304.12210) says both: slow averages are crucial to
-# BYOL (section 2.3), and not necessary (3.4.1). The last row above is the test: without any average BYOL stays alive
-# here, and its student is as far above the start as with one (predictor four times faster in both).
+# In the equations the average enters only as $\tau$, which is 1 at rest: it changes *when*, hardly *whether*. [One
+# text](https://arxiv.org/abs/2304.12210) says both: slow averages are crucial to BYOL (section 2.3), and not necessary
+# (3.4.1). Without any average BYOL stays alive here, and its student is as far above the start as with one (predictor
+# four times faster in both).
 #
 # ## What goes wrong: take one part away
 #
-# First live, on a smaller network, so that you see it happen; the spread is that of new pictures, 1 where they point
-# everywhere, 0 where all point the same way.
+# First live, on a smaller network; the spread is 1 where new pictures point everywhere, 0 where all point the same way.
 
 # %%
 BROKEN = {
@@ -747,8 +727,8 @@ for name, row in final.items():
     print(f"{name:27} spread {row['spread_z']:.4f}: diagnosed as {row['verdict']}")
 
 # %% [markdown]
-# As in the toy, the dead have the lowest loss. The printed diagnosis can come late: plot the spread, and never the loss of
-# such a method by itself. Now the recorded runs, three seeds each:
+# The printed diagnosis can come late: plot the spread, and never the loss of such a method by itself. On record, three
+# seeds each:
 
 # %% tags=["hide-input"]
 NAMES = {
@@ -797,16 +777,14 @@ for arm in ("linear", "no norm", "group norm"):
     assert max(of(arm, "spread_z")) < 0.1
 
 # %% [markdown]
-# Without predictor or stop-gradient $z$ dies, as in the toy (at unit length step 1 gives no reason). No row dies for
-# want of an average, and SimSiam lives with one view predicting as with both (its loss is minus the cosine). A matrix
-# with a random start nearly dies (the toy lost half of its directions). What the effective rank of a point counts is
-# noise: read the spread first.
+# Without predictor or stop-gradient $z$ dies (at unit length step 1 gives no reason). No row dies for want of an
+# average, and SimSiam lives with one view predicting as with both (its loss is minus the cosine). A matrix with a
+# random start nearly dies. The effective rank of a point counts noise: read the spread first.
 #
-# **BatchNorm.** Soon after BYOL came out a suspicion spread that its BatchNorm layers were hidden negatives: with the
-# batch mean subtracted, the embeddings of a batch cannot all be equal. Its authors answered by training it with group
-# normalisation and weight standardisation, no batch statistics anywhere: 73.9 against 74.3 % ([Richemond et al.,
-# 2020](https://arxiv.org/abs/2010.10241), abstract). So for them batch statistics are not the reason. The last row
-# is that experiment in small, the one before has no normalisation at all, both at the settings that suit BatchNorm:
+# **BatchNorm.** Were BYOL's BatchNorm layers hidden negatives? With the batch mean subtracted, the embeddings of a
+# batch cannot all be equal. Its authors trained it with group normalisation and weight standardisation, no batch
+# statistics anywhere: 73.9 against 74.3 % ([Richemond et al., 2020](https://arxiv.org/abs/2010.10241), abstract). The
+# last row is that experiment in small, the one before has no normalisation at all.
 
 # %%
 for arm in ("no norm", "group norm"):
@@ -819,17 +797,16 @@ for arm in ("no norm", "group norm"):
     print(f"    spread of z {spread}")
 
 # %% [markdown]
-# Here both collapse: predictor, stop-gradient and average are all in place, and $z$ is a point. So *whether* a recipe
-# needs batch statistics depends on the rest of it (ours was never tuned without). And look at the probes: a dead $z$
-# need not mean a dead $h$. Without any normalisation the encoder below the point has learned in two seeds of three;
-# without a predictor (see the table) it is above its start, too.
+# Here both collapse. So *whether* a recipe needs batch statistics depends on the rest of it (ours was never tuned
+# without). A dead $z$ need not mean a dead $h$. Without any normalisation the encoder below the point has learned in
+# two seeds of three.
 
 # %% [markdown]
 # ### Does a real predictor do what the equations say?
 #
-# A matrix as predictor is the case we can predict: along the eigenvectors of the (centred) covariance of its inputs, $p$
-# should *rise* with $s$, as on the parabola. (If the predictor whitened, as [Balestriero et al.,
-# 2023](https://arxiv.org/abs/2304.12210), figure 5, have it, $p$ would *fall*.)
+# For a matrix we can predict: along the eigenvectors of the (centred) covariance of its inputs, $p$ should *rise* with
+# $s$, as on the parabola. (If the predictor whitened, as [Balestriero et al., 2023](https://arxiv.org/abs/2304.12210),
+# figure 5, have it, $p$ would *fall*.)
 
 # %%
 MATRICES = {
@@ -877,9 +854,9 @@ assert slow["knn"] > dead["knn"] + 0.1
 #
 # ## Play: keep five directions alive
 #
-# The two equations for five directions that start on the parabola at different places. Left: the speed of $p$; filled
-# dots attract, the open one repels. **Raise the weight decay until the last direction dies, and compare with
-# $1/4(1+\sigma^2)$. Then slow the teacher down: who lives that died before?**
+# Five directions start on the parabola at different places. Left: the speed of $p$; filled dots attract, the open one
+# repels. **Raise the weight decay until the last direction dies, and compare with $1/4(1+\sigma^2)$. Then slow the
+# teacher down: who lives that died before?**
 
 # %%
 widgets.explore(
@@ -916,14 +893,13 @@ for other in ({"rate": 0.1}, {"rate": 1.0}, {"speed": 0.2}, {"speed": 5.0}):
 
 # %% [markdown]
 # The limit is 0.2; just above it dying outlasts the axis, so at 0.21 two directions are still fading. Between 0.17 and
-# 0.19 the third dies, *below* the limit: it starts too low, and the watershed has risen past it. Above the limit a slow
-# teacher seems to save some: they only die later than the axis ends. Neither teacher nor predictor's rate changes who
-# lives at the two decays tried: the one sets the clock, the other the height of the parabola.
+# 0.19 the third dies, *below* the limit: the watershed has risen past its start. Above the limit a slow teacher seems
+# to save some: they only die later. Neither teacher nor predictor's rate changes who lives at the two decays tried: the
+# one sets the clock, the other the height of the parabola.
 #
 # ## Exercises
 #
-# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end of the notebook; skipping one
-# breaks nothing.
+# Solutions stand at the end of the notebook; skipping one breaks nothing.
 #
 # ### 1 · A test for the missing stop-gradient (••, 8 minutes)
 # `loss` is a function of two float tensors, `loss(prediction, target)`, `[N, D]` each, that returns a scalar. Return True
@@ -944,9 +920,9 @@ ch15.check_leaks(leaks)
 
 # %% [markdown]
 # ### 2 · How much decay can it bear? (••, 10 minutes)
-# A direction starts on the parabola with predictor `p` (a float above 0), the view noise is `noise`, $\tau = 1$. Return the
-# weight decay below which it lives, a float. Then find the direction of the widget that explains why one dies between 0.17
-# and 0.19.
+# A direction starts on the parabola with predictor `p` (a float above 0), the view noise is `noise`, $\tau = 1$. Return
+# the weight decay below which it lives, a float. Then find the direction of the widget that explains why one dies
+# between 0.17 and 0.19.
 #
 # <details><summary>Hint 1</summary>It lives if it starts above the watershed, and if there is one.</details>
 # <details><summary>Hint 2</summary>The speed of p at its start is positive as long as p - (1 + noise) p² exceeds the decay. Is that needed for a start above p+?</details>
@@ -996,8 +972,9 @@ ch15.check_direct_predictor(direct_predictor)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv); the runs are those of the record. That removing the predictor or
-# the stop-gradient collapses BYOL and SimSiam is judged in [chapter 20](20_collapse.ipynb).
+# Statement, source and rule stand in
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). That removing the predictor
+# or the stop-gradient collapses BYOL and SimSiam is judged in [chapter 20](20_collapse.ipynb).
 
 # %%
 floor = of("untrained", group="floor")
@@ -1029,17 +1006,14 @@ book.claim("C-51b", drawn=None)
 
 # %% [markdown]
 # C-48 speaks of ten epochs and more: the runs with both starts are four epochs long (there the start matters), the long
-# one has no counterpart. C-51b asks for eight living directions. Not tested here: that an average on the projector
-# alone is enough ([Pham et al., 2022](https://arxiv.org/abs/2208.05744)).
+# one has no counterpart. C-51b asks for eight living directions.
 #
 # ## Where it comes from, where it went
 #
-# The moving average came from semi-supervised learning ([Tarvainen and Valpola, 2017](https://arxiv.org/abs/1703.01780))
-# and was a keeper of keys in [MoCo](https://arxiv.org/abs/1911.05722) ([chapter 14](14_negatives.ipynb)).
-# [BYOL](https://arxiv.org/abs/2006.07733) dropped the negatives, [SimSiam](https://arxiv.org/abs/2011.10566) the average;
-# [Tian et al.](https://arxiv.org/abs/2102.06810) explained both with the equations you now know, and
-# [DINO](https://arxiv.org/abs/2104.14294) dropped the predictor: [15b](15b_centre_and_sharpen.ipynb). The other road,
-# which keeps the variance up *explicitly* and needs neither teacher nor predictor, is [chapter 16](16_correlation.ipynb).
+# The moving average came from semi-supervised learning ([Tarvainen and Valpola,
+# 2017](https://arxiv.org/abs/1703.01780)). [DINO](https://arxiv.org/abs/2104.14294) dropped the predictor:
+# [15b](15b_centre_and_sharpen.ipynb). The other road, which keeps the variance up *explicitly* and needs neither
+# teacher nor predictor, is [chapter 16](16_correlation.ipynb).
 #
 # ### Quiz
 #

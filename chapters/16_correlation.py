@@ -54,7 +54,7 @@ device = book.setup("16")
 #
 # Two instruments with eight channels each listen to the same place. Two faint signals reach both of them: a slow wave
 # and a square wave. Each instrument also hears three loud noises of its own, and every channel records some mixture of
-# all five. You get the channels. Nobody tells you how they were mixed.
+# all five. You get the channels, not how they were mixed.
 
 # %%
 import math
@@ -111,8 +111,8 @@ plots.show(
 
 # %% [markdown]
 # > **Predict before you go on.** Three people look for the signals. Ann takes the two directions in which the first
-# > instrument varies most (principal component analysis, PCA), Ben takes the four. Cleo takes the two directions in which the two
-# > instruments *agree* best. Who finds both waves? (One of three: a guess is right once in three times.) Does Cleo need
+# > instrument varies most (principal component analysis, PCA), Ben takes the four. Cleo takes the two directions in
+# > which the two instruments *agree* best. Who finds both waves? (A guess is right once in three times.) Does Cleo need
 # > to know what a wave is?
 #
 # A picture under two random augmentations is the same situation: the content is shared, crop and tint are private, and
@@ -127,7 +127,7 @@ plots.show(
 # $$\max_{a, b}\; a^\top \Sigma_{xy}\, b \qquad\text{such that}\qquad a^\top \Sigma_x a = b^\top \Sigma_y b = 1.$$
 #
 # The constraints fix the scale. Had we asked to *minimise* $\mathbb{E}(u_x - u_y)^2$ without them, the answer would be
-# $a = b = 0$. Remember that. With Lagrange multipliers $\kappa/2, \kappa'/2$ the derivatives by $a$ and $b$ vanish when
+# $a = b = 0$. With Lagrange multipliers $\kappa/2, \kappa'/2$ the derivatives by $a$ and $b$ vanish when
 #
 # $$\Sigma_{xy} b = \kappa\, \Sigma_x a, \qquad \Sigma_{xy}^\top a = \kappa'\, \Sigma_y b.$$
 #
@@ -136,9 +136,9 @@ plots.show(
 #
 # $$K \tilde b = \rho\, \tilde a, \quad K^\top \tilde a = \rho\, \tilde b, \qquad K = \Sigma_x^{-1/2}\, \Sigma_{xy}\, \Sigma_y^{-1/2}.$$
 #
-# A pair of singular vectors of $K$. So the best pair is the first, the second best (uncorrelated with the first) is the
-# second, and so on: **whiten both sides and take the singular value decomposition (SVD) of their cross-covariance; the
-# singular values are the correlations** ([Hotelling, 1936](https://doi.org/10.1093/biomet/28.3-4.321)).
+# A pair of singular vectors of $K$; the best pair is the first, the second best (uncorrelated with the first) the
+# second: **whiten both sides and take the singular value decomposition (SVD) of their cross-covariance; the singular
+# values are the correlations** ([Hotelling, 1936](https://doi.org/10.1093/biomet/28.3-4.321)).
 
 
 # %%
@@ -232,9 +232,9 @@ assert min(later[:2]) > 0.8 and max(map(abs, later[2:])) < 0.25
 print(f"worse of the two waves: Ben {ben:.2f}, Cleo {cleo:.2f}")
 
 # %% [markdown]
-# Cleo wins with two directions, and she never asked what a wave is. The three loud noises fill the first three
-# components; five sources need five of them, and to stop there Ben would have to know that there are five.
-# *Agreement* needs no such number: how many correlations survive on new data tells how many things are shared.
+# Cleo wins, and she never asked what a wave is. The three loud noises fill the first three components; to stop at five
+# Ben would have to know that there are five sources. *Agreement* needs no such number: how many correlations survive on
+# new data tells how many things are shared.
 #
 # ### The sentence this chapter is about
 #
@@ -244,8 +244,8 @@ print(f"worse of the two waves: Ben {ben:.2f}, Cleo {cleo:.2f}")
 # $$\mathbb{E}\,\|u_x - u_y\|^2 = \mathbb{E}\,\|u_x\|^2 + \mathbb{E}\,\|u_y\|^2 - 2\,\mathbb{E}\,u_x^\top u_y = 2k - 2\sum_{i=1}^k \rho_i,$$
 #
 # and any other $A, B$ with identity covariances give at least as much. So maximising correlation **is** pulling the two
-# views together *under the constraint that each view's covariance is the identity*. The pull is what every method of
-# this book has. The constraint is the answer to the title.
+# views together *under the constraint that each view's covariance is the identity*. The constraint is the answer to the
+# title.
 
 # %%
 k, inside = 5, slice(0, HALF)
@@ -263,7 +263,7 @@ assert distance(u_x[:, :k], u_y[:, :k] @ turn) > distance(u_x[:, :k], u_y[:, :k]
 # %% [markdown]
 # ### The trap: with few samples, everything correlates
 #
-# CCA divides by an estimated covariance. Here are two recordings of pure noise, 16 channels each, that share *nothing*.
+# CCA divides by an estimated covariance. Two recordings of pure noise, 16 channels each, share *nothing*:
 
 # %%
 SIZES, CHANNELS = (20, 24, 32, 40, 64, 128, 256, 512, 1024, 2048), 16
@@ -297,17 +297,17 @@ plots.show(
 
 # %% [markdown]
 # Up to $N = D_x + D_y$ the correlation of noise is exactly 1: there are enough free directions to fit anything. A ridge
-# (a constant added to the variances) helps a little. Keep this picture: **a batch is a small sample**. With 256 images
-# and 512 dimensions nobody can whiten a batch.
+# (a constant added to the variances) helps a little. **A batch is a small sample**. With 256 images and 512 dimensions
+# nobody can whiten a batch.
 #
 # ## From lines to networks
 #
-# CCA sees straight lines only. Bent relations need *functions* of $x$ and $y$. [Breiman and Friedman
+# Bent relations need *functions* of $x$ and $y$. [Breiman and Friedman
 # (1985)](https://doi.org/10.1080/01621459.1985.10478157) found the best function of one variable each by turns:
 # $f(x) \propto \mathbb{E}[g(y) \mid x]$, then $g(y) \propto \mathbb{E}[f(x) \mid y]$ (alternating conditional
 # expectations, ACE). That is no new principle: on bins, it is power iteration for CCA on one-hot codes. ([Makur et al.,
 # 2015](https://doi.org/10.1109/ALLERTON.2015.7447113) built on this view, [Painsky et al.,
-# 2020](https://doi.org/10.3390/e22020208) compressed the features, since ACE is poor with few samples.)
+# 2020](https://doi.org/10.3390/e22020208) compressed the features.)
 
 # %% tags=["hide-input"]
 generator = torch.Generator().manual_seed(0)
@@ -331,19 +331,18 @@ print(
 assert abs(plain) < 0.1 and ace > 0.8 and abs(ace - one_hot) < 1e-6
 
 # %% [markdown]
-# The best functions of a parabola with noise correlate highly, its coordinates not at all; and both ways give the
-# same number. But bins do not scale: twenty per variable, eight variables, $20^8$ cells. So let two networks compute
-# features $h_1(x)$, $h_2(y)$ and train them to maximise what CCA would find in them: **Deep CCA**
-# ([Andrew et al., 2013](https://proceedings.mlr.press/v28/andrew13.html), after
-# [Hsieh, 2000](https://doi.org/10.1016/S0893-6080%2800%2900067-8)),
+# But bins do not scale: twenty per variable, eight variables, $20^8$ cells. So let two networks compute features
+# $h_1(x)$, $h_2(y)$ and train them to maximise what CCA would find in them: **Deep CCA** ([Andrew et al.,
+# 2013](https://proceedings.mlr.press/v28/andrew13.html), after [Hsieh,
+# 2000](https://doi.org/10.1016/S0893-6080%2800%2900067-8)),
 #
 # $$L_\text{DCCA} = -\sum_{i=1}^{k} \rho_i\Big( (C_1 + \eta I)^{-1/2}\, C_{12}\, (C_2 + \eta I)^{-1/2} \Big),$$
 #
 # with $C_1, C_2$ the covariances over the batch, $C_{12}$ their cross-covariance, $\rho_i(\cdot)$ the singular values
-# and $\eta$ the ridge. A **deep canonically correlated autoencoder** (DCCAE,
-# [Wang et al., 2015](https://proceedings.mlr.press/v37/wangb15.html)) adds decoders and the error of rebuilding $x$
-# and $y$. Would that help? Two features per view, again three loud private noises in each; shared are an angle (a
-# point on a circle here, a number there) and a number $b$ (there squared).
+# and $\eta$ the ridge. A **deep canonically correlated autoencoder** (DCCAE, [Wang et al.,
+# 2015](https://proceedings.mlr.press/v37/wangb15.html)) adds decoders and the error of rebuilding $x$ and $y$. Two
+# features per view, again three loud private noises in each; shared are an angle (a point on a circle here, a number
+# there) and a number $b$ (there squared).
 
 
 # %% tags=["hide-input"]
@@ -419,14 +418,12 @@ assert deep["autoencoders alone"] < 0.5
 # %% [markdown]
 # With two features to spend, autoencoders spend them on the loud private noise, like Ann; reconstruction is loyal to
 # *variance*, correlation to *agreement*. A little of it beside the correlation costs little, a lot turns Cleo into Ann.
-# In vision, where crop and tint are private noise, that is a reason to leave the decoder out. (The
-# [Cookbook](https://arxiv.org/abs/2304.12210), section 2.4, calls the loss of 2013 DCCAE; the autoencoder came in 2015.)
 #
 # ## A point, a line, noise, and the cloud we want
 #
 # Now both views go through *one* network; $z_1, z_2 \in \mathbb{R}^{N\times D}$ are its outputs for a batch of $N$
-# pictures, and Deep CCA would have to invert a $D\times D$ matrix estimated from them. You have seen what that does. So
-# let us only *measure* how far a batch is from the sentence above. Three numbers, with $C(z)$ the covariance of a view:
+# pictures, and Deep CCA would have to invert a $D\times D$ matrix estimated from them. So only *measure* how far a
+# batch is from the sentence above, with $C(z)$ the covariance of a view:
 #
 # $$s = \frac{1}{ND}\sum_{n} \|z_{1,n} - z_{2,n}\|^2, \quad v(z) = \frac1D\sum_j \max\big(0,\ 1 - \sqrt{C_{jj} + \varepsilon}\,\big), \quad c(z) = \frac1D \sum_{i\ne j} C_{ij}^2 .$$
 #
@@ -507,17 +504,14 @@ plots.table(
 )
 
 # %% [markdown]
-# One column, one culprit: $v$ forbids the point, $c$ the line, $s$ the noise. Nobody forbids the cloud. Take one
-# number away, and one of the three useless clouds is free of charge. You will see the point and the line happen to a real
-# network, and the noise to a small linear one.
+# $v$ forbids the point, $c$ the line, $s$ the noise. Take one number away, and one of the three useless clouds is free
+# of charge.
 #
 # ## Three losses
 #
 # **VICReg** ([Bardes et al., 2022](https://arxiv.org/abs/2105.04906)): variance, invariance, covariance. Add the three,
 #
 # $$L_\text{VICReg} = \lambda\, s + \mu\, \tfrac12\big(v(z_1) + v(z_2)\big) + \nu\,\big(c(z_1) + c(z_2)\big), \qquad \lambda = \mu = 25,\ \nu = 1.$$
-#
-# ($v$ and $c$ without the pull are called VCReg, [Mialon et al., 2022](https://arxiv.org/abs/2209.14905).)
 #
 # **Barlow Twins** ([Zbontar et al., 2021](https://arxiv.org/abs/2103.03230)): standardise each dimension over the batch
 # (mean 0, deviation 1; call it $\hat z$), correlate every dimension of view 1 with every dimension of view 2, and ask for
@@ -573,15 +567,13 @@ for loss in LOSSES:
     assert wanted < 0.5 * min(useless)
 
 # %% [markdown]
-# All three like the cloud best. Look at what the point costs W-MSE: whitening blows up whatever is left in it until it
-# has variance 1, finds only the noise of each view, and charges almost as much as for pure noise. (Barlow Twins
-# charges little for the line, but two dimensions can repeat each other once; the sum grows with $D(D-1)$, which is why
-# $\beta$ can be so small.)
+# W-MSE's whitening blows up whatever is left in the point until it has variance 1, finds only the noise of each view,
+# and charges almost as much as for pure noise. (Barlow Twins charges little for the line, but two dimensions can repeat
+# each other once; the sum grows with $D(D-1)$.)
 #
 # ## The run: VICReg, live
 #
-# The quick recipe with the paper's weights and 512 outputs. (The paper calls its projector an *expander*: 8,192 outputs
-# from 2,048 features.)
+# The quick recipe with the paper's weights and 512 outputs.
 
 # %%
 STEPS, SHORT = 120, 30
@@ -670,11 +662,9 @@ assert min(of("barlow") + of("w_mse")) > max(of("untrained")) + 0.03
 assert live > max(of("untrained")) + 0.05
 
 # %% [markdown]
-# Raw pixels first: after these 250 steps their neighbours are better than W-MSE's, and those of Barlow Twins lie around them,
-# now above, now below; the untrained network's are the worst. VICReg is well above all of them and ahead of SimCLR at equal steps. Barlow Twins
-# and W-MSE have learned something, and much less. The table does not say where longer runs end, and each recipe was
-# tuned in short runs only. W-MSE keeps the constraint *exactly* and gets little for it:
-# [16b](16b_one_number_for_a_cloud.ipynb) looks for the reason.
+# Raw pixels first: after these 250 steps their neighbours are better than W-MSE's, and those of Barlow Twins lie around
+# them. VICReg is well above all of them and ahead of SimCLR at equal steps. Barlow Twins and W-MSE have learned
+# something, and much less. The table does not say where longer runs end, and each recipe was tuned in short runs only.
 
 # %% [markdown]
 # ## A tug-of-war you can compute
@@ -685,10 +675,9 @@ assert live > max(of("untrained")) + 0.05
 #
 # $$L(\sigma) = \underbrace{2\lambda(1-\rho)\,\sigma^2}_{\text{pull}} \;+\; \underbrace{\mu\,(1-\sigma)}_{\text{hinge}} \;+\; \underbrace{2\nu\,(D-1)\,r^2\,\sigma^4}_{\text{copies, two views}} .$$
 #
-# Two terms shrink the cloud, one spreads it. The hinge pushes with constant force, and the other two forces vanish at
-# $\sigma = 0$: no point, as long as $\mu > 0$. (Almost: with $\varepsilon$ under the root the hinge's slope vanishes
-# there as well, and a tiny $\mu$ *is* overrun; exercise 2.) Away from the point nothing says that the minimum lies at
-# 1.
+# The hinge pushes with constant force, and the other two forces vanish at $\sigma = 0$: no point, as long as $\mu > 0$.
+# (Almost: with $\varepsilon$ under the root the hinge's slope vanishes there as well, and a tiny $\mu$ *is* overrun;
+# exercise 2.) Away from the point nothing says that the minimum lies at 1.
 #
 # > **Predict.** The network is trained. Is the deviation of a dimension nearer to 1, to 0.7, or to 0.3? (A guess: one in
 # > three.) Then measure $\rho$ and $r^2$ on new pictures, and compute.
@@ -744,15 +733,12 @@ print(f"with the first two terms alone {no_copies:.2f}")
 assert abs(predicted - measured) < 0.06 and measured < 0.42 < no_copies
 
 # %% [markdown]
-# About 0.3, and the sketch knew it from two other numbers, with nothing fitted. It also says who holds the cloud
-# down: pull and hinge alone would settle at nearly twice that; each dimension pays for its covariances with all
-# $D - 1$ others. Hence a piece of advice: *when you change the number of outputs, rescale the weights*. With 16
-# outputs a dimension feels a thirty-fourth of this pressure.
+# About 0.3, with nothing fitted. Pull and hinge alone would settle at nearly twice that; each dimension pays for its
+# covariances with all $D - 1$ others. Hence: *when you change the number of outputs, rescale the weights*.
 #
 # ## What goes wrong: take a part away
 #
-# The point and the line, made by a network: 30 steps without the variance term, 30 without the covariance term, beside the
-# 120 steps of the run above.
+# 30 steps without the variance term, 30 without the covariance term, beside the 120 steps above.
 
 # %%
 broken = {
@@ -788,9 +774,8 @@ plots.show(
 )  # fmt: skip
 
 # %% [markdown]
-# Without the variance term every direction shrinks: on the way to a point. Without the covariance term one direction takes all the
-# variance: a line, although the mean deviation of a dimension is 1. Now for longer, with the seeds on record, and
-# with other parts missing: the famous factor ½ (see below), Barlow Twins' $\beta$, and most of the outputs.
+# Without the variance term every direction shrinks: on the way to a point. Without the covariance term one direction
+# takes all the variance: a line, although the mean deviation of a dimension is 1.
 
 # %% tags=["hide-input"]
 PARTS = {
@@ -831,18 +816,17 @@ assert (
 )
 
 # %% [markdown]
-# Read the columns together. Without the variance term the deviation tells; without the covariance term (or $\beta$)
-# the correlation does: near 1 means that the dimensions are copies. Both cost a large part of what was learned. Sixteen
-# outputs at the default weights end in copies as well, as a pressure 34 times smaller lets expect, and multiplying the covariance weight
-# by $512/16$ brings them back. No single column would have told all of this: **look at the deviation of each
-# dimension *and* at the correlation between them**.
+# Without the variance term the deviation tells; without the covariance term (or $\beta$) the correlation does: near 1
+# means that the dimensions are copies. Sixteen outputs at the default weights end in copies as well, and multiplying
+# the covariance weight by $512/16$ brings them back. **Look at the deviation of each dimension *and* at the correlation
+# between them**.
 #
 # ### The famous half
 #
 # Equation 6 of the VICReg paper adds $v(z_1) + v(z_2)$ with weight 25. The authors' code divides each by two, and also
 # divides $s$ by $D$, which equation 5 does not. The weights 25, 25, 1 belong to the *code*: type in equation 6 and your
-# variance weight is 50; type in equation 5 as well and the pull is $D$ times too strong. Nothing crashes. *How to see it*: a
-# constant batch must cost 25, not 50, and two batches that differ by 1 everywhere must have $s = 1$, not $D$.
+# variance weight is 50; type in equation 5 as well and the pull is $D$ times too strong. *How to see it*: a constant
+# batch must cost 25, not 50, and two batches that differ by 1 everywhere must have $s = 1$, not $D$.
 
 # %%
 constant = torch.ones(64, 12).double()
@@ -856,16 +840,13 @@ print(
 )
 
 # %% [markdown]
-# The deviation grows, as the tug-of-war says it must. What that does to the features, the last line says seed by seed; so
-# few seeds decide nothing small. The "bug" is a choice of weights, and nothing makes the printed one best.
-#
-# A second bug of the same kind is yours to find in exercise 1.
+# The deviation grows, as the tug-of-war says it must. So few seeds do not decide what that does to the features. The
+# "bug" is a choice of weights, and nothing makes the printed one best.
 #
 # ## Apart in which sense?
 #
-# Contrastive losses push *images* apart, these push *dimensions* apart. Two philosophies? Let $Z$ be a batch,
-# $[N, D]$. The dimensions are compared by $Z^\top Z$, the images by $Z Z^\top$, and the trace of a product does not
-# care for the order:
+# Contrastive losses push *images* apart, these push *dimensions* apart. Let $Z$ be a batch, $[N, D]$. The dimensions
+# are compared by $Z^\top Z$, the images by $Z Z^\top$, and the trace of a product does not care for the order:
 #
 # $$\|Z^\top Z\|_F^2 = \operatorname{tr}(Z^\top Z Z^\top Z) = \operatorname{tr}(Z Z^\top Z Z^\top) = \|Z Z^\top\|_F^2 .$$
 #
@@ -898,12 +879,9 @@ assert (
 )
 
 # %% [markdown]
-# So Barlow Twins, whose formula contains no pair of different pictures, compares them all the same: by the same trick
-# $\|Z_1^\top Z_2\|_F^2 = \sum_{m,n} (z_{1,m}^\top z_{1,n})(z_{2,m}^\top z_{2,n})$, the similarity of two pictures in view 1 times that
-# in view 2. What is left of the
-# divide are weights, normalisation, and which of $N$ and $D$ is larger. (But mind the lengths of the rows:
-# [16b](16b_one_number_for_a_cloud.ipynb) shows a useless cloud that gets past every constraint here by making a few rows
-# very long.)
+# What is left of the divide are weights, normalisation, and which of $N$ and $D$ is larger. (But mind the lengths of
+# the rows: [16b](16b_one_number_for_a_cloud.ipynb) shows a useless cloud that gets past every constraint here by making
+# a few rows very long.)
 #
 # ## Play: three weights, one cloud
 #
@@ -947,8 +925,7 @@ assert abs(ends[25].shared[-1] - exact) < 0.02
 #
 # ## Exercises
 #
-# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end of the notebook; skipping one
-# breaks nothing.
+# Solutions stand at the end of the notebook; skipping one breaks nothing.
 #
 # ### 1 · Two machines, one matrix (•, 8 minutes)
 # A batch is spread over machines: `z1`, `z2` are float tensors `[machines, n, D]`. A colleague lets each machine compute
@@ -1026,7 +1003,8 @@ ch16.check_covariance_term(covariance_term)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). It takes the record above. Whether SimCLR, behind the
+# Statement, source and rule stand in
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). Whether SimCLR, behind the
 # same projector and tuned alike, does as well as VICReg is judged in [chapter 19](19_one_view_of_all.ipynb).
 
 # %%
@@ -1035,13 +1013,9 @@ book.claim("C-7a", drawn=Runs(of("16 scaled"), of("16 fixed"), of("untrained")))
 # %% [markdown]
 # ## Where it comes from, where it went
 #
-# [Hotelling (1936)](https://doi.org/10.1093/biomet/28.3-4.321) asked how two sets of measurements are related; everything
-# here is his question. Within a year three groups arrived at views of one image:
-# [W-MSE](https://arxiv.org/abs/2007.06346) by whitening, [Barlow Twins](https://arxiv.org/abs/2103.03230) by redundancy
-# reduction, [VICReg](https://arxiv.org/abs/2105.04906) by splitting the wish into three terms. [Balestriero and LeCun
-# (2022)](https://arxiv.org/abs/2205.11508) found their closed form for linear networks, beside SimCLR's. The
-# [Cookbook](https://arxiv.org/abs/2304.12210) counts SwAV in this family; its balanced clusters are a constraint of the
-# same spirit ([chapter 17](17_clustering.ipynb)). **Next**: [16b](16b_one_number_for_a_cloud.ipynb), or [chapter
+# [Balestriero and LeCun (2022)](https://arxiv.org/abs/2205.11508) found the closed form of the three losses for linear
+# networks, beside SimCLR's. $v$ and $c$ without the pull are called VCReg ([Mialon et al.,
+# 2022](https://arxiv.org/abs/2209.14905)). **Next**: [16b](16b_one_number_for_a_cloud.ipynb), or [chapter
 # 20](20_collapse.ipynb) on collapse in all families.
 #
 # ### Quiz

@@ -51,14 +51,14 @@ device = book.setup("17")
 # %% [markdown]
 # ## The puzzle: four teachers
 #
-# SimCLR ([chapter 13](13_from_nce_to_nt_xent.ipynb)) treats every picture as a class of its own, so it pushes boats away
-# from boats. It would be kinder to have a few classes. But you have no labels. So make some up: describe every picture by a
-# few numbers, group the 8,192 descriptions into 64 clusters, and train a network to predict the cluster of a picture from
-# augmented views of it, as if the clusters were real classes.
+# SimCLR ([chapter 13](13_from_nce_to_nt_xent.ipynb)) treats every picture as a class of its own, so it pushes boats
+# away from boats. A few classes would be kinder, but you have no labels. So make some up: describe every picture by a
+# few numbers, group the 8,192 descriptions into 64 clusters, and train a network to predict the cluster of a picture
+# from augmented views of it.
 #
-# Here are four teachers, each with another description. One deals the labels **at random**. One is the network itself,
-# **untrained**. One is a **thumbnail** of 16 x 16 pixels. One looks at **edges**: how fast the brightness changes, on a
-# 16 x 16 grid, without colour.
+# Here are four teachers. One deals the labels **at random**. One is the network itself, **untrained**. One is a
+# **thumbnail** of 16 x 16 pixels. One looks at **edges**: how fast the brightness changes, on a 16 x 16 grid, without
+# colour.
 
 # %%
 import math
@@ -83,8 +83,8 @@ kinds = unlabeled.factors["kind"].values  # to measure with, never to train with
 
 
 # %% [markdown]
-# How good are labels? Their **purity** is the share of pictures that show the commonest kind of their cluster. (It grows
-# with the number of clusters, up to 1 for one picture each: compare only at equal number. The companion has the curve.)
+# How good are labels? Their **purity** is the share of pictures that show the commonest kind of their cluster. (It
+# grows with the number of clusters, up to 1 for one picture each: compare only at equal number.)
 
 
 # %%
@@ -146,8 +146,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Baselines first: a thumbnail makes purer clusters than an untrained network, and edges purer ones still. Convolutions with
-# random weights are a poor teacher, hardly better than chance: look at the upper rows.
+# Convolutions with random weights are a poor teacher, hardly better than chance: look at the upper rows.
 #
 # > **Predict before you go on.** Each teacher gets a student: the same network, the same 100 steps. We ask the students'
 # > features for the kind of a picture, by the vote of neighbours (chance: 10 %; the network before training: about 23 %; raw
@@ -162,8 +161,8 @@ plots.show(
 # $a(i) \in \{1,\dots,K\}$ for every point that make $J = \sum_i \lVert x_i - m_{a(i)}\rVert^2$ small. [Lloyd (1957, in
 # print 1982)](https://doi.org/10.1109/TIT.1982.1056489) alternates two steps, and neither can raise $J$: for fixed
 # centroids the nearest is best; for fixed clusters the mean is best. A centroid that starts in the desert is nobody's
-# nearest: its mean is $0/0$, and $K$ has become $K - 1$. So most implementations have a repair; scikit-learn moves it to the
-# point that is served worst. Remember it: the **unused cluster** is this chapter's villain.
+# nearest: its mean is $0/0$, and $K$ has become $K - 1$. So most implementations have a repair; scikit-learn moves it
+# to the point that is served worst. The **unused cluster** is this chapter's villain.
 #
 # **DeepCluster** ([Caron et al., 2018](https://arxiv.org/abs/1807.05520)) alternates, with an encoder $f_\theta$, a linear
 # classifier $W$ and an augmentation $t$,
@@ -203,8 +202,8 @@ print(f"probe: before {before['probe']:.1%}, after {pupil['probe']:.1%}")
 assert pupil["probe"] > before["probe"] + 0.02
 
 # %% [markdown]
-# One run proves little. The other students, and this one again, with three seeds each from a record. *Settled* means
-# that the untrained network's BatchNorm statistics were computed first, without a step.
+# The other students, and this one again, with three seeds each from a record. *Settled* means that the untrained
+# network's BatchNorm statistics were computed first, without a step.
 
 # %% tags=["hide-input"]
 rows = [{"name": "chance", "knn": 0.1, "probe": 0.1}]
@@ -270,19 +269,18 @@ assert abs(of["by chance"]() - of["by nobody"]()) < 0.03
 assert abs(of["by itself"]() - of[fresh]()) < 0.03
 
 # %% [markdown]
-# The winner first: **edges without any network**, by far in the vote and level with the best in the probe. In a drawn world
-# the outline is the kind (that photographs are as easy nobody promises). With that said, your predictions:
+# The winner first: **edges without any network**, by far in the vote and level with the best in the probe. In a drawn
+# world the outline is the kind (that photographs are as easy nobody promises).
 #
-# 1. The students of the *thumbnail* and of the *edges*, on average. And look whom the thumbnail's student beats: its own
-#    teacher, in both columns. Labels that nobody made by hand, and that are right for a third of the pictures, taught it to
-#    see more than the teacher could. The edges' students stay far below *their* teacher, scatter widely, and are no better
+# 1. The students of the *thumbnail* and of the *edges*, on average. And look whom the thumbnail's student beats: its
+#    own teacher, in both columns. The edges' students stay far below *their* teacher, scatter widely, and are no better
 #    than the thumbnail's, although their labels were far purer. Purity is not all.
 # 2. Something, by the probe: about six points, and clusters purer than those of the untrained network. The vote hardly
 #    moves. Labels dealt at random teach nothing, and cost some of the vote.
 # 3. Not in a hundred steps: new labels every 25 steps give the probe that the old ones gave.
 #
-# That is a poor answer to the chapter's question. Give them four times as long: one student keeps the labels of the
-# untrained network, the other makes new ones after every lesson of 100 steps, from what it has learned.
+# Give them four times as long: one student keeps the labels of the untrained network, the other makes new ones after
+# every lesson of 100 steps, from what it has learned.
 
 # %% tags=["hide-input"]
 LESSONS = {
@@ -311,18 +309,15 @@ assert sum(renewed[seed] - kept[seed] for seed in seeds) / len(seeds) > 0.03
 assert sum(kept.values()) / len(kept) > of[fresh]() + 0.01
 
 # %% [markdown]
-# **Yes**: it can teach itself, if every lesson begins with labels from the last one's features. The old labels had something
-# more to give, the new ones much more: they carry what the network has found out. (Nothing says that this goes on for ever.)
+# **Yes**: it can teach itself, if every lesson begins with labels from the last one's features. (Nothing says that this
+# goes on for ever.)
 #
-# Where does a student's gain come from? Not from the labels alone. They are made on plain pictures and predicted from cropped and
-# tinted ones. What the tint destroys cannot be predicted; those parts of the labels should be noise to the network, and the
-# rest is what it keeps. So a lesson favours what survives the views, the source that SimCLR draws from too (argued, not
-# measured: that needs students without views). And the teacher's eyes matter:
-# DeepCluster's code shows the network edges of gray pictures (`--sobel`) instead of colours, and in speech HuBERT ([Hsu et al.,
-# 2021](https://arxiv.org/abs/2106.07447)) takes its first labels from clusters of hand-made sound features, the later ones
-# from its own (*iterative cluster refinement*).
+# Where does a student's gain come from? Not from the labels alone. They are made on plain pictures and predicted from
+# cropped and tinted ones. What the tint destroys cannot be predicted; those parts of the labels should be noise to the
+# network, and the rest is what it keeps. So a lesson favours what survives the views (argued, not measured: that needs
+# students without views).
 #
-# The rest of the chapter is about teaching *while* learning, a new label in every step. That is faster, and it invites a cheat.
+# The rest of the chapter is about teaching *while* learning, a new label in every step.
 #
 # ## Step 2: the cheapest way to cheat
 #
@@ -346,16 +341,16 @@ assert sum(kept.values()) / len(kept) > of[fresh]() + 0.01
 #
 # $$\max_{Q \ge 0}\ \sum_{ik} Q_{ik} S_{ik} \quad\text{subject to}\quad \sum_k Q_{ik} = \frac1N,\quad \sum_i Q_{ik} = \frac1K .$$
 #
-# $N$ sources, $K$ sinks with room for $1/K$ each, a profit per route: **optimal transport**. As a linear programme it is
-# slow, and you need it in every step. [Cuturi (2013)](https://arxiv.org/abs/1306.0895) adds $\varepsilon$ times the
-# entropy $-\sum Q_{ik}\log Q_{ik}$. With multipliers $\alpha_i$ for the rows and $\beta_k$ for the columns, the derivative
-# of the Lagrangian is
+# $N$ sources, $K$ sinks with room for $1/K$ each, a profit per route: **optimal transport**. As a linear programme it
+# is slow. [Cuturi (2013)](https://arxiv.org/abs/1306.0895) adds $\varepsilon$ times the entropy
+# $-\sum Q_{ik}\log Q_{ik}$. With multipliers $\alpha_i$ for the rows and $\beta_k$ for the columns, the derivative of
+# the Lagrangian is
 #
 # $$S_{ik} - \varepsilon(\log Q_{ik} + 1) + \alpha_i + \beta_k = 0 \quad\Longrightarrow\quad Q_{ik} = \underbrace{e^{\alpha_i/\varepsilon - 1}}_{u_i}\ e^{S_{ik}/\varepsilon}\ \underbrace{e^{\beta_k/\varepsilon}}_{v_k}.$$
 #
-# The weights of a softmax, with a factor per row and one per column, chosen so that the sums are right. To find them, scale
-# the columns until they are right, which spoils the rows; scale the rows, which spoils the columns, less; repeat. [Sinkhorn
-# and Knopp (1967)](https://doi.org/10.2140/pjm.1967.21.343) proved that it converges. In logarithms nothing overflows:
+# A softmax with a factor per row and one per column, chosen so that the sums are right. To find them, scale the columns
+# until they are right, which spoils the rows; scale the rows, which spoils the columns, less; repeat. [Sinkhorn and
+# Knopp (1967)](https://doi.org/10.2140/pjm.1967.21.343) proved that it converges. In logarithms nothing overflows:
 
 
 # %%
@@ -382,7 +377,7 @@ print(
 )
 
 # %% [markdown]
-# See it work. Six pictures, three clusters, and cluster 0 is everybody's favourite. Zero iterations are the plain softmax.
+# Six pictures, three clusters, and cluster 0 is everybody's favourite. Zero iterations are the plain softmax.
 
 # %% tags=["hide-input"]
 liked = torch.tensor(
@@ -413,9 +408,8 @@ plots.show(
 )
 
 # %% [markdown]
-# At the end every cluster gets two pictures' worth, and those who liked another cluster nearly as well have moved. What
-# $\varepsilon$ does is for the slider below: a small one gives hard assignments and needs many iterations, a large one
-# spreads every picture over all clusters, which knows nothing.
+# Those who liked another cluster nearly as well have moved. A small $\varepsilon$ gives hard assignments and needs many
+# iterations, a large one spreads every picture over all clusters, which knows nothing.
 #
 # ## Step 4: SwAV, a new label in every step
 #
@@ -457,9 +451,8 @@ cheat = losses.swav([favourite, favourite], iterations=0)
 print(f"one prototype for all, unbalanced: {cheat:.4f}")
 
 # %% [markdown]
-# The last two lines are the chapter in a nutshell. Without the balance, sending everyone to prototype 0 is perfect. With
-# it, the scores of a collapsed network say nothing about who should go where, so the codes are uniform, and a confident
-# "prototype 0" is punished.
+# Without the balance, sending everyone to prototype 0 is perfect. With it, the scores of a collapsed network say
+# nothing about who should go where, so the codes are uniform, and a confident "prototype 0" is punished.
 #
 # (The paper adds *multi-crop*, small extra views that only predict, and, for batches smaller than $K$, a *queue* of earlier
 # embeddings that join the balancing. With 64 prototypes and 256 pictures neither is needed here. The quick recipe has
@@ -501,8 +494,8 @@ plots.show(
 )
 
 # %% [markdown]
-# It is a cross-entropy with soft codes, so it cannot reach zero; while the two views agree on nothing, it stands at about $\log K$.
-# Keep the number near which it ends in mind: about 3.5.
+# With soft codes it cannot reach zero; while the two views agree on nothing, it stands at about $\log K$. It ends at
+# about 3.5.
 #
 # ### What have the prototypes become?
 #
@@ -551,18 +544,16 @@ plots.show(
 )
 
 # %% [markdown]
-# The prototypes have **not** become kinds. Pictures that share a first prototype share the kind only a little more often
-# than pictures dealt at random. What they do share, almost without exception, is *light thing on a dark ground* or the
-# reverse (by a crude meter: the middle of the picture against all of it). The tint leaves that sign alone. And it is nearly
-# all that the predictions say: one picture is spread over about half of the 64 prototypes. The loss told you: a network that
-# knows one bit pays $\log 64 - \log 2 = 3.47$.
+# The prototypes have **not** become kinds. Pictures that share a first prototype share the kind only a little more
+# often than pictures dealt at random. What they share, almost without exception, is *light thing on a dark ground* or
+# the reverse (by a crude meter: the middle of the picture against all of it). The tint leaves that sign alone. And it
+# is nearly all that the predictions say: one picture is spread over about half of the 64 prototypes. The loss told you:
+# a network that knows one bit pays $\log 64 - \log 2 = 3.47$.
 #
-# Yet the *features* $h$ under them are far better than the prototypes: clustering $h$ anew gives purer clusters. The
-# prototypes are a scaffold. You throw them away with the projector.
+# Yet clustering the *features* $h$ under them anew gives purer clusters. You throw the prototypes away with the
+# projector.
 #
 # ### The family side by side, three seeds
-#
-# From a record, so that seeds can be compared: 250 steps of 128 pictures for every method.
 
 # %%
 ARMS = ("pixels", "edges", "untrained", "simclr", "deepcluster", "swav", "msn")
@@ -597,10 +588,10 @@ assert mean("simclr") > max(mean(a) for a in ("deepcluster", "swav", "msn")) + 0
 assert of[cheap]() > max(mean(a) for a in ("deepcluster", "swav", "msn")) + 0.02
 
 # %% [markdown]
-# Baselines first: edges win by the vote of neighbours and are level with SimCLR in the probe; raw pixels beat DeepCluster
-# by that vote and are level with SwAV. With few labels (the probe) all methods beat pixels and the untrained network, and
-# SimCLR, without any cluster, beats these three; the thumbnail's student is level with it, in fewer pictures. Budgets are
-# equal in steps and pictures; short runs favour methods that start fast, and all were tuned only briefly. On ImageNet SwAV's paper reports the reverse order of SwAV and SimCLR.
+# Edges win by the vote of neighbours and are level with SimCLR in the probe; raw pixels beat DeepCluster by that vote
+# and are level with SwAV. With few labels (the probe) all methods beat pixels and the untrained network, and SimCLR,
+# without any cluster, beats these three. Budgets are equal in steps and pictures; short runs favour methods that start
+# fast, and all were tuned only briefly. On ImageNet SwAV's paper reports the reverse order of SwAV and SimCLR.
 #
 # ## A softer guard: MSN
 #
@@ -642,9 +633,8 @@ print(f"all pictures alike, a = {share:.2f}: loss {cheapest:.2f}")
 assert abs(share - 0.30) < 0.01 and abs(cheapest + 2.31) < 0.01
 
 # %% [markdown]
-# A **hedge**: more than half-way to the best loss, without a look at a single picture. Will a real run find it? The
-# authors' configuration has the mean entropy *and* Sinkhorn on the targets switched on, and so has our package; below
-# we switch them off.
+# A **hedge**: more than half-way to the best loss, without a look at a single picture. The authors' configuration has
+# the mean entropy *and* Sinkhorn on the targets switched on, and so has our package; below we switch them off.
 #
 # ## What goes wrong: the guards, taken away
 #
@@ -718,16 +708,13 @@ assert "complete" not in hedging["blind"]
 assert hedging["verdict"] == "cluster collapse"
 
 # %% [markdown]
-# Without Sinkhorn SwAV's loss falls to almost nothing within forty steps, and one prototype gets everything: the cheat of
-# step 2, found by gradient descent before it has learned anything about pictures. MSN with the mean entropy alone walks
-# straight into the hedge; compare its loss with the $-2.31$ computed above. The guarded runs keep all prototypes in soft
-# use, though a good part of them is nobody's first choice. (That a guarded loss stays high is no flaw: it falls only when
-# two views agree on something.)
+# Without Sinkhorn SwAV's loss falls to almost nothing within forty steps, and one prototype gets everything: the cheat
+# of step 2. MSN with the mean entropy alone walks straight into the hedge, computed above to cost $-2.31$.
 #
-# Look at the last columns too: in the hedge, $z$ alone passes for healthy, because
-# pictures still differ *inside* the one cluster. **Cluster collapse** is seen in the number of prototypes in use, first thing to look at in
-# any run of this family; soft use alone is not enough, since even answers use everything and say nothing, and a
-# hedge uses half ([chapter 20](20_collapse.ipynb)).
+# In the hedge, $z$ alone passes for healthy, because pictures still differ *inside* the one cluster. **Cluster
+# collapse** is seen in the number of prototypes in use, first thing to look at in any run of this family; soft use
+# alone is not enough, since even answers use everything and say nothing, and a hedge uses half ([chapter
+# 20](20_collapse.ipynb)).
 #
 # ## Play: epsilon and iterations
 #
@@ -767,13 +754,13 @@ print(f"epsilon 1: a picture on {wide['undecided']:.0f} prototypes")
 assert wide["undecided"] > 55
 
 # %% [markdown]
-# One iteration removes the bonus completely: the column step divides it out again. A collapsing network raises one
-# prototype for *all* pictures, which is exactly such a bonus; the codes do not notice it, so nothing rewards it. At
-# $\varepsilon = 1$ the codes are nearly uniform, and there is little to learn from them.
+# One iteration removes the bonus completely: the column step divides it out. A collapsing network raises one prototype
+# for *all* pictures: such a bonus, and nothing rewards it. At $\varepsilon = 1$ the codes are nearly uniform, and there
+# is little to learn from them.
 #
 # ## Exercises
 #
-# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
+# Solutions stand at the end; skipping one breaks nothing.
 #
 # ### 1 · The mean entropy, as a regulariser (•, 6 minutes)
 # `p` is a float tensor `[N, K]` whose rows sum to 1; return $H(\bar p)$ as a scalar tensor, in nats. A prototype that
@@ -844,21 +831,18 @@ def paired(first: tuple, second: tuple, key: str = "probe") -> Runs:
 book.claim("C-38b", drawn=paired(("swav", "even"), ("simclr", "even"), "tightness"))
 
 # %% [markdown]
-# It is judged by what the survey speaks of, the similarity of the embeddings $z$ of one kind against those of different kinds.
-# It fails because SwAV's $z$ has hardly more in it than that one bit. Nobody ran them on photographs here.
+# It is judged by what the survey speaks of, the similarity of the embeddings $z$ of one kind against those of different
+# kinds. It fails because SwAV's $z$ has hardly more in it than that one bit.
 #
 # ## Where it comes from, where it went
 #
 # Learning labels and classifier together is older than deep learning: *maximum margin clustering* ([Xu et al.,
-# 2004](https://papers.nips.cc/paper_files/paper/2004/hash/6403675579f6114559c90de0014cd3d6-Abstract.html)) looks for the
-# labels that a support vector machine separates with the widest margin, *discriminative clustering* in the form of Bach and
-# Harchaoui (2007) for those that least squares fits best; [Joulin, Bach and Ponce
-# (2010)](https://doi.org/10.1109/CVPR.2010.5539868) segment pictures with it. [DeepCluster
-# (2018)](https://arxiv.org/abs/1807.05520) made k-means (*feature clustering*) work at the scale of ImageNet; *online DeepCluster* ([Zhan et al.,
-# 2020](https://arxiv.org/abs/2006.10645)) keeps a memory of features and centroids instead of stopping to cluster;
-# [SwAV](https://arxiv.org/abs/2006.09882) balances batch by batch. From there the line leads to DINO ([chapter
-# 15b](15b_centre_and_sharpen.ipynb)), which replaces Sinkhorn by centring and sharpening, and back: several later models of the DINO
-# family use Sinkhorn-Knopp again.
+# 2004](https://papers.nips.cc/paper_files/paper/2004/hash/6403675579f6114559c90de0014cd3d6-Abstract.html)) looks for
+# the labels that a support vector machine separates with the widest margin, *discriminative clustering* (Bach and
+# Harchaoui, 2007) for those that least squares fits best; [Joulin, Bach and Ponce
+# (2010)](https://doi.org/10.1109/CVPR.2010.5539868) segment pictures with it. *Online DeepCluster* ([Zhan et al.,
+# 2020](https://arxiv.org/abs/2006.10645)) keeps a memory of features and centroids. From SwAV the line leads to DINO
+# ([chapter 15b](15b_centre_and_sharpen.ipynb)), which replaces Sinkhorn by centring and sharpening.
 #
 # ## A question
 #

@@ -52,11 +52,11 @@ device = book.setup("21")
 # %% [markdown]
 # ## The puzzle: five settings, no labels
 #
-# You have trained SimCLR with five settings, three times each, may keep one, and have no labels. Two things can
-# be measured on: the **features** $h = f(x)$, $[N, 256]$, which you will use later, and the **embeddings** $z = g(h)$,
-# $[N, 128]$, which the loss compares and the projector $g$ makes. (T's projector ends in four numbers instead of 128.)
-# *Alignment*: how far two views of a picture lie apart (smaller looks better). *Uniformity*: how evenly the pictures
-# spread (lower looks better). *RankMe*: over how many directions (more looks better).
+# You have trained SimCLR with five settings, three times each, may keep one, and have no labels. You can measure the
+# **features** $h = f(x)$, $[N, 256]$, which you will use later, or the **embeddings** $z = g(h)$, $[N, 128]$, which the
+# loss compares. (T's projector $g$ ends in four numbers.) *Alignment*: how far two views of a picture lie apart
+# (smaller looks better). *Uniformity*: how evenly the pictures spread (lower looks better). *RankMe*: over how many
+# directions (more looks better).
 
 # %%
 import math
@@ -154,20 +154,19 @@ floors = max(of(pixels) + of(untrained))
 assert [k for k, s in PUZZLE.items() if min(of(s)) > floors] == ["P", "Q", "S", "T"]
 
 # %% [markdown]
-# First the baselines: by the vote of neighbours raw pixels beat all five settings; these are short runs. By the
-# probe four of five beat both floors. Keep P or S: a tie (their ranges overlap). Loss, uniformity and
-# RankMe keep **R, the one that learned nothing the labels ask for**: below its own encoder before training, and a point
-# above chance. Alignment keeps T, the second worst in the mean. Without colour changes the views of a picture share
-# their colours and the task is easy (the lowest loss); presumably colours spread pictures over many directions. Each
-# measure answers another question than yours. What does it ask, and when is that close to what you want?
+# By the vote of neighbours raw pixels beat all five settings; these are short runs. By the probe four of five beat both
+# floors. P and S tie (their ranges overlap). Loss, uniformity and RankMe keep **R, the one that learned nothing the
+# labels ask for**: below its own encoder before training, and a point above chance. Alignment keeps T, the second worst
+# in the mean. Without colour changes the views of a picture share their colours and the task is easy (the lowest loss);
+# presumably colours spread pictures over many directions.
 #
 # ## Idea 1: count the directions
 #
-# Let $Z$, $[N, D]$, hold the embeddings of $N$ pictures, with singular values $\sigma_1\ge\dots\ge\sigma_r$, $r=\min(N,
-# D)$. After a collapse few of them are large. The *classical rank* counts those above a threshold, and depends on the
-# threshold. [Roy and Vetterli (2007)](https://ieeexplore.ieee.org/document/7098875) turn the values into shares and
-# count by entropy; with a guard against $\log 0$ that is **RankMe** ([Garrido et al.,
-# 2023](https://arxiv.org/abs/2210.02885), equation 1, where $Z$ are the embeddings of the training pictures):
+# Let $Z$, $[N, D]$, hold the embeddings of $N$ pictures, with singular values $\sigma_1\ge\dots\ge\sigma_r$,
+# $r=\min(N, D)$. The *classical rank* counts those above a threshold, and depends on the threshold. [Roy and Vetterli
+# (2007)](https://ieeexplore.ieee.org/document/7098875) count by entropy; with a guard against $\log 0$ that is
+# **RankMe** ([Garrido et al., 2023](https://arxiv.org/abs/2210.02885), equation 1, where $Z$ are the embeddings of the
+# training pictures):
 #
 # $$p_k = \frac{\sigma_k}{\sum_j \sigma_j} + 10^{-7}, \qquad \text{RankMe}(Z) = \exp\Big(-\sum_k p_k\log p_k\Big).$$
 #
@@ -220,8 +219,6 @@ plots.table(
 assert all(above(z, 1e-3) == 64 for z in clouds.values())
 
 # %% [markdown]
-# A tight threshold calls all three 64-dimensional; the smooth counts do not.
-#
 # **Why should more directions be better?** With few directions a linear probe *cannot* fit most labelings ([Cover,
 # 1965](https://doi.org/10.1109/PGEC.1965.264137)): rank is necessary for answering many questions. Is it sufficient?
 # Let the label depend on five directions, $y = \mathrm{sign}(x_1 + \dots + x_5)$, give a linear classifier 100 points,
@@ -258,15 +255,15 @@ plots.show(
 )
 
 # %% [markdown]
-# Every cloud has full rank, and the more of it the worse, most of all where directions equal points. (Beyond, plain
-# least squares recovers in part.) **High rank is not enough: it matters which directions.**
+# Every cloud has full rank, and the more of it the worse, most of all where directions equal points. **High rank is not
+# enough: it matters which directions.**
 #
 # ## Idea 2: ask for more than variance
 #
 # **Survive the augmentation.** A direction in which two views of *one* picture differ as much as two pictures is noise.
 # **LiDAR** ([Thilak et al., 2024](https://arxiv.org/abs/2312.04000)) weighs directions as linear discriminant analysis
-# does, with "picture" in the role of the class. With $z_{ij}$ view $j$ of picture $i$, $n$ pictures of $q$ views,
-# $\mu_i$ the mean over the views, $\mu$ the mean of all, $\delta$ small:
+# does, with "picture" as the class. With $z_{ij}$ view $j$ of picture $i$, $n$ pictures of $q$ views, $\mu_i$ the mean
+# over the views, $\mu$ the mean of all, $\delta$ small:
 #
 # $$\Sigma_b = \tfrac1n\sum_i(\mu_i-\mu)(\mu_i-\mu)^\top,\qquad \Sigma_w = \tfrac1{nq}\sum_{i,j}(z_{ij}-\mu_i)(z_{ij}-\mu_i)^\top + \delta I,$$
 #
@@ -319,9 +316,8 @@ middle, last = (toys[c] for c in ("10 signal, 20 wobble", "nothing but wobble"))
 assert rank_me(middle[:, 0]) > 20 and lidar(middle) < 11 and lidar(last) > 36
 
 # %% [markdown]
-# The middle row is LiDAR's point: ten directions of signal and twenty of wobble are ten. Now the last: if *all*
-# directions wobble, they are equally bad, and LiDAR reports nearly full rank (last row). It compares directions with
-# each other, never with zero. (Exercise 3 derives it.)
+# To LiDAR ten directions of signal and twenty of wobble are ten. But if *all* directions wobble, LiDAR reports nearly
+# full rank: it compares directions with each other, never with zero. (Exercise 3 derives it.)
 #
 # **Together, and spread.** [Wang and Isola (2020)](https://arxiv.org/abs/2005.10242) split a contrastive loss in
 # two: **alignment**, the mean squared distance of unit-length pairs, and **uniformity**, the log of the mean of
@@ -331,12 +327,12 @@ assert rank_me(middle[:, 0]) > 20 and lidar(middle) < 11 and lidar(last) > 36
 # frozen $h$. [Reed et al. (2021)](https://arxiv.org/abs/2009.07724) report a rank correlation above 0.94 with labels
 # over hundreds of policies and settings. It assumes that pictures have an up.
 #
-# **Shape.** How many dimensions has the cloud *locally*? CLID ([Lu et al., 2023](https://arxiv.org/abs/2206.01251)) calls
-# a high dimension expressive, and adds how easily neighbours tell the clusters of k-means (CL). IdEst ([Mordacq et al.,
-# 2026](https://arxiv.org/abs/2606.03338)) measures the dimension by minimum spanning trees, and there a *low* one goes
-# with good probes. Two papers, opposite signs. (We test both dimensions on $h$; CLID here is the
-# mean of a setting's places by CL and by the TwoNN dimension, our combination.) Last, **SIGReg** ([Balestriero and LeCun,
-# 2025](https://arxiv.org/abs/2511.08544)): how far $z$, centred and divided by one number, is from a round Gaussian.
+# **Shape.** How many dimensions has the cloud *locally*? CLID ([Lu et al., 2023](https://arxiv.org/abs/2206.01251))
+# calls a high dimension expressive, and adds how easily neighbours tell the clusters of k-means (CL). IdEst ([Mordacq
+# et al., 2026](https://arxiv.org/abs/2606.03338)) measures the dimension by minimum spanning trees, and there a *low*
+# one goes with good probes. Opposite signs. (Both on $h$; CLID here is the mean of a setting's places by CL and by the
+# TwoNN dimension, our combination.) Last, **SIGReg** ([Balestriero and LeCun, 2025](https://arxiv.org/abs/2511.08544)):
+# how far $z$, centred and divided by one number, is from a round Gaussian.
 
 
 # %%
@@ -352,8 +348,8 @@ def rotation_probe(features, images: torch.Tensor) -> float:
 # %% [markdown]
 # ## Idea 3: compare two orders, and know what noise allows
 #
-# A measure is useful if, of two settings, it prefers the better. So count pairs: with $n$ settings, **Kendall's tau**
-# ([Kendall, 1938](https://doi.org/10.1093/biomet/30.1-2.81)) is
+# A useful measure prefers the better of two settings. With $n$ settings, **Kendall's tau** ([Kendall,
+# 1938](https://doi.org/10.1093/biomet/30.1-2.81)) is
 #
 # $$\tau = \frac{\#\{\text{pairs ordered alike}\} - \#\{\text{pairs ordered oppositely}\}}{n(n-1)/2},$$
 #
@@ -382,13 +378,12 @@ width = {n: found.high - found.low for n, found in simulated.items()}
 assert width[5] > 0.7 > 0.2 > width[400] and width[22] > 0.25
 
 # %% [markdown]
-# Five settings tell next to nothing; twenty-two leave a wide interval. Nor
-# are the settings below independent draws (they share a recipe, seeds and test pictures), so true intervals are wider:
-# in [26d](26d_a_policy_for_your_domain.ipynb) a score that can know nothing gets one above zero.
+# Five settings tell next to nothing; twenty-two leave a wide interval. Nor are the settings below independent draws
+# (they share a recipe, seeds and test pictures), so true intervals are wider.
 #
-# The probe has noise too. Order the settings by the probe of one seed and compare with the probe of *another* seed: that
-# $\tau$ is what a measure as noisy as the labels themselves would reach. Call it the **ceiling**.
-# (Exercise 4: a measure without noise could pass it.)
+# The probe has noise too. Order the settings by the probe of one seed and compare with the probe of *another* seed:
+# that $\tau$, the **ceiling**, is what a measure as noisy as the labels themselves would reach. (Exercise 4: a measure
+# without noise could pass it.)
 
 # %%
 groups = quality.parts(record)
@@ -408,8 +403,7 @@ assert 0.65 < ceiling[EVERYTHING] < 0.85
 # %% [markdown]
 # ## The run: two settings, live
 #
-# Two members of the sweep, 60 steps each, with the code above: S, and R, which changes
-# no colours.
+# Two members of the sweep, 60 steps each: S, and R, which changes no colours.
 
 # %%
 recipe = recipes.get_recipe("quick")
@@ -483,8 +477,7 @@ assert min(of(colourless, "lidar_own_z")) > max(of(base, "lidar_own_z"))
 
 # %% [markdown]
 # Loss, RankMe and dimension (a *low* one being good) prefer the setting that learned nothing the labels ask for. LiDAR
-# prefers SimCLR here (one seed), and the other one once both have run the recipe's 120 steps (record). The
-# rotation probe prefers SimCLR.
+# prefers SimCLR here (one seed), and the other one once both have run the recipe's 120 steps (record).
 #
 # ## The sweep
 #
@@ -565,13 +558,10 @@ assert without.low < 0 and abs(without.tau - 0.19) < 0.01
 # %% [markdown]
 # **Among the measures without labels the rotation probe comes first in every column**, and clearly so for $\tau$ over
 # the 22: its interval lies above every other estimate. Over methods, and in regret (beside alignment of $h$), the lead
-# is within noise. Labels do better. And among policies, where its authors use it, one seed of three takes a wrong one,
-# far below the best. **Over the 22, no measure of the spectrum has an interval clearly above zero, RankMe of $z$
-# included.** Seven measures choose worse than a lot, six of them by more than a point. (Three settings cannot have a
-# RankMe above 4, 16 and 17; without them it does no better (printed). Losses of different methods are different
-# functions: their order means nothing.)
-#
-# Now RankMe's *picks*, slice by slice:
+# is within noise. Among policies, where its authors use it, one seed of three takes a wrong one, far below the best.
+# **Over the 22, no measure of the spectrum has an interval clearly above zero, RankMe of $z$ included.** Seven measures
+# choose worse than a lot. (Three settings cannot have a RankMe above 4, 16 and 17; without them it does no better.
+# Losses of different methods are different functions: their order means nothing.)
 
 # %% tags=["hide-input"]
 chosen = (held, rotation, common, "RankMe of z", "low tree dimension of h", "loss")
@@ -607,13 +597,11 @@ assert mean(untrained, "rank_h") > 170 > by_h[0] > 138 and by_h[1] < 112
 assert by_h[0] == mean(("learning rate", "0.001"), "rank_h")
 
 # %% [markdown]
-# In temperature, length and projector it finds the best setting, all three times. (In projector it can hardly fail: the
-# three rivals are too narrow. In length, loss, rotation and low dimension do it too.) That is the use its authors
-# describe: one method. ($\tau$ does not show it: *where the maximum lies* and *how all are ordered* are two things.) It
-# also picks the best of nine methods (VICReg, whose loss asks for spread), a use they rule out. Among policies it takes
-# R. Among learning rates, and among all 15 settings of one policy, it takes the smallest rate; the second costs dearly. That run
-# seems to have moved least: of all trained runs its $h$ keeps the rank nearest to the untrained one. So look at the
-# start:
+# In temperature, length and projector RankMe finds the best setting, all three times. (In projector it can hardly fail:
+# the three rivals are too narrow. In length, loss, rotation and low dimension do it too.) It also picks the best of
+# nine methods (VICReg, whose loss asks for spread), a use its authors rule out. Among policies it takes R. Among
+# learning rates, and among all 15 settings of one policy, it takes the smallest rate. That run seems to have moved
+# least: of all trained runs its $h$ keeps the rank nearest to the untrained one.
 
 # %%
 length = {int(mean(s, "steps")): s for s in (untrained, *groups["length"])}
@@ -694,16 +682,15 @@ assert taus[low, POLICIES].low < -0.7 and taus[low, POLICIES].high > 0.7
 assert min(groups[EVERYTHING], key=lambda s: mean(s, "tree_h")) == colourless
 
 # %% [markdown]
-# With one policy a *low* dimension, as in IdEst, orders settings nearly as well as labels do (one seed to another,
-# printed), and a high one (TwoNN) orders them backwards (its whole interval lies below zero; asserted). The low one's
-# pick among the fifteen is still a bad one. Across policies eight settings cannot tell; its pick there is R, with the
-# lowest dimension of all. There only two measures of fifteen have an interval above zero: rotation, and alignment of
-# $h$ by a common ruler.
+# With one policy a *low* dimension, as in IdEst, orders settings nearly as well as labels do (one seed to another), and
+# a high one (TwoNN) orders them backwards (its whole interval lies below zero). The low one's pick among the fifteen is
+# still a bad one. Across policies eight settings cannot tell; its pick there is R, with the lowest dimension of all.
+# There only two measures of fifteen have an interval above zero: rotation, and alignment of $h$ by a common ruler.
 #
 # ### The yardstick moves
 #
-# LiDAR and alignment need views, and one takes the views of the run. In a sweep over policies every run then
-# brings its own ruler: who trains on views that hardly differ finds them easy to align.
+# LiDAR and alignment take the views of the run. In a sweep over policies every run then brings its own ruler: who
+# trains on views that hardly differ finds them easy to align.
 
 # %% tags=["hide-input"]
 rulers = {}
@@ -728,8 +715,7 @@ for name, space in (("alignment", "z"), ("lidar", "h"), ("lidar", "z")):
     assert rulers[name, space, "common"].tau < 0
 
 # %% [markdown]
-# A common ruler lifts alignment of $h$ (eight settings; the intervals overlap), and is no visible
-# help to alignment of $z$ and LiDAR (all three $\tau$ below zero, intervals wide).
+# A common ruler lifts alignment of $h$ (the intervals overlap), and is no visible help to alignment of $z$ and LiDAR.
 #
 # ### Do two measures protect each other?
 #
@@ -744,13 +730,13 @@ assert taus[pair, EVERYTHING].tau < taus[rotation, EVERYTHING].low
 assert regret[rotation] < regret[pair] < regret["RankMe of z"]
 
 # %% [markdown]
-# Better than RankMe, worse than rotation alone: averaging a good witness with a poor one was no protection here.
+# Better than RankMe, worse than rotation alone: no protection here.
 #
 # ## What goes wrong: a perfect score for knowing nothing
 #
-# Nearly every measure has its impostor. **Noise**: a fresh Gaussian vector for each view. **Constant**: the same vector
-# for all, and a trace of noise. **Brightness**: one number, as an angle on a circle. **Whitened pixels**: the 64
-# leading principal components, scaled to equal variance. Beside them the encoder before training and your two runs.
+# **Noise**: a fresh Gaussian vector for each view. **Constant**: the same vector for all, and a trace of noise.
+# **Brightness**: one number, as an angle on a circle. **Whitened pixels**: the 64 leading principal components, scaled
+# to equal variance.
 
 # %%
 flat = views.normalize(unlabeled.images[:1000]).flatten(1)
@@ -837,13 +823,10 @@ assert max(column["rotation"][n] for n in empty) < 0.015 < SimCLR["rotation"]
 assert max(column["probe"][n] for n in empty) < 0.16 < SimCLR["probe"] - 0.02
 
 # %% [markdown]
-# RankMe is won by noise; second is the encoder before training. As a *share of the width* whitened pixels and
-# brightness have full marks too (in plain RankMe both stand below SimCLR): whitening flattens the spectrum and adds no
-# knowledge, and brightness uses both of its directions. Uniformity is won by noise, alignment by the constant; LiDAR
-# puts SimCLR last of the five rows of width 256, below the constant and noise. Brightness, a single number, wins both
-# columns of shape. Only the rotation probe gives nothing to the three that know next to nothing (brightness a little):
-# it asks for a skill. Its own, not yours: [chapter 26d](26d_a_policy_for_your_domain.ipynb) draws the same kinds from
-# above, where no encoder can tell a quarter turn and the winner of this page can know nothing.
+# Noise wins RankMe and uniformity, the constant alignment, and brightness, a single number, both columns of shape;
+# LiDAR puts SimCLR last of the five rows of width 256. Only the rotation probe gives nothing to the three that know
+# next to nothing (brightness a little): it asks for a skill. Its own, not yours: [chapter
+# 26d](26d_a_policy_for_your_domain.ipynb) draws the same kinds from above, where no encoder can tell a quarter turn.
 #
 # ## Play: choose a measure and a group
 #
@@ -872,7 +855,7 @@ widgets.explore(
 # %% [markdown]
 # ## Exercises
 #
-# Replace `return NOT_ATTEMPTED` and run the cell; the checker answers. Solutions are at the end.
+# Solutions are at the end.
 #
 # ### 1 · Which one is RankMe? (•, 10 minutes)
 #
@@ -950,8 +933,9 @@ ch21.check_two_taus(two_taus)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). Picks are made seed by seed; "chosen with labels" looks at held-out
-# train pictures and is judged on test.
+# Statements and rules stand in
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). Picks are made seed by
+# seed; "chosen with labels" looks at held-out train pictures and is judged on test.
 
 
 # %%
@@ -991,26 +975,23 @@ assert {("length", "480 steps"), ("length", "240 steps")} <= set(upper)
 
 # %% [markdown]
 # C-103a uses Spearman's rank correlation, hence another number than $\tau$. C-103b is the mean over the five slices of
-# SimCLR. Policies decide it: without them RankMe loses less than the margin more than labels (no interval computed); in
-# temperature and projector it loses less than they do. C-104a is carried by the longest runs, which stand in the upper
-# half. C-104b is about $z$, what RankMe is defined on; of *features* R has the lower rank (asserted). C-105 holds in
-# one slice of six temperatures, and compares two spaces: RankMe looks at $z$, $\alpha$-ReQ at $h$. C-106 (SimSiam nets
-# of many sizes) is not run here. That rotations rank policies (C-111) is judged in
+# SimCLR. Policies decide it: without them RankMe loses less than the margin more than labels (no interval computed).
+# C-104a is carried by the longest runs, which stand in the upper half. C-104b is about $z$, what RankMe is defined on;
+# of *features* R has the lower rank. C-105 holds in one slice of six temperatures, and compares two spaces: RankMe
+# looks at $z$, $\alpha$-ReQ at $h$. That rotations rank policies (C-111) is judged in
 # [26d](26d_a_policy_for_your_domain.ipynb). Short runs, one small world; the papers have hundreds of long runs.
 #
 # ## Where it comes from, where it went
 #
-# The effective rank comes from signal processing; Li et al. and RankMe made it a forecast. The power law behind
-# $\alpha$-ReQ was seen in the brains of mice ([Stringer et al., 2019](https://doi.org/10.1038/s41586-019-1346-5)) and
-# fitted to deep features ([Ghosh et al., 2022](https://arxiv.org/abs/2202.05808)). LiDAR was built against the first
-# objection, that variance is not information. Questions with free answers let SelfAugment (Reed et al.) choose
-# policies.
+# The power law behind $\alpha$-ReQ was seen in the brains of mice ([Stringer et al.,
+# 2019](https://doi.org/10.1038/s41586-019-1346-5)) and fitted to deep features ([Ghosh et al.,
+# 2022](https://arxiv.org/abs/2202.05808)).
 #
-# **What to do in practice.** First find out what labels would cost. The row *held-out labels* takes 1,100, an afternoon
-# of clicking, and removes nearly all regret. If you cannot: compare settings of one method, one policy, one length, one
-# learning rate, and keep an untrained network in the table; whatever prefers it cannot tell a run that has begun from
-# one that has not. Use a question with free answers *that exist in your data*. Use the spectrum as an alarm for
-# collapse, and for one choice at a time. Ask two seeds before you believe an order.
+# **What to do in practice.** First find out what labels would cost. The row *held-out labels* takes 1,100 and removes
+# nearly all regret. If you cannot: compare settings of one method, one policy, one length, one learning rate, and keep
+# an untrained network in the table; whatever prefers it cannot tell a run that has begun from one that has not. Use a
+# question with free answers *that exist in your data*. Use the spectrum as an alarm for collapse, and for one choice at
+# a time.
 #
 # ### Quiz
 #
