@@ -20,9 +20,8 @@
 # - test whether a machine knows what is *not* data.
 #
 # **You need** [chapter 00](00_start_here.ipynb), the chain rule, Bayes' rule, and eigenvectors for one section.
-# **Time**: 33 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
-# Companions: [01b](01b_sparse_coding.ipynb) on dictionaries of patches, [01c](01c_stacks_and_priors.ipynb) on deep stacks
-# and the variational autoencoder.
+# **Time**: 33 minutes to read, about a minute to run on two CPU cores. Companions: [01b](01b_sparse_coding.ipynb) on
+# dictionaries of patches, [01c](01c_stacks_and_priors.ipynb) on deep stacks and the variational autoencoder.
 
 # %% tags=["hide-input"]
 try:
@@ -55,9 +54,9 @@ device = book.setup("01")
 # ## The puzzle: four copying machines
 #
 # Four machines look at a picture, write down some numbers, and rebuild the picture from the numbers. A keeps all 3,072
-# pixel values: a perfect copy. B keeps 256 principal components, C keeps 16. D is a convolutional network that was never
-# trained: 256 numbers from random filters, turned back into a picture by the best linear map. Then each gets something
-# that is no picture of this world at all: the same pixels, shuffled.
+# pixel values: a perfect copy. B keeps 256 principal components, C keeps 16. D is a convolutional network that was
+# never trained: 256 numbers from random filters, turned back into a picture by the best linear map. Then each gets no
+# picture at all: the same pixels, shuffled.
 
 # %%
 import math
@@ -144,7 +143,7 @@ plots.show(
 # %% [markdown]
 # > **Predict before you go on.** (1) Machine B threw away eleven of every twelve numbers. When somebody classifies new
 # > pictures by their neighbours among 2,000 labelled ones (chance: 10 %), is the perfect copy A clearly better than B?
-# > (A coin is right half of the time.) (2) Which machines fail on the shuffled pictures?
+# > (2) Which machines fail on the shuffled pictures?
 
 # %% tags=["hide-input"]
 KEPT = {"A": "A: all 3,072", "B": "B: 256 components", "C": "C: 16 components",
@@ -168,26 +167,27 @@ assert min(row["not data"] - row["copy"] for row in (b, c, d)) > 0.2
 assert 0.12 < d["knn"] < c["knn"] - 0.1 < a["knn"]
 
 # %% [markdown]
-# The perfect copy is no better a student than B, and sixteen numbers lose only some points. (Its pixels have the mean picture
-# taken out; without that, pixels do worse.) Now the third column. A copies shuffled pixels as perfectly as pictures. The
-# others fail, because what they keep, or the map back, was fitted to pictures. **A is perfect at
-# copying because it knows nothing about what it copies.**
+# The perfect copy is no better a student than B, and sixteen numbers lose only some points. (Its pixels have the mean
+# picture taken out; without that, pixels do worse.) A copies shuffled pixels as perfectly as pictures. The others
+# fail, because what they keep, or the map back, was fitted to pictures. **A is perfect at copying because it knows
+# nothing about what it copies.**
 #
-# Then what should you ask of a machine that has no labels? Thirty years of answers fit in one sentence: *a model of the
-# data must also say what is not data*. Two roads lead there. One gives every picture an energy, low for data and high for
-# the rest. The other rebuilds pictures, and has to be hindered from copying.
+# Thirty years of answers fit in one sentence: *a model of the data must also say what is not data*. Two roads lead
+# there. One gives every picture an energy, low for data and high for the rest. The other rebuilds pictures, and has to
+# be hindered from copying.
 #
 # ## Road one: energy
 #
-# [Hopfield (1982)](https://doi.org/10.1073/pnas.79.8.2554) stored patterns as the minima of an energy. To learn one, give
-# every picture $v \in \{0,1\}^V$ an energy and let $p(v) \propto e^{-\text{energy}}$. To make it flexible, add *hidden*
-# units $h \in \{0,1\}^H$. [Smolensky (1986)](https://stanford.edu/~jlmcc/papers/PDP/Volume%201/Chap6_PDP86.pdf) allowed
-# connections only *between* the two layers and called it a harmonium; today it is the **restricted Boltzmann machine**:
+# [Hopfield (1982)](https://doi.org/10.1073/pnas.79.8.2554) stored patterns as the minima of an energy. To learn one,
+# give every picture $v \in \{0,1\}^V$ an energy and let $p(v) \propto e^{-\text{energy}}$. To make it flexible, add
+# *hidden* units $h \in \{0,1\}^H$. [Smolensky
+# (1986)](https://stanford.edu/~jlmcc/papers/PDP/Volume%201/Chap6_PDP86.pdf) allowed connections only *between* the two
+# layers and called it a harmonium; today it is the **restricted Boltzmann machine**:
 #
 # $$E(v, h) = -a^\top v - b^\top h - v^\top W h, \qquad p(v, h) = \frac{e^{-E(v, h)}}{Z}, \qquad Z = \sum_{v, h} e^{-E(v, h)}.$$
 #
 # ($a \in \mathbb{R}^V$, $b \in \mathbb{R}^H$: biases; $W \in \mathbb{R}^{V\times H}$: weights; $Z$: the **partition
-# function**, which makes it a probability.) Two things are easy and one is hard.
+# function**, which makes it a probability.)
 #
 # *Easy: conditionals.* Given $v$, the energy is one term per hidden unit, so these are independent, and likewise the
 # other way; with $\sigma(u) = 1/(1+e^{-u})$,
@@ -206,13 +206,13 @@ assert 0.12 < d["knn"] < c["knn"] - 0.1 < a["knn"]
 # $$\frac{\partial\, \langle\log p\rangle_\text{data}}{\partial W_{ij}} = \langle v_i h_j\rangle_\text{data} - \langle v_i h_j\rangle_\text{model}.$$
 #
 # The first average gives data *low* energy. The second gives everything the model believes in *high* energy. Learning
-# stops when its fantasies are, on average, like the data: "say what is not data" as a formula.
+# stops when its fantasies are, on average, like the data.
 #
 # ### A world so small that nothing is hard
 #
-# Pictures of 3×3 pixels, and only 14 of the 512 are data: whole rows on, or whole columns on. All states can be listed,
-# so the exact gradient is there to compare with. The tensors carry a leading dimension for three machines with different
-# random weights, trained side by side.
+# Pictures of 3×3 pixels, and only 14 of the 512 are data: whole rows on, or whole columns on. All states can be
+# listed, so the exact gradient is there to compare with. The tensors carry a leading dimension for three machines with
+# different random weights, trained side by side.
 
 # %%
 states = rbm.all_states(9)  # [512, 9]: every 3x3 picture
@@ -263,19 +263,20 @@ assert torch.allclose(
 # %% [markdown]
 # ### Contrastive divergence: fantasies that never went far
 #
-# The second average needs samples from the model. Block Gibbs sampling (all $h$ given $v$, all $v$ given $h$, and again)
-# gets there *eventually*. [Hinton (2002)](https://doi.org/10.1162/089976602760128018) proposed not to wait: start the
-# chain **at the data**, take $k$ steps, often just one, and use where you end:
+# The second average needs samples from the model. Block Gibbs sampling (all $h$ given $v$, all $v$ given $h$, and
+# again) gets there *eventually*. [Hinton (2002)](https://doi.org/10.1162/089976602760128018) proposed not to wait:
+# start the chain **at the data**, take $k$ steps, often just one, and use where you end:
 #
 # $$\Delta W \propto \langle v\, h^\top\rangle_\text{data} - \langle v\, h^\top\rangle_{k\text{ steps from the data}} \qquad\text{(CD-}k\text{)}.$$
 #
 # What it never hears about is a fantasy *far away*, which no short walk from the data reaches. [Tieleman
-# (2008)](https://doi.org/10.1145/1390156.1390290) changed one line: keep the chains from one update to the next instead of
-# restarting them. The weights move slowly, so the chains stay near the model, and travel. That is **persistent** CD (PCD).
+# (2008)](https://doi.org/10.1145/1390156.1390290) changed one line: keep the chains from one update to the next
+# instead of restarting them. The weights move slowly, so the chains stay near the model, and travel. That is
+# **persistent** CD (PCD).
 #
-# > **Predict.** Four learners: the exact gradient, CD-1, CD-10, PCD. No model can do better than $-\log 14 \approx -2.6$
-# > nats per picture. Who gets closest, and can you tell from the reconstruction error, the distance between a picture and
-# > what comes back after one step up to $h$ and down again?
+# > **Predict.** Four learners: the exact gradient, CD-1, CD-10, PCD. No model can do better than
+# > $-\log 14 \approx -2.6$ nats per picture. Who gets closest, and can you tell from the reconstruction error, the
+# > distance between a picture and what comes back after one step up to $h$ and down again?
 
 # %%
 SEEDS, UPDATES, RATE = 3, 2000, 0.2
@@ -365,11 +366,11 @@ assert ends["CD-10"].min() > ends["CD-1"].max() + 0.05
 assert max(t[-1]["copy"].max() for t in learners.values()) < 2e-3
 
 # %% [markdown]
-# All four copy equally well in the end, and they do *not* model equally well: the exact gradient and CD-10 get closest,
-# CD-1 and PCD stop short, and nothing in the right panel says so. (PCD's curve is restless: its chains lag behind
-# when the weights move fast, and a run stopped at another moment may look better or worse than CD-1.) Nor does the likelihood have to keep rising: on such small
-# sets [Fischer and Igel (2010)](https://doi.org/10.1007/978-3-642-15825-4_26) saw it fall steadily under CD and PCD, again
-# without a sign in the reconstruction error. **Never judge an RBM by how well it copies.**
+# All four copy equally well in the end, and they do *not* model equally well: the exact gradient and CD-10 get
+# closest, CD-1 and PCD stop short, and nothing in the right panel says so. (PCD's curve is restless: a run stopped at
+# another moment may look better or worse than CD-1.) Nor does the likelihood have to keep rising: on such small sets
+# [Fischer and Igel (2010)](https://doi.org/10.1007/978-3-642-15825-4_26) saw it fall steadily under CD and PCD.
+# **Never judge an RBM by how well it copies.**
 #
 # How wrong is CD-$k$? In this world the *expected* update needs no sampling. The distribution after $k$ rounds is a row
 # vector times the $k$-th power of a 512×512 matrix of transition probabilities.
@@ -419,28 +420,26 @@ assert all(v[-1] < v[0] for v in bias.values()) and young[3] < old[3]
 assert old[0] > 0.5
 
 # %% [markdown]
-# The error goes to zero with $k$, as it must. Measured against the gradient that it stands in for, it is small at first
-# and most of that gradient later: with large weights the chain sits where it started. **CD is a good approximation while
-# you need it least.**
+# Measured against the gradient that it stands in for, the error is small at first and most of that gradient later:
+# with large weights the chain sits where it started. **CD is a good approximation while you need it least.**
 #
 # ## Road two: reconstruction
 #
-# The other road needs no probabilities: encode, decode, compare.
+# Encode, decode, compare.
 #
 # $$z = f(x), \qquad \hat x = g(z), \qquad L_\text{AE} = \lVert x - g(f(x))\rVert^2 .$$
 #
-# ($x \in \mathbb{R}^P$ is a picture, $z \in \mathbb{R}^D$ its code; both maps are learned by backpropagation, [Rumelhart,
-# Hinton and Williams, 1986](https://doi.org/10.1038/323533a0).) What does the smallest one learn?
+# ($x \in \mathbb{R}^P$ is a picture, $z \in \mathbb{R}^D$ its code; both maps are learned by backpropagation,
+# [Rumelhart, Hinton and Williams, 1986](https://doi.org/10.1038/323533a0).) What does the smallest one learn?
 #
 # Let $f(x) = Ax$ and $g(z) = Bz$ with $D < P$, and centred data $X$ (rows are pictures). $BA$ has rank at most $D$,
 # whatever $A$ and $B$ are, and the matrix of rank $D$ closest to $X$ is known ([Eckart and Young,
-# 1936](https://doi.org/10.1007/BF02288367)): keep the $D$ largest singular values. So the best error is the variance left
-# out by PCA, and on the data $BA$ acts as the projection onto the first $D$ principal directions (what it does to directions
-# in which no data vary, is not fixed). Nothing fixes $B$ itself: $(BR^{-1})(RA)$ is the
-# same map for every invertible $R$. The *subspace* is PCA's, the axes are arbitrary ([Bourlard and Kamp,
-# 1988](https://doi.org/10.1007/BF00332918)). Gradient descent can find it: the error has saddle points but no bad local
-# minima ([Baldi and Hornik, 1989](https://doi.org/10.1016/0893-6080%2889%2990014-2)). Check it on scikit-learn's
-# handwritten digits, 8×8 pixels, made black and white.
+# 1936](https://doi.org/10.1007/BF02288367)): keep the $D$ largest singular values. So the best error is the variance
+# left out by PCA, and on the data $BA$ acts as the projection onto the first $D$ principal directions. Nothing fixes
+# $B$ itself: $(BR^{-1})(RA)$ is the same map for every invertible $R$. The *subspace* is PCA's, the axes are arbitrary
+# ([Bourlard and Kamp, 1988](https://doi.org/10.1007/BF00332918)). Gradient descent can find it: the error has saddle
+# points but no bad local minima ([Baldi and Hornik, 1989](https://doi.org/10.1016/0893-6080%2889%2990014-2)). Check it
+# on scikit-learn's handwritten digits, 8×8 pixels, made black and white.
 
 # %%
 digits = {split: data.digits(split) for split in ("train", "test")}
@@ -471,13 +470,12 @@ print(f"smallest cosine between the two subspaces {cosines.min():.4f}")
 assert linear_error().item() < 1.01 * left_out and cosines.min() > 0.95
 
 # %% [markdown]
-# So "reconstruct through a narrow code" *is* machine B of the puzzle, until you bend it. When the code is wide ($D \ge P$),
-# nothing stops a network from becoming machine A. Ways to let the code be rich and still forbid copying:
+# So "reconstruct through a narrow code" *is* machine B of the puzzle. When the code is wide ($D \ge P$), nothing stops
+# a network from becoming machine A. Ways to let the code be rich and still forbid copying:
 #
 # - **sparse**: a wide code of which few entries may be on ([01b](01b_sparse_coding.ipynb));
-# - **contractive**: a code that hardly moves when the input does, $\lVert\partial f/\partial x\rVert_F^2$ small ([Rifai et
-#   al., 2011](https://icml.cc/2011/papers/455_icmlpaper.pdf)), as long as the decoder may not undo it: $f = \epsilon x$, $g = z/\epsilon$ copies
-#   with any small slope;
+# - **contractive**: a code that hardly moves when the input does, $\lVert\partial f/\partial x\rVert_F^2$ small
+#   ([Rifai et al., 2011](https://icml.cc/2011/papers/455_icmlpaper.pdf)), as long as the decoder may not undo it;
 # - **noisy input**: rebuild $x$ from a damaged $\tilde x$, next;
 # - **noisy code**, with a price for information: the variational autoencoder ([01c](01c_stacks_and_priors.ipynb)).
 #
@@ -487,21 +485,23 @@ assert linear_error().item() < 1.01 * left_out and cosines.min() > 0.95
 #
 # $$L_\text{DAE} = \mathbb{E}\,\lVert x - r(\tilde x)\rVert^2, \qquad r = g\circ f, \quad \tilde x = x + \sigma\epsilon \text{ (for example)},$$
 #
-# $\epsilon$ standard normal, $\sigma$ the noise level (a number here, no longer the sigmoid). The identity is now a bad
-# answer: it passes the noise on. The minimiser of a squared error is the conditional mean, $r^*(\tilde x) =
-# \mathbb{E}[x\mid\tilde x]$: the average of all the clean pictures that could have led here. And for Gaussian noise that
-# average is a *slope*. Let $p_\sigma(\tilde x) = \int p(x)\,\mathcal N(\tilde x; x, \sigma^2 I)\,dx$ be the density of noisy
-# points. Differentiate under the integral, with $\nabla_{\tilde x}\mathcal N = \mathcal N\,(x - \tilde x)/\sigma^2$, and
+# $\epsilon$ standard normal, $\sigma$ the noise level (a number here, no longer the sigmoid). The identity is now a
+# bad answer: it passes the noise on. The minimiser of a squared error is the conditional mean,
+# $r^*(\tilde x) = \mathbb{E}[x\mid\tilde x]$: the average of all the clean pictures that could have led here. And for
+# Gaussian noise that average is a *slope*. Let
+# $p_\sigma(\tilde x) = \int p(x)\,\mathcal N(\tilde x; x, \sigma^2 I)\,dx$ be the density of noisy points.
+# Differentiate under the integral, with $\nabla_{\tilde x}\mathcal N = \mathcal N\,(x - \tilde x)/\sigma^2$, and
 # divide by $p_\sigma$:
 #
 # $$\nabla \log p_\sigma(\tilde x) = \frac{\mathbb{E}[x\mid\tilde x] - \tilde x}{\sigma^2} = \frac{r^*(\tilde x) - \tilde x}{\sigma^2}.$$
 #
-# A denoiser knows which way is uphill in log density. In the language of energy: the slope is minus the gradient of the
-# energy, and $Z$ is gone, since it does not depend on $\tilde x$. The two roads meet. ([Vincent,
+# A denoiser knows which way is uphill in log density. In the language of energy: the slope is minus the gradient of
+# the energy, and $Z$ is gone, since it does not depend on $\tilde x$. The two roads meet. ([Vincent,
 # 2011](https://doi.org/10.1162/NECO_a_00142), proved that training a denoiser *is* matching this slope, the *score*;
 # [Alain and Bengio, 2014](https://arxiv.org/abs/1211.4246), worked out what it means for autoencoders; [chapter
-# 07](07_generate_to_understand.ipynb) builds a generator on it.) In the plane you can see it: for data $x_1, \dots, x_n$ the
-# conditional mean is a weighted mean of the points, with weights $\propto e^{-\lVert\tilde x - x_i\rVert^2/2\sigma^2}$.
+# 07](07_generate_to_understand.ipynb) builds a generator on it.) In the plane you can see it: for data
+# $x_1, \dots, x_n$ the conditional mean is a weighted mean of the points, with weights
+# $\propto e^{-\lVert\tilde x - x_i\rVert^2/2\sigma^2}$.
 
 # %%
 SIGMA = 0.25
@@ -556,10 +556,10 @@ assert agreement > 0.8
 # %% [markdown]
 # ## The run: is this a digit?
 #
-# Back to the question. Five machines learn the digits without labels: a narrow autoencoder, three wide ones (256 hidden
-# units for 64 pixels: plain, denoising, contractive), and an RBM. Then each is asked for its *cost*, squared error or free
-# energy, on new digits and on pictures that are none: every pixel drawn on its own, on as often as in the digits. **How
-# often does a digit cost less than a non-digit?** The identity cannot tell: 50 %.
+# Five machines learn the digits without labels: a narrow autoencoder, three wide ones (256 hidden units for 64 pixels:
+# plain, denoising, contractive), and an RBM. Then each is asked for its *cost*, squared error or free energy, on new
+# digits and on pictures that are none: every pixel drawn on its own, on as often as in the digits. **How often does a
+# digit cost less than a non-digit?** The identity cannot tell: 50 %.
 
 
 # %%
@@ -690,17 +690,16 @@ assert max(max(row["knn"]) for n, row in answers.items() if n in RECIPES) <= (
 )
 
 # %% [markdown]
-# The wide plain network rebuilds pictures that are no digits almost perfectly, and is the worst judge of what a digit is.
-# It is not quite the identity: fitted to digits, it rebuilds them with less error, and prefers the digit four times in five. Whatever hinders it (fewer units,
-# noise, contraction) makes a machine that copies worse and *knows* better, about as well as the RBM. The last column warns you:
-# none of it beats raw pixels at recognising digits. Digits are an easy place for pixels; so a harder world.
+# The wide plain network rebuilds pictures that are no digits almost perfectly, and is the worst judge of what a digit
+# is. Whatever hinders it (fewer units, noise, contraction) makes a machine that copies worse and *knows* better, about
+# as well as the RBM. The last column warns you: none of it beats raw pixels at recognising digits.
 #
 # ## The drawn world: five roads to one probe
 #
-# Here one small conv net with a decoder rebuilds pictures of the drawn world: as they are (*autoencoder*), under Gaussian
-# noise as strong as a picture's own contrast (*denoising*), or with half of their 8×8 squares hidden (*inpainting*,
-# Vincent's masking noise in squares; [chapter 05](05_restore_the_image.ipynb) goes on from there). Same weights at the start, same
-# pictures, same steps; three seeds.
+# Here one small conv net with a decoder rebuilds pictures of the drawn world: as they are (*autoencoder*), under
+# Gaussian noise as strong as a picture's own contrast (*denoising*), or with half of their 8×8 squares hidden
+# (*inpainting*, Vincent's masking noise in squares). Same weights at the start, same pictures, same steps; three
+# seeds.
 #
 # > **Predict.** Which of the three copies clean pictures best, which gives the best features, and do they beat the kNN
 # > of pixels?
@@ -759,12 +758,11 @@ assert copies and sum(copies) < 0.85 * sum(recorded("autoencoder", "error", SHOR
 assert all(e < o for arm in ARMS[1:] for e, o in zip(copies, recorded(arm, "error")))
 
 # %% [markdown]
-# Baselines first. With 2,000 labels, neighbours among plain pixels are as good as those in the best of the codes, and
-# clearly better than those in the inpainter's. With 100 labels a linear probe finds little in pixels, or in the untrained
-# network, and more in all three codes: that is what they have learned, and it is not much. The plain autoencoder copies clean
-# pictures best in every seed (it is the only one that was trained on clean ones), yet its probe is not visibly better than the
-# others'. And look down the rows: nearly four times the training copies much better, and leaves the probe where it was. What this does not show: where longer
-# runs end, or another size of hole.
+# With 2,000 labels, neighbours among plain pixels are as good as those in the best of the codes, and clearly better
+# than those in the inpainter's. With 100 labels a linear probe finds little in pixels, or in the untrained network,
+# and more in all three codes. The plain autoencoder copies clean pictures best in every seed, yet its probe is not
+# visibly better than the others'. Nearly four times the training copies much better, and leaves the probe where it
+# was. What this does not show: where longer runs end, or another size of hole.
 #
 # What do the codes hold? The world knows its own factors; read each linearly from the code.
 
@@ -804,21 +802,20 @@ assert max(factor("inpainting", "object_hue")) < min(
 )
 
 # %% [markdown]
-# Polarity and the ground's hue are read from the untrained network, too. Learned are much of the object's hue and some of its
-# kind; the pattern of the ground cannot be read linearly from any of them. A guess at why: large areas make up most of the
-# squared error, so wheels, windows and stripes are cheap to get wrong. The inpainter lets go a little of the object's hue.
+# Polarity and the ground's hue are read from the untrained network, too. Learned are much of the object's hue and some
+# of its kind; the pattern of the ground cannot be read linearly from any of them.
 #
 # ## What goes wrong: a judge that copies
 #
-# You have met the famous failure twice. An RBM's reconstruction error falls, whatever the likelihood does; an
-# autoencoder's falls, whatever it knows. The test that caught both is yours to keep: **feed the machine something that is
-# not data, and see whether it minds.** A monitor that shows only reconstructions of data cannot tell a model from machine A.
+# An RBM's reconstruction error falls, whatever the likelihood does; an autoencoder's falls, whatever it knows. The
+# test that caught both is yours to keep: **feed the machine something that is not data, and see whether it minds.** A
+# monitor that shows only reconstructions of data cannot tell a model from machine A.
 #
 # ## Play: the noise slider
 #
 # Two of the machines from the run look at digits: the wide plain one, and the one trained at noise level 0.5. Drag the
-# noise that goes *in*; the bars are distances from the clean digit. **From which level on does training under noise pay?
-# And why does it cost something below?** Then switch to hidden patches, which neither has seen.
+# noise that goes *in*; the bars are distances from the clean digit. **From which level on does training under noise
+# pay? And why does it cost something below?**
 
 
 # %%
@@ -851,14 +848,13 @@ assert 0.1 <= pays[0] <= 0.4 and pays[-1] == levels[-1]
 assert distance[0.0]["plain"] < distance[0.0]["denoising"] / 2
 
 # %% [markdown]
-# Below about a quarter the plain machine wins, because it may copy: there is next to no noise to remove, and the denoiser
-# answers with an *average* of all digits that might lie behind its input at level 0.5. Above, it pays, and pays more and
-# more. A model that is *told* the level need not choose: [chapter 07](07_generate_to_understand.ipynb).
+# Below about a quarter the plain machine wins, because it may copy: there is next to no noise to remove, and the
+# denoiser answers with an *average* of all digits that might lie behind its input at level 0.5. Above, it pays.
 #
 # ## Exercises
 #
-# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end of the notebook; skipping
-# one breaks nothing. Tensors are float, `N` pictures of `V` pixels, `H` hidden units.
+# Replace a stub and run the cell. Solutions stand at the end. Tensors are float, `N` pictures of `V` pixels, `H`
+# hidden units.
 #
 # ### 1 · A judge that needs no Z (••, 10 minutes)
 # $\log p(v)$ needs $Z$. The **pseudo-log-likelihood** does not: $\sum_i \log p(v_i \mid \text{all other pixels})$, the
@@ -902,10 +898,10 @@ ch01.check_cd_update(repaired_update)
 
 # %% [markdown]
 # ### 3 · How long a chain? (••, 8 minutes)
-# The error of the expected CD-$k$ update shrinks, in the end, like $|\lambda_2|^k$, where $\lambda_2$ is the eigenvalue of
-# the transition matrix that is second largest in size. `T` is a float64 tensor `[S, S]` whose rows sum to 1, `share` a
-# float between 0 and 1. Return the smallest whole `k` with $|\lambda_2|^k \le$ `share`, an int. (Then try `matrices[200]`
-# and `matrices[2000]` above, a young and an old machine.)
+# The error of the expected CD-$k$ update shrinks, in the end, like $|\lambda_2|^k$, where $\lambda_2$ is the
+# eigenvalue of the transition matrix that is second largest in size. `T` is a float64 tensor `[S, S]` whose rows sum
+# to 1, `share` a float between 0 and 1. Return the smallest whole `k` with $|\lambda_2|^k \le$ `share`, an int. (Then
+# try `matrices[200]` and `matrices[2000]` above, a young and an old machine.)
 #
 # <details><summary>Hint</summary>`torch.linalg.eigvals` gives complex numbers in no particular order; one of them is 1
 # for every such matrix.</details>
@@ -921,13 +917,14 @@ ch01.check_rounds_needed(rounds_needed)
 # %% [markdown]
 # ### 4 · The best linear denoiser (•••, 15 minutes)
 # Pictures have mean `mean` `[P]` and covariance `C` `[P, P]`; the input is $\tilde x = x + \sigma\epsilon$. Among all
-# *linear* maps (with a constant), which one rebuilds $x$ best in the mean square? Return its answers for `noisy` `[N, P]`,
-# a tensor `[N, P]`. Then say what it does along each principal direction, and compare with PCA's answer, "keep or drop".
+# *linear* maps (with a constant), which one rebuilds $x$ best in the mean square? Return its answers for `noisy` `[N,
+# P]`, a tensor `[N, P]`. Then say what it does along each principal direction, and compare with PCA's answer, "keep or
+# drop".
 #
 # <details><summary>Hint 1</summary>Work with $x - $ `mean`. Set the derivative of $\mathbb{E}\lVert x - M\tilde
 # x\rVert^2$ with respect to the matrix $M$ to zero.</details>
-# <details><summary>Hint 2</summary>You need $\mathbb{E}\,x\tilde x^\top = C$ and $\mathbb{E}\,\tilde x\tilde x^\top = C +
-# \sigma^2 I$.</details>
+# <details><summary>Hint 2</summary>You need $\mathbb{E}\,x\tilde x^\top = C$ and
+# $\mathbb{E}\,\tilde x\tilde x^\top = C + \sigma^2 I$.</details>
 
 
 # %%
@@ -940,8 +937,7 @@ ch01.check_linear_denoiser(linear_denoiser)
 # %% [markdown]
 # ## Claims, tested
 #
-# A survey's history of the field says that autoencoders which restore a damaged or missing part transfer better than plain
-# ones. Seeds are paired; the label draws of each are averaged; the floor is the untrained network.
+# Seeds are paired; the label draws of each are averaged; the floor is the untrained network.
 
 # %%
 PLAIN = recorded("autoencoder", "probe")
@@ -951,18 +947,16 @@ book.claim("C-98b", drawn=Runs(recorded("denoising", "probe"), PLAIN, FLOOR))
 
 # %% [markdown]
 # The two verdicts speak of this conv net, one size of hole, one level of noise, and runs of half a minute. The three
-# probes lie close together, and so small a difference between two autoencoders says little about the roads themselves: the
-# chapters on [restoring images](05_restore_the_image.ipynb) and on [masked images](18_masked_images.ipynb) ask again, with
-# other networks and longer runs.
+# probes lie close together, and so small a difference between two autoencoders says little about the roads themselves.
 #
 # ## Where it comes from, where it went
 #
 # The Boltzmann machine ([Ackley, Hinton and Sejnowski, 1985](https://doi.org/10.1207/s15516709cog0901_7)) added hidden
-# units and temperature to Hopfield's energies, the harmonium the restriction that made it practical, CD the rule that made
-# it fast. Stacked, RBMs and autoencoders opened the decade of deep learning ([01c](01c_stacks_and_priors.ipynb)). The ideas
-# did not leave:
+# units and temperature to Hopfield's energies, the harmonium the restriction that made it practical, CD the rule that
+# made it fast. The ideas did not leave:
 #
-# - hide a part, restore it: context encoders ([05](05_restore_the_image.ipynb)), masked autoencoders ([18](18_masked_images.ipynb));
+# - hide a part, restore it: context encoders ([05](05_restore_the_image.ipynb)), masked autoencoders
+#   ([18](18_masked_images.ipynb));
 # - a denoiser is a score: diffusion models ([07](07_generate_to_understand.ipynb));
 # - energies without $Z$: noise-contrastive estimation ([13](13_from_nce_to_nt_xent.ipynb)) turns the constant into a
 #   parameter.
@@ -974,9 +968,9 @@ book.claim("C-98b", drawn=Runs(recorded("denoising", "probe"), PLAIN, FLOOR))
 # ## A question
 #
 # An RBM's reconstruction error has been falling for an hour. May you conclude that it models the data better?
-# <details><summary>Answer</summary>No. Reconstruction looks at one short step from the data. The likelihood also depends on
-# all the places far from the data, through Z. Compare free energies of held-out data with those of pictures that are no
-# data, look at long chains, or use the pseudo-likelihood of exercise 1.</details>
+# <details><summary>Answer</summary>No. Reconstruction looks at one short step from the data. The likelihood also
+# depends on all the places far from the data, through Z. Compare free energies of held-out data with those of pictures
+# that are no data, look at long chains, or use the pseudo-likelihood of exercise 1.</details>
 
 # %% [markdown]
 # ## Solutions

@@ -19,9 +19,9 @@
 # - check by enumeration that a model is normalised, and by flipping pixels that it does not look ahead;
 # - say what knowing the class can save in bits at most, and find where a model keeps what it knows.
 #
-# **You need** probability (Bayes' rule, the chain rule), convolutions, and the idea of attention.
-# **Time**: 32 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded. The companion
-# [03b](03b_two_drawers.ipynb) does the same with letters, and has hidden states and EM.
+# **You need** probability (Bayes' rule, the chain rule), convolutions, and the idea of attention. **Time**: 32 minutes
+# to read, about a minute to run on two CPU cores. The companion [03b](03b_two_drawers.ipynb) does the same with
+# letters, and has hidden states and EM.
 
 # %% tags=["hide-input"]
 try:
@@ -53,10 +53,10 @@ device = book.setup("03")
 # %% [markdown]
 # ## The puzzle: a table against a network
 #
-# Here are handwritten digits of 8 x 8 pixels, each black or white. Read one as you read a page: row by row, left to
-# right. Two machines guess every pixel from those before it, with a probability. The *table* looks at four neighbours
-# (left, above, above to the left, above to the right) and at the place, and counts what came next. The *network* is a
-# PixelCNN, whose output depends on more than half of the earlier pixels at once. Both learn from the same 1,097 pictures.
+# Here are handwritten digits of 8 x 8 pixels, each black or white. Read one row by row, left to right. Two machines
+# guess every pixel from those before it, with a probability. The *table* looks at four neighbours (left, above, above
+# to the left, above to the right) and at the place, and counts what came next. The *network* is a PixelCNN, whose
+# output depends on more than half of the earlier pixels at once. Both learn from the same 1,097 pictures.
 
 # %%
 import itertools
@@ -84,8 +84,7 @@ fitted, held_out = (
 
 # %% [markdown]
 # > **Predict before you go on.** (1) Which of the two needs fewer bits per pixel on new digits? (2) The network's
-# > features go to a linear probe with 100 labels. Do they tell digits apart better than the 64 raw pixels do? Two coins
-# > get both right once in four times.
+# > features go to a linear probe with 100 labels. Do they tell digits apart better than the 64 raw pixels do?
 
 
 # %%
@@ -157,8 +156,8 @@ package = pixels.CountTable(fitted, 2, m)
 assert abs(ar.bits_per_symbol(package, ink_test) - live["table"]) < 1e-4
 
 # %% [markdown]
-# **The table wins, so far.** It was made in a moment, and it has no inside: there is no vector in it that you could hand to
-# a probe. Does a network that trains longer pass it? And what is *in* the network? That takes some theory first.
+# **The table wins, so far.** It was made in a moment, and it has no inside: there is no vector in it that you could
+# hand to a probe. Does a network that trains longer pass it? And what is *in* the network?
 #
 # ## The idea: everything is one step ahead
 #
@@ -167,10 +166,10 @@ assert abs(ar.bits_per_symbol(package, ink_test) - live["table"]) < 1e-4
 # $$p(x_1,\dots,x_T) = \prod_{t=1}^{T}p(x_t\mid x_1,\dots,x_{t-1}).$$
 #
 # A model that has a formula for each factor is called **autoregressive**. Two things come for free. It is normalised
-# if each factor is (a softmax is), so its likelihood is exact, without the partition function of
-# [chapter 01](01_energy_and_reconstruction.ipynb). And it trains by ordinary classification: the label of every place
-# is the symbol that stands there. The loss in bits per symbol, $-\frac1T\sum_t\log_2p(x_t\mid x_{<t})$, is what a
-# compressor with this model needs; a uniform guess over two values costs 1 bit.
+# if each factor is (a softmax is), so its likelihood is exact, without the partition function of [chapter
+# 01](01_energy_and_reconstruction.ipynb). And it trains by ordinary classification: the label of every place is the
+# symbol that stands there. The loss in bits per symbol, $-\frac1T\sum_t\log_2p(x_t\mid x_{<t})$, is what a compressor
+# with this model needs.
 #
 # Everything else is how the past $x_{<t}$ gets into the formula. **Counting** keeps four neighbours. **Networks** keep
 # more, in three ways.
@@ -182,9 +181,8 @@ assert abs(ar.bits_per_symbol(package, ink_test) - live["table"]) < 1e-4
 #
 # $$h_d = \sigma\Big(c + \sum_{k<d}x_kW_k\Big),\qquad p(x_d = 1\mid x_{<d}) = \sigma(b_d + V_d\cdot h_d),$$
 #
-# with $W, V$ [D, H], $b$ [D], $c$ [H]. Logistic and neural conditionals are older (Frey et al., 1996; Bengio and Bengio, 2000); new was
-# that all $D$ little networks share $W$: the sum for $d+1$ is the sum for $d$ plus one term. The order is fixed and
-# arbitrary; ours is raster order. You will write it in the exercises.
+# with $W, V$ [D, H], $b$ [D], $c$ [H]. All $D$ little networks share $W$: the sum for $d+1$ is the sum for $d$ plus
+# one term. The order is fixed and arbitrary; ours is raster order.
 #
 # ### A convolution that cannot look ahead
 #
@@ -242,8 +240,8 @@ print("agrees with PyTorch's causal attention")
 # %% [markdown]
 # ### The blind spot
 #
-# PixelCNN cannot look ahead. Does it see everything *behind*? Ask it: at which input pixels is the gradient of one
-# output not zero? **Predict**: with twelve layers of masked $3\times 3$ convolutions, is it all earlier pixels?
+# PixelCNN cannot look ahead. Does it see everything *behind*? At which input pixels is the gradient of one output not
+# zero? **Predict**: with twelve layers of masked $3\times 3$ convolutions, is it all earlier pixels?
 
 # %%
 SIDE, ROW, COLUMN = 13, 9, 6
@@ -279,22 +277,22 @@ assert earlier - int(fields["one stack"].sum()) > 10
 assert earlier - int(fields["row LSTM"].sum()) > 10
 
 # %% [markdown]
-# No depth helps. A path through the layers is a chain of allowed offsets, and an allowed offset goes right only when it
-# also goes up: at most one pixel per row. So $(r - a, s + b)$ is out of reach for ever when $b > a$ (with kernel 3; in general when $b > a\lfloor k/2\rfloor$).
+# No depth helps. A path through the layers is a chain of allowed offsets, and an allowed offset goes right only when
+# it also goes up: at most one pixel per row. So $(r - a, s + b)$ is out of reach for ever when $b > a$ (with kernel 3;
+# in general when $b > a\lfloor k/2\rfloor$).
 #
 # **Two stacks** repair it ([van den Oord et al., 2016b](https://arxiv.org/abs/1606.05328)): a *vertical* one reads all
 # rows above, left and right, with unmasked kernels shifted up; a *horizontal* one reads its own row to the left and is
 # fed by the vertical one, never the other way round. The same paper has a gate, $\tanh(a)\odot\sigma(b)$. **PixelRNN**
-# (2016a) came with two layers: the *row LSTM* takes a whole row as one step, and its context is a triangle; the
-# *diagonal BiLSTM*, the better and slower one, reads along both diagonals and sees every earlier pixel. Ours is the row LSTM.
+# (2016a) came with two layers; ours, the *row LSTM*, takes a whole row as one step, and its context is a triangle.
 #
 # ## The run: five networks, three seeds, and what they are worth
 #
-# Same pictures for all, 300 steps, one untuned learning rate each, and of each the best of five checked steps by the cost of
-# the 200 held-out pictures. All *networks* are read alike: the last layer's activations at all pixels, averaged over each
-# quarter of the picture. The raw pixels keep their places, and stand once more averaged like the networks. The *untrained
-# twin* has the weights of the start; *RankMe* counts dimensions softly ([chapter 20](20_collapse.ipynb)). Now recall your second
-# guess.
+# Same pictures for all, 300 steps, one untuned learning rate each, and of each the best of five checked steps by the
+# cost of the 200 held-out pictures. All *networks* are read alike: the last layer's activations at all pixels,
+# averaged over each quarter of the picture. The raw pixels keep their places, and stand once more averaged like the
+# networks. The *untrained twin* has the weights of the start; *RankMe* counts dimensions softly ([chapter
+# 20](20_collapse.ipynb)).
 
 # %%
 record, origin = book.recorded("sequence", world="digits")
@@ -406,15 +404,14 @@ assert by_probe[0] not in by_bits[:2]
 
 # %% [markdown]
 # **Raw pixels win** the columns about digits: nobody's probe is clearly above theirs, and with all labels neighbours
-# among 64 pixels beat neighbours among any features by far. So the second guess of the puzzle is *no*, and the first stands: even
-# after 300 steps the PixelCNN of the puzzle has not passed the table; NADE, the row LSTM and the gated PixelCNN have. But be
-# fair to the networks: averaged over quarters as they are, pixels are far below all of them, untrained ones included. Pixels
-# win because they keep their places. The fair rival of a network is its twin.
+# among 64 pixels beat neighbours among any features by far. So the second guess of the puzzle is *no*, and the first
+# stands: even after 300 steps the PixelCNN of the puzzle has not passed the table; NADE, the row LSTM and the gated
+# PixelCNN have. But be fair to the networks: averaged over quarters as they are, pixels are far below all of them,
+# untrained ones included. Pixels win because they keep their places.
 #
-# Against the twin, training adds some points for most networks. Within a run bits and features mostly improve together (see
-# the figure; NADE stays flat). **Between networks the order differs**: the one with the best probe is not among the two best
-# predictors. Not shown: larger
-# networks, longer training, and other ways to read them.
+# Against the twin, training adds some points for most networks. Within a run bits and features mostly improve together
+# (NADE stays flat). **Between networks the order differs**: the one with the best probe is not among the two best
+# predictors. Not shown: larger networks, longer training, and other ways to read them.
 #
 # ## Why: what is the digit worth?
 #
@@ -454,14 +451,14 @@ assert 2.5 < saved.mean() < 3.33 and -untold.mean() < 64 * live["table"] - 3
 assert by_bayes > 0.9 and saved.mean() / -untold.mean() < 0.2
 
 # %% [markdown]
-# All that there is to know about the digit is worth three bits of some twenty-five. The rest pays for strokes: how
-# slanted, how thick, does this line go on for one more pixel? That is a ceiling for a model that already knows all it can. For a
-# table that does not know the digit, *guessing* it saves as much again, and splitting the pictures into ten random parts saves
-# nothing: so the loss does pay for the class, only far less than for strokes. [Theis et al. (2016)](https://arxiv.org/abs/1511.01844) show how far likelihood, samples
+# All that there is to know about the digit is worth three bits of some twenty-five. The rest pays for strokes. That is
+# a ceiling for a model that already knows all it can. For a table that does not know the digit, *guessing* it saves as
+# much again, and splitting the pictures into ten random parts saves nothing: so the loss does pay for the class, only
+# far less than for strokes. [Theis et al. (2016)](https://arxiv.org/abs/1511.01844) show how far likelihood, samples
 # and usefulness can come apart.
 #
-# Two things to keep in mind. The tables of the mixture were given all labels, which no row above was. And Bayes' rule with it names more than nine digits in ten:
-# **a likelihood can know the class without any layer that holds it.** That deserves a closer look.
+# The tables of the mixture were given all labels, which no row above was. Bayes' rule with it names more than nine
+# digits in ten: **a likelihood can know the class without any layer that holds it.**
 #
 # ## Where a model keeps what it knows
 #
@@ -491,11 +488,11 @@ reader = fit(seeded(build_gpt), nats, batches(known, 96), 130, lr=5e-3)
 # %% [markdown]
 # Left to right, the feature of a word has not seen what follows. BERT looks at both sides, but gives up the product of
 # conditionals. **XLNet** ([Yang et al., 2019](https://arxiv.org/abs/1906.08237)) keeps the product and gives up the
-# *order*: for every permutation $\rho$, $\log p(x) = \sum_t\log p(x_{\rho_t}\mid x_{\rho_1},\dots,x_{\rho_{t-1}})$, and
-# one network learns random permutations. The words stay where they are; only the attention mask changes. To predict
-# $x_{\rho_t}$ the network must know *which place* it predicts but not the word there, hence two streams: *content* has
-# seen its own word, *query* knows only its place and looks at the content of words earlier in the order (section 2.3).
-# NADE had an order-free version before ([Uria et al., 2014](https://arxiv.org/abs/1310.1757)).
+# *order*: for every permutation $\rho$, $\log p(x) = \sum_t\log p(x_{\rho_t}\mid x_{\rho_1},\dots,x_{\rho_{t-1}})$,
+# and one network learns random permutations. To predict $x_{\rho_t}$ the network must know *which place* it predicts
+# but not the word there, hence two streams: *content* has seen its own word, *query* knows only its place and looks at
+# the content of words earlier in the order. NADE had an order-free version before ([Uria et al.,
+# 2014](https://arxiv.org/abs/1310.1757)).
 
 
 # %%
@@ -575,30 +572,28 @@ assert counting > max(v for k, v in gap.items() if "probe" not in k) - 0.06
 assert gap["the same, untrained twin"] > 0.55
 
 # %% [markdown]
-# Counting is as good as anything here, so nobody needed a transformer for this. *At the gap* the left-to-right model
-# knows nothing, as it must. By Bayes' rule the same model names the person: fill in each of the twenty and compare. Is
-# the answer in no vector, then? It is in one, but not at the gap: at the *last* place, after all words but the last. And most
-# of that is no merit of training: the untrained twin, random weights, remembers which words it has seen well enough for a
-# probe. The any-order model has the answer in one reading, at the gap, without a probe. One seed each: the table says
-# *where* the answer is, not which of two close rows is better.
+# *At the gap* the left-to-right model knows nothing, as it must. By Bayes' rule the same model names the person: fill
+# in each of the twenty and compare. The answer is in a vector, too, but not at the gap: at the *last* place, after all
+# words but the last. And most of that is no merit of training: the untrained twin, random weights, remembers which
+# words it has seen well enough for a probe. The any-order model has the answer in one reading, at the gap, without a
+# probe. One seed each: the table says *where* the answer is, not which of two close rows is better.
 #
 # **First rule**: before you say that a model does not know, read it at the right place; before you say that training
 # taught it, read its untrained twin at the same place.
 #
 # ## Longer, larger: image GPT
 #
-# **Image GPT** ([Chen et al., 2020](https://proceedings.mlr.press/v119/chen20s.html)) feeds a GPT the pixels of a small
-# palette in raster order and probes it *layer by layer*. On ImageNet and a large cluster the features became strong, and
-# the best lay in the middle: the last blocks have to say the next pixel. Our miniature: 16 x 16 pictures of the drawn
-# world in four levels of grey, six blocks, half an hour on one core for each seed. Its baselines are the count table, the
-# untrained twin and the pixels. The same run has a newer relative,
+# **Image GPT** ([Chen et al., 2020](https://proceedings.mlr.press/v119/chen20s.html)) feeds a GPT the pixels of a
+# small palette in raster order and probes it *layer by layer*. On ImageNet and a large cluster the features became
+# strong, and the best lay in the middle: the last blocks have to say the next pixel. Our miniature: 16 x 16 pictures
+# of the drawn world in four levels of grey, six blocks. The same run has a newer relative,
 #
 # $$L = -\frac1{T-1}\sum_{t=1}^{T-1}\cos\big(h_t,\ \mathrm{sg}[e_{t+1}]\big),$$
 #
 # **NEPA** ([Xu et al., 2025](https://arxiv.org/abs/2512.16922)): $e_t$ is the embedding of patch $t$, $h_t$ what a
 # causal transformer says after patches $1..t$, $\mathrm{sg}$ a stop-gradient. No pixel is predicted, so no bits are
-# paid for strokes. But the target is now *made by the network*, and that changes the game: if every patch gets the same
-# embedding, the loss is perfect.
+# paid for strokes. But the target is now *made by the network*: if every patch gets the same embedding, the loss is
+# perfect.
 
 
 # %%
@@ -634,7 +629,7 @@ assert spreads[True] > spreads[False] + 0.1
 
 # %% [markdown]
 # Without the stop-gradient the loss is better and the embeddings draw together; with it they stay apart, at least this
-# long. [Chapter 15](15_self_distillation.ipynb) asks why that can work. Now the long runs.
+# long. [Chapter 15](15_self_distillation.ipynb) asks why that can work.
 
 # %%
 long, long_origin = book.recorded("sequence", world=2)
@@ -688,15 +683,14 @@ else:
     print("uv run python benchmarks/sequence.py --arms gpt nepa")
 
 # %% [markdown]
-# Read a figure of layers in this order. Do the bits beat the count table clearly? If not, the claim below is not tested: the network has learned what
-# four neighbours tell, and its layers say nothing about the method. Does *any* layer beat its untrained twin, and the
-# pixels? Only then ask which layer is best. (If no curve is printed above, nobody has run it, and the claim below says
-# so.)
+# Read a figure of layers in this order. Do the bits beat the count table clearly? If not, the claim below is not
+# tested: the network has learned what four neighbours tell, and its layers say nothing about the method. Does *any*
+# layer beat its untrained twin, and the pixels? Only then ask which layer is best.
 #
 # ## What goes wrong: a loss too good to be true
 #
-# A classic bug of the family is one character long: mask B in the first layer. The model may then see the pixel
-# that it predicts. Provoke it.
+# A classic bug of the family is one character long: mask B in the first layer. The model may then see the pixel that
+# it predicts.
 
 # %%
 leaky = seeded(ar.PixelCNN)
@@ -759,11 +753,10 @@ assert abs(broken["sum"] - 1) > 0.05 and broken["bits"] < 0.3 < counted["bits"]
 assert broken["ink"] < 0.1 < honest["ink"]
 
 # %% [markdown]
-# Its bits beat every honest model within seconds; that alone should stop you. Asked for a pixel it looks at that pixel,
-# finds the zero that stands there before anything is drawn, and copies it: white paper. Two checks catch the bug. *Flip a
-# pixel*: no output at or before it may change. *Enumerate*: on 2 x 2 pictures the probabilities must sum to one. Those of
-# the leaky model do not, so its "bits" are no code length at all. Keep both beside every autoregressive model you write;
-# in language models the same bug is a forgotten shift of the input.
+# Its bits beat every honest model within seconds. Asked for a pixel it looks at that pixel, finds the zero that stands
+# there before anything is drawn, and copies it: white paper. Two checks catch the bug. *Flip a pixel*: no output at or
+# before it may change. *Enumerate*: on 2 x 2 pictures the probabilities must sum to one. Those of the leaky model do
+# not, so its "bits" are no code length at all.
 #
 # ## Play: what does this pixel see?
 #
@@ -798,8 +791,7 @@ assert (field_widget.regions(10, 3, "one stack") == 1).sum() == 0
 #
 # ## Exercises
 #
-# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end of the notebook; skipping
-# one breaks nothing.
+# Replace a stub and run the cell. Solutions stand at the end.
 #
 # ### 1 · How far does it see? (••, 12 minutes)
 # On a picture without borders, on how many pixels does one output of a PixelCNN depend? `kernel` is an odd int,
@@ -808,8 +800,8 @@ assert (field_widget.regions(10, 3, "one stack") == 1).sum() == 0
 #
 # <details><summary>Hint 1</summary>Call $r$ half the kernel, rounded down. How many rows up does it get, and how far to
 # the left?</details>
-# <details><summary>Hint 2</summary>In row $-a$: how far to the right? A layer that goes right must also go up by at least
-# one row, and there are only `depth` layers.</details>
+# <details><summary>Hint 2</summary>In row $-a$: how far to the right? A layer that goes right must also go up by at
+# least one row, and there are only `depth` layers.</details>
 
 
 # %%
@@ -838,9 +830,9 @@ ch03.check_nade(my_nade)
 
 # %% [markdown]
 # ### 3 · What is a label worth? (••, 10 minutes)
-# `log_p` is a float tensor [N, C] with $\log p(x_n\mid y = c)$ in nats, `prior` [C] the class probabilities, `y` [N] the
-# true classes (int64). Return the mean over $n$ of $\log_2 p(x_n\mid y_n) - \log_2 p(x_n)$, one number. Then decide:
-# can it be *negative* for a real model on real pictures, although mutual information cannot?
+# `log_p` is a float tensor [N, C] with $\log p(x_n\mid y = c)$ in nats, `prior` [C] the class probabilities, `y` [N]
+# the true classes (int64). Return the mean over $n$ of $\log_2 p(x_n\mid y_n) - \log_2 p(x_n)$, one number. Then
+# decide: can it be *negative* for a real model on real pictures, although mutual information cannot?
 #
 # <details><summary>Hint</summary>$p(x) = \sum_c \pi_c\,p(x\mid c)$: `logsumexp` over the classes of
 # `log_p + prior.log()`.</details>
@@ -874,7 +866,7 @@ ch03.check_worst_look_ahead(worst_look_ahead)
 # %% [markdown]
 # ## Claims, tested
 #
-# Both ask for the long run: the untrained twin is the floor, and a network that does not beat it tests nothing.
+# Both ask for the long run.
 
 
 # %%
@@ -895,27 +887,25 @@ book.claim("C-110c", drawn=layers_of_gpt("middle", "first"))
 # ## Where it comes from, where it went
 #
 # [Shannon (1951)](https://doi.org/10.1002/j.1538-7305.1951.tb01366.x) made the bits of the next letter a measure of
-# language; [03b](03b_two_drawers.ipynb) tells what came before and after. NADE brought the chain rule to vectors
-# without time; MADE ([Germain et al., 2015](https://arxiv.org/abs/1502.03509)) got the same from masked weights in an
-# autoencoder. PixelRNN and PixelCNN made it sharp on photographs, [Salimans et al. (2017)](https://arxiv.org/abs/1701.05517) made it better. Then came the transformer
+# language. MADE ([Germain et al., 2015](https://arxiv.org/abs/1502.03509)) got what NADE has from masked weights in an
+# autoencoder. PixelRNN and PixelCNN made it sharp on photographs, [Salimans et al.
+# (2017)](https://arxiv.org/abs/1701.05517) made it better. Then came the transformer
 # ([2017](https://arxiv.org/abs/1706.03762)), GPT-2
 # ([2019](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)) and
-# GPT-3 ([2020](https://arxiv.org/abs/2005.14165)): the loss of this chapter, more of everything, and a surprise. In text,
-# it is argued, more of the bits hang on meaning than in strokes; how much understanding the next word needs is disputed. On images the raw pixel gave way to tokens: VQ-VAE
-# ([chapter 07](07_generate_to_understand.ipynb)), and Parti ([Yu et al., 2022](https://arxiv.org/abs/2206.10789)), which
-# writes a picture from a sentence, token by token. Masked models ([chapter 18](18_masked_images.ipynb)) freed the order
-# and gave up the likelihood, for the sake of the representation.
+# GPT-3 ([2020](https://arxiv.org/abs/2005.14165)): the loss of this chapter, more of everything. On images the raw
+# pixel gave way to tokens: VQ-VAE ([chapter 07](07_generate_to_understand.ipynb)), and Parti ([Yu et al.,
+# 2022](https://arxiv.org/abs/2206.10789)). Masked models ([chapter 18](18_masked_images.ipynb)) freed the order and
+# gave up the likelihood.
 #
-# **Further reading.** [Uria et al. (2016)](https://arxiv.org/abs/1605.02226) on all of NADE; [Theis et al.
-# (2016)](https://arxiv.org/abs/1511.01844) on what likelihood does not tell.
+# **Further reading.** [Uria et al. (2016)](https://arxiv.org/abs/1605.02226) on all of NADE.
 #
 # ### Quiz
 #
 # **1.** You replace mask B by mask A in all layers of PixelCNN. Is the model still correct? What does it lose?
 #
 # <details><summary>Answer</summary>It is correct: fewer weights are used and no later pixel is seen. It loses context:
-# without the centre (and without skip connections) every layer must move at least one pixel back, so with two layers the
-# nearest pixel to the left, one step away, can no longer be reached at all.</details>
+# without the centre (and without skip connections) every layer must move at least one pixel back, so with two layers
+# the nearest pixel to the left, one step away, can no longer be reached at all.</details>
 #
 # **2.** Two models of the same images cost 0.42 and 0.40 bits per pixel. Which has the better representation?
 #

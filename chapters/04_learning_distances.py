@@ -13,15 +13,16 @@
 #
 # **After this chapter you can**
 #
-# - write the contrastive, triplet, N-pair and soft-nearest-neighbour losses in a few lines each, and say whom each pushes;
+# - write the contrastive, triplet, N-pair and soft-nearest-neighbour losses in a few lines each, and say whom each
+#   pushes;
 # - explain by one sign why the hardest negatives make a network give up, and see it in a number;
-# - turn metric learning into self-supervised learning (SSL) by changing one line, and prove that soft nearest neighbours then *are*
-#   the loss of SimCLR;
+# - turn metric learning into self-supervised learning (SSL) by changing one line, and prove that soft nearest
+#   neighbours then *are* the loss of SimCLR;
 # - find out what a learned distance really looks at.
 #
-# **You need** [chapter 00](00_start_here.ipynb) and the softmax. **Time**: 36 minutes to read, about a minute to run on
-# two CPU cores. Nothing is downloaded. The companion [04b](04b_spectral_maps.ipynb) has the distances that came before
-# networks: maps, neighbours, and metrics that are a single matrix.
+# **You need** [chapter 00](00_start_here.ipynb) and the softmax. **Time**: 36 minutes to read, about a minute to run
+# on two CPU cores. The companion [04b](04b_spectral_maps.ipynb) has the distances that came before networks: maps,
+# neighbours, and metrics that are a single matrix.
 
 # %% tags=["hide-input"]
 try:
@@ -106,8 +107,8 @@ plots.show(
 )
 
 # %% [markdown]
-# You are hardly ever wrong. Now let the machine choose: the picture at the smaller distance wins (all scaled to unit length
-# first).
+# You are hardly ever wrong. Now let the machine choose: the picture at the smaller distance wins (all scaled to unit
+# length first).
 #
 # > **Predict before you go on.** (1) In 1,000 such triples, how often does the *pixel distance* side with you? A coin
 # > does in half of them. (2) Train a network for a few seconds with *labels*: does its distance pass the coin? (3)
@@ -140,15 +141,15 @@ assert max(judged["pixels"], judged["untrained encoder"]) < 0.3
 # Far below the coin: pixel distance *measures* place, colour and background, and here those point the wrong way. The
 # distance is not wrong. It answers another question.
 #
-# So somebody has to say which two things are near. First it was people with labels, pair by pair; in the end nobody, but
-# the picture and its own distorted copy. The losses hardly change on the way.
+# So somebody has to say which two things are near. First it was people with labels, pair by pair; in the end nobody,
+# but the picture and its own distorted copy.
 #
 # ## Step 1: two copies of one network, and a pair
 #
 # A bank wants to check signatures. It cannot train a classifier: tomorrow's customers are not known today. [Bromley et
 # al. (1993)](https://proceedings.neurips.cc/paper/1993/hash/288cc0ff022877bd3df94bc9360b9c5d-Abstract.html) trained a
 # *comparison* instead: two copies of one network $f$, with shared weights, read one signature each, and the clerk says
-# "same hand" or "forged". They called it a **siamese** network. You will build one below, and catch it cheating.
+# "same hand" or "forged". They called it a **siamese** network.
 #
 # Let $z = f(x)$ be the embedding of a picture $x$, a vector of $D$ numbers, and $d = \|z - z'\|$ the distance of a
 # pair. The **contrastive loss** ([Chopra et al., 2005](https://doi.org/10.1109/CVPR.2005.202); in this form [Hadsell et
@@ -157,15 +158,17 @@ assert max(judged["pixels"], judged["untrained encoder"]) < 0.3
 #
 # $$L = \tfrac12 d^2 \ \text{ if same}, \qquad \tfrac12 [m - d]_+^2\ \text{ if not}, \qquad [x]_+ = \max(x, 0).$$
 #
-# Why the hinge? A push without end would drive everything apart for ever. Why the margin on $d$, not on $d^2$? The force
-# is the derivative by $d$: $-(m - d)$, strongest at zero. With $\tfrac12[m - d^2]_+$ it would be $-d$: nothing, when two
-# different things sit on one spot. The weakness: one number $m$ must fit all classes, and "same" means *at distance zero*.
+# Why the hinge? A push without end would drive everything apart for ever. Why the margin on $d$, not on $d^2$? The
+# force is the derivative by $d$: $-(m - d)$, strongest at zero. With $\tfrac12[m - d^2]_+$ it would be $-d$: nothing,
+# when two different things sit on one spot. The weakness: one number $m$ must fit all classes, and "same" means *at
+# distance zero*.
 #
 # ## Step 2: only the order matters
 #
-# The **triplet loss** (for images, with similarities, [Chechik et al., 2010](https://jmlr.org/papers/v11/chechik10a.html); in a deep
-# network FaceNet, [Schroff et al., 2015](https://arxiv.org/abs/1503.03832)) asks less: an anchor $a$ shall be nearer to
-# a positive $p$ than to a negative $n$, by a margin.
+# The **triplet loss** (for images, with similarities, [Chechik et al.,
+# 2010](https://jmlr.org/papers/v11/chechik10a.html); in a deep network FaceNet, [Schroff et al.,
+# 2015](https://arxiv.org/abs/1503.03832)) asks less: an anchor $a$ shall be nearer to a positive $p$ than to a
+# negative $n$, by a margin.
 #
 # $$L = [\,d_{ap}^2 - d_{an}^2 + m\,]_+$$
 #
@@ -208,8 +211,8 @@ def mine(z, y, how):
 # Hard negatives teach most, so always take the hardest? Try it: true labels, embeddings of unit length, $m = 0.2$. A
 # batch has 128 pictures of ten kinds.
 #
-# > **Predict.** With which of the three ways to choose does the loss end at $m = 0.2$ and stay there? (A guess is right
-# > once in three.) What must the embeddings look like then?
+# > **Predict.** With which of the three ways to choose does the loss end at $m = 0.2$ and stay there? What must the
+# > embeddings look like then?
 
 # %%
 STEPS, ROWS = 60, 128  # steps; pictures through the network per step
@@ -305,19 +308,13 @@ assert ended["semi-hard"] > 0.3 and ended["random"] > 5 * ended["hardest"]
 assert max(final["random"], final["semi-hard"]) < 0.195
 
 # %% [markdown]
-# The hardest end as a point. (Random negatives are out of the point, slowly: their loss has left the margin. Their hinge closes where the negative is
-# far, so among the open ones near pairs prevail, and at first it shrinks, too.) Why does it
-# pay to give up? At the start the hardest of some 115 negatives is nearer than the positive: $d_{ap}^2 -
-# d_{an}^2 > 0$, and the loss is *above* $m$. Shrink all distances by a factor $c < 1$, and the loss becomes
-# $c^2(d_{ap}^2 - d_{an}^2) + m$: **smaller**. The same answer for every picture gives exactly $m$. A semi-hard negative
-# is farther than the positive by definition, $d_{ap}^2 - d_{an}^2 < 0$, and now shrinking makes the loss *larger*. That
-# sign is the secret. ([Hermans et al., 2017](https://arxiv.org/abs/1703.07737) train with the hardest after all,
-# with care.) Measure this on $z$, where the loss acts; features $h$ in front of the projector can look healthy meanwhile.
-#
-# A slip makes the same point: in equation 3 of figure 2 of [Balestriero et al.
-# (2023)](https://arxiv.org/abs/2304.12210), where this history is told, the sum over negatives runs over pairs $(k, l)$
-# with $k = i$, and the term to be subtracted reads $\|z_i - z_k\|$: zero, always. A loss without a negative, whose
-# minimum is a point; read $z_l$, and a square.
+# The hardest end as a point. (Random negatives are out of the point, slowly: their loss has left the margin.) Why does
+# it pay to give up? At the start the hardest of some 115 negatives is nearer than the positive:
+# $d_{ap}^2 - d_{an}^2 > 0$, and the loss is *above* $m$. Shrink all distances by a factor $c < 1$, and the loss
+# becomes $c^2(d_{ap}^2 - d_{an}^2) + m$: **smaller**. The same answer for every picture gives exactly $m$. A semi-hard
+# negative is farther than the positive by definition, $d_{ap}^2 - d_{an}^2 < 0$, and now shrinking makes the loss
+# *larger*. ([Hermans et al., 2017](https://arxiv.org/abs/1703.07737) train with the hardest after all, with care.)
+# Measure this on $z$, where the loss acts; features $h$ in front of the projector can look healthy meanwhile.
 #
 # ## Step 3: all negatives at once
 #
@@ -326,19 +323,22 @@ assert max(final["random"], final["semi-hard"]) < 0.195
 # **Lifted structure** ([Oh Song et al., 2016](https://arxiv.org/abs/1511.06452), equation 4) replaces the hardest
 # negative by a smooth maximum, $\max_k x_k \le \log\sum_k e^{x_k}$, over the negatives of both ends of a pair.
 #
-# **N-pair** ([Sohn, 2016](https://papers.nips.cc/paper/2016/hash/6b180037abbebea991d8b1232f8a8ca9-Abstract.html)): take
-# $N$ pairs $(a_i, p_i)$, *one per class*. The negatives of $a_i$ are the other pairs' positives; compare inner products:
+# **N-pair** ([Sohn, 2016](https://papers.nips.cc/paper/2016/hash/6b180037abbebea991d8b1232f8a8ca9-Abstract.html)):
+# take $N$ pairs $(a_i, p_i)$, *one per class*. The negatives of $a_i$ are the other pairs' positives; compare inner
+# products:
 #
 # $$L = \frac1N\sum_i \log\Big(1 + \sum_{j\ne i} e^{a_i^\top p_j - a_i^\top p_i}\Big) = -\frac1N\sum_i\log\frac{e^{a_i^\top p_i}}{\sum_j e^{a_i^\top p_j}}.$$
 #
-# The right side is a softmax that picks the partner. With ten classes it has ten candidates. And the length of $z$ acts as
-# a temperature that nobody has set; Sohn keeps it short by a penalty. The alternative is unit length and a temperature.
+# The right side is a softmax that picks the partner. With ten classes it has ten candidates. And the length of $z$
+# acts as a temperature that nobody has set; Sohn keeps it short by a penalty. The alternative is unit length and a
+# temperature.
 #
-# **Soft nearest neighbours** ([Salakhutdinov and Hinton, 2007](https://proceedings.mlr.press/v2/salakhutdinov07a.html);
-# with a temperature $T$, [Frosst et al., 2019](https://arxiv.org/abs/1902.01889)): each point picks one neighbour at
-# random, near ones more likely; make it likely that it has the right label $y$. (The idea, neighbourhood components
-# analysis, is from [2004](https://papers.nips.cc/paper_files/paper/2004/hash/42fe880812925e520249e808937738d2-Abstract.html),
-# with a linear $f$; there the sum is maximised without the logarithm, which Frosst et al. take: companion 04b.)
+# **Soft nearest neighbours** ([Salakhutdinov and Hinton,
+# 2007](https://proceedings.mlr.press/v2/salakhutdinov07a.html); with a temperature $T$, [Frosst et al.,
+# 2019](https://arxiv.org/abs/1902.01889)): each point picks one neighbour at random, near ones more likely; make it
+# likely that it has the right label $y$. (The idea, neighbourhood components analysis, is from
+# [2004](https://papers.nips.cc/paper_files/paper/2004/hash/42fe880812925e520249e808937738d2-Abstract.html): companion
+# 04b.)
 #
 # $$L = -\frac1N\sum_i\log\frac{\sum_{j\ne i,\,y_j = y_i} e^{-d_{ij}^2/T}}{\sum_{k\ne i} e^{-d_{ik}^2/T}}.$$
 
@@ -381,9 +381,10 @@ assert torch.equal(mine(z, y, "hardest"), metric.hardest_triplets(z, y))
 #
 # $$L_{\phi,\psi} = \frac1N\sum_i \phi\Big(\sum_{j\ne i}\psi\big(\tfrac12 d_{i+}^2 - \tfrac12 d_{ij}^2\big)\Big),$$
 #
-# where $d_{i+}$ is the distance of picture $i$ from its positive, and $d_{ij}$ that from *anchor* $j$. With $\phi(x) = x$
-# and $\psi(x) = [x + m]_+$ this is the triplet loss with all triplets; with $\phi(x) = \tau\log(1 + x)$ and $\psi(x) =
-# e^{x/\tau}$ it is a softmax. Take one anchor, its positive at cosine 0.6, negatives from $-0.5$ to 0.9: who is pushed?
+# where $d_{i+}$ is the distance of picture $i$ from its positive, and $d_{ij}$ that from *anchor* $j$. With
+# $\phi(x) = x$ and $\psi(x) = [x + m]_+$ this is the triplet loss with all triplets; with $\phi(x) = \tau\log(1 + x)$
+# and $\psi(x) = e^{x/\tau}$ it is a softmax. Take one anchor, its positive at cosine 0.6, negatives from $-0.5$ to
+# 0.9: who is pushed?
 
 # %%
 cosine = torch.linspace(-0.5, 0.9, 29, dtype=torch.float64)  # negatives to the anchor
@@ -476,18 +477,15 @@ print(f"Sohn's N-pair: no, the gradients have a cosine below 0.9: {bool(apart < 
 # ## Step 4: nobody says, change one line
 #
 # Look at `MetricLearner.forward`. With labels, `y` is the class. Without, `y` is **which picture this view was cut
-# from**. The losses stay; the clerk goes, and a random crop with a random tint says "same". (The idea is old: in 1992 two
-# modules that saw neighbouring patches taught each other depth, with no teacher; that experiment is in
-# [04b](04b_spectral_maps.ipynb).) Every picture is now a class of its own, and N-pair has as many candidates as the batch
-# has pictures.
+# from**. The losses stay; the clerk goes, and a random crop with a random tint says "same". Every picture is now a
+# class of its own, and N-pair has as many candidates as the batch has pictures.
 #
 # One of these losses deserves a theorem. Take the soft nearest neighbour loss above, put the rows on the unit sphere,
 # let `y` be the picture. Every row has exactly *one* other row with its `y`. On the sphere $d^2 = 2 - 2\cos$, so
 #
 # $$-\log\frac{e^{-d_{i+}^2/T}}{\sum_{k\ne i}e^{-d_{ik}^2/T}} = -\log\frac{e^{\cos_{i+}/(T/2)}}{\sum_{k\ne i}e^{\cos_{ik}/(T/2)}},$$
 #
-# and that is NT-Xent, the loss of [SimCLR (2020)](https://arxiv.org/abs/2002.05709), at temperature $\tau = T/2$. Not
-# like it: it.
+# and that is NT-Xent, the loss of [SimCLR (2020)](https://arxiv.org/abs/2002.05709), at temperature $\tau = T/2$.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -531,9 +529,9 @@ assert labels_right > max(judged["pixels"], judged["untrained encoder"]) + 0.1
 assert views_right < 0.3 and labels_right < 0.45
 
 # %% [markdown]
-# Neither passes the coin after sixty steps: labels have set out for it, views have gone the other way. The record has every loss, three seeds, 300 steps; the projector's output
-# $z$ is not always of unit length there, and one row is no metric learning at all: a plain classifier (softmax
-# cross-entropy) on the same labelled pictures.
+# Neither passes the coin after sixty steps: labels have set out for it, views have gone the other way. The record has
+# every loss, three seeds, 300 steps; the projector's output $z$ is not always of unit length there, and one row is no
+# metric learning at all: a plain classifier (softmax cross-entropy) on the same labelled pictures.
 
 # %%
 record, origin = book.recorded("distances", world=2)
@@ -605,17 +603,17 @@ able = (*LEADERS, *FOLLOWERS, "classifier")
 assert min(mean(arm("labels", name, "triples")) for name in able) > 0.6
 
 # %% [markdown]
-# Baselines first. With labels the plain *classifier* beats every metric loss, on average, in all columns: when you have classes, ask
-# for them. Among the metric losses the two that weigh all pairs of a batch lead (lifted structure, soft neighbours); contrastive
-# pairs and semi-hard triplets follow, close together; N-pair, with one pair and nine negatives per class, gains little on
-# average and in one seed hardly anything, and the hardest triplets are a point in every seed. Without labels, neighbours
-# among *pixels* are clearly beaten by three losses only: lifted structure, soft neighbours, and N-pair with a temperature;
-# semi-hard triplets are about level. The table does not say which loss is best after an hour, or tuned.
+# With labels the plain *classifier* beats every metric loss, on average, in all columns: when you have classes, ask
+# for them. Among the metric losses the two that weigh all pairs of a batch lead (lifted structure, soft neighbours);
+# N-pair, with one pair and nine negatives per class, gains little on average and in one seed hardly anything, and the
+# hardest triplets are a point in every seed. Without labels, neighbours among *pixels* are clearly beaten by three
+# losses only: lifted structure, soft neighbours, and N-pair with a temperature. The table does not say which loss is
+# best after an hour, or tuned.
 #
-# Now the puzzle: distances learned with labels pass the coin (all but N-pair's and the collapsed one), and **none from views
-# comes near it**. Think about what was asked. The wrong picture of a triple shares everything with the anchor but its kind:
-# it is *more* like a second view than the right one is. Two views of one picture share a background and a place, roughly;
-# nobody ever said that these do not count. Near means what your pairs have in common.
+# Now the puzzle: distances learned with labels pass the coin (all but N-pair's and the collapsed one), and **none from
+# views comes near it**. The wrong picture of a triple shares everything with the anchor but its kind: it is *more*
+# like a second view than the right one is. Two views of one picture share a background and a place, roughly; nobody
+# ever said that these do not count. Near means what your pairs have in common.
 #
 # **Pairs or scale?** N-pair with labels has ten candidates, and no temperature. Which of the two holds it back? With
 # views you can separate them: cut the 64 pairs of a batch into groups of ten, and give the loss a scale or not.
@@ -645,16 +643,17 @@ with_labels = probes("labels", "N-pair", "N-pair, unit length, T")
 assert with_labels[1] < with_labels[0] + 0.02
 
 # %% [markdown]
-# Along a row for pairs, down a column for scale. With *views* the temperature gains points in both columns; six times the
-# candidates gain as much as it does, but only together with it. With *labels* (the table before) the temperature gains
-# nothing in 300 steps: that loss hardly leaves its starting value, and these tables do not say why. They do not show other
-# temperatures either, or batches of hundreds, where chapters 13 and 14 go on.
+# With *views* the temperature gains points in both columns; six times the candidates gain as much as it does, but only
+# together with it. With *labels* (the table before) the temperature gains nothing in 300 steps: that loss hardly
+# leaves its starting value, and these tables do not say why. They do not show other temperatures either, or batches of
+# hundreds, where chapters 13 and 14 go on.
 #
 # ## What goes wrong: the clerk's other clue
 #
 # Back to the bank. In miniature a signature is a closed pen stroke of five harmonics per hand; slant, size and rhythm
 # vary freely, the shape a little. A forger copies the shape, not as well, and his hand trembles. The siamese network
-# reads the motion of the pen; it is to answer with a cosine of 1 for the same hand, 0 for a forgery or another customer.
+# reads the motion of the pen; it is to answer with a cosine of 1 for the same hand, 0 for a forgery or another
+# customer.
 
 # %%
 HARMONICS, MOMENTS, SURE, POOR, TREMOR = 5, 64, 0.05, 0.12, 0.015
@@ -740,8 +739,8 @@ def equal_error(genuine, forged):
 
 
 # %% [markdown]
-# > **Predict.** The errors of the trained network against skilled forgers and against *other customers*, who do not even
-# > try: which is smaller? (A coin is wrong in 50 %.)
+# > **Predict.** The errors of the trained network against skilled forgers and against *other customers*, who do not
+# > even try: which is smaller?
 
 # %%
 old, new = customers(300), customers(60)  # the new ones were never seen in training
@@ -795,9 +794,10 @@ assert stranger < errors["untrained"][1]
 assert abs(stranger - errors["pen positions"][1]) < 0.03
 
 # %% [markdown]
-# On skilled forgers the network is nearly without error, also for people it has never met. On *other customers*, who did
-# not even try, it is no better than the raw pen positions. Whenever the hard case is easier than the easy one, ask what gives it away. Three
-# controls: the poor shape without the tremor, the right hand *with* a tremor, and two strangers who both tremble.
+# On skilled forgers the network is nearly without error, also for people it has never met. On *other customers*, who
+# did not even try, it is no better than the raw pen positions. Whenever the hard case is easier than the easy one, ask
+# what gives it away. Three controls: the poor shape without the tremor, the right hand *with* a tremor, and two
+# strangers who both tremble.
 
 # %% tags=["hide-input"]
 rows = []
@@ -829,19 +829,16 @@ print(f"skilled forgeries, when a tremor means nothing: equal error {fair:.0%}")
 assert 0.3 < fair < 0.48
 
 # %% [markdown]
-# It learned a tremor detector. Forgers with a calm hand walk in, honest customers with a shaky one are turned away, and
-# two strangers are "the same hand" if both tremble. Nothing in the loss is at fault: the *pairs* said so, in every
-# forgery. Where everybody may tremble, the clue is worthless and the network must look at the shape; now the skilled
-# forger is as hard as he looks (with 300 steps of this small network, hardly a better guess than a coin), and trembling
-# strangers are kept apart. **A learned distance is the sum of all clues that separate your pairs.** Remove one clue at a
-# time, and look. With views it is the colours that partners share; that is what the tint is for ([chapter
-# 13](13_from_nce_to_nt_xent.ipynb)).
+# It learned a tremor detector. Nothing in the loss is at fault: the *pairs* said so, in every forgery. Where everybody
+# may tremble, the clue is worthless and the network must look at the shape; now the skilled forger is as hard as he
+# looks (with 300 steps of this small network, hardly a better guess than a coin), and trembling strangers are kept
+# apart. **A learned distance is the sum of all clues that separate your pairs.**
 #
 # ## Play: margin and mining
 #
 # Eighteen points in the plane, three classes, no network: every point follows the force it feels (arrows). Solid lines
-# pull the first point, dotted lines push it. Choose a loss, then drag the step. **With the hardest triplets, what happens
-# to the radius of the cloud first? And why does it not end as a point here, as it does with a network?**
+# pull the first point, dotted lines push it. Choose a loss, then drag the step. **With the hardest triplets, what
+# happens to the radius of the cloud first? And why does it not end as a point here, as it does with a network?**
 
 # %%
 PAIRS, ALL, SEMI, HARDEST = margin_widget.LOSSES
@@ -869,14 +866,13 @@ print(f"radius {path[0]:.2f}, at least {min(path):.2f}, at the end {path[-1]:.2f
 assert min(path) < 0.9 * path[0] and end.accuracy > 0.9
 
 # %% [markdown]
-# The miner is the one of step 2. The cloud shrinks first, for the same reason; then it parts. Here every point moves alone,
-# so the pushed ones get past each other. A network moves all pictures with the same weights, and "the same for
-# everybody" is the first thing it can say.
+# The cloud shrinks first, for the same reason; then it parts. Here every point moves alone, so the pushed ones get
+# past each other. A network moves all pictures with the same weights, and "the same for everybody" is the first thing
+# it can say.
 #
 # ## Exercises
 #
-# Replace a stub, run the cell, and read what the checker says. All tensors are float32 here; float64 is accepted, too.
-# Solutions stand at the end; skipping one breaks nothing.
+# Replace a stub and run the cell. All tensors are float32 here; float64 is accepted, too. Solutions stand at the end.
 #
 # ### 1 · The contrastive loss from memory (•, 6 minutes)
 # `z1`, `z2` are float tensors `[P, D]`, `same` a bool tensor `[P]`, `margin` a float. Return a scalar tensor: the mean
@@ -913,11 +909,11 @@ ch04.check_shrinking_pays(shrinking_pays)
 # %% [markdown]
 # ### 3 · The same loss on another sphere (••, 8 minutes)
 # The theorem of step 4 put the embeddings on a sphere of radius 1. Now all have length `radius`, and the soft nearest
-# neighbour loss runs at `T` (floats above 0). At which temperature is NT-Xent the same loss? Then say what becomes of the
-# loss when a network without normalisation lets its embeddings grow.
+# neighbour loss runs at `T` (floats above 0). At which temperature is NT-Xent the same loss? Then say what becomes of
+# the loss when a network without normalisation lets its embeddings grow.
 #
-# <details><summary>Hint</summary>Write $d^2$ with the radius and the cosine; what is the same for all candidates drops out
-# of a softmax.</details>
+# <details><summary>Hint</summary>Write $d^2$ with the radius and the cosine; what is the same for all candidates drops
+# out of a softmax.</details>
 
 
 # %%
@@ -929,14 +925,14 @@ ch04.check_nt_xent_temperature(nt_xent_temperature)
 
 # %% [markdown]
 # ### 4 · Labels again, in the loss of SimCLR (•••, 15 minutes)
-# With labels an anchor has many positives. Soft neighbours take the log of the *sum* of their shares: one near friend will
-# do. [SupCon](https://arxiv.org/abs/2004.11362) takes the *mean of the logs*: every friend must come. `z` is a float
-# tensor `[N, D]` (not normalised), `labels` an int64 tensor `[N]`, `tau` a float. Shares are softmax shares of cosine over
-# `tau` among all other rows. Average $-\log$ of the share over the positives of an anchor, then over the anchors that have
-# one; return a scalar tensor. Then argue: which of the two losses is never the smaller one?
+# With labels an anchor has many positives. Soft neighbours take the log of the *sum* of their shares: one near friend
+# will do. [SupCon](https://arxiv.org/abs/2004.11362) takes the *mean of the logs*: every friend must come. `z` is a
+# float tensor `[N, D]` (not normalised), `labels` an int64 tensor `[N]`, `tau` a float. Shares are softmax shares of
+# cosine over `tau` among all other rows. Average $-\log$ of the share over the positives of an anchor, then over the
+# anchors that have one; return a scalar tensor. Then argue: which of the two losses is never the smaller one?
 #
-# <details><summary>Hint 1</summary>`log_softmax` of the masked logits; a mask for the positives; a row without positives is
-# left out.</details>
+# <details><summary>Hint 1</summary>`log_softmax` of the masked logits; a mask for the positives; a row without
+# positives is left out.</details>
 # <details><summary>Hint 2</summary>Minus infinity times 0 is NaN: choose with `masked_fill` or `torch.where`.</details>
 
 
@@ -950,8 +946,7 @@ ch04.check_supcon(my_supcon)
 # %% [markdown]
 # ## Claims, tested
 #
-# Three recorded seeds, with labels, since the sources speak of labels. Statement, source and rule stand in the table of
-# claims.
+# Three recorded seeds, with labels, since the sources speak of labels.
 
 # %%
 untrained = arm("none", "untrained")
@@ -971,35 +966,32 @@ spreads = [
 book.claim("C-22b", drawn=Runs(*spreads))
 
 # %% [markdown]
-# The first two say nothing about N-pair: it did not surely leave the floor, in 300 steps with ten candidates, and nobody
-# tuned it. Ten classes are few for a loss that was made for thousands. (At unit length without a temperature the loss could
-# not fall below $\log(1 + 9e^{-10/9}) \approx 1.4$ even for ten evenly spread classes; but it ended near its starting value
-# $\log 10 \approx 2.3$, and so did the arm *with* a temperature: the bound is not what stopped it.)
+# The first two say nothing about N-pair: it did not surely leave the floor, in 300 steps with ten candidates, and
+# nobody tuned it. Ten classes are few for a loss that was made for thousands.
 #
 # ## Where it comes from, where it went
 #
-# [Chopra et al. (2005)](https://doi.org/10.1109/CVPR.2005.202) made the siamese network a face verifier; triplets came from
-# large-margin nearest neighbours ([Weinberger and Saul, 2009](https://jmlr.org/papers/v10/weinberger09a.html), in 04b). Other
-# members of Tian's family are the soft triplet ([Tian et al., 2020](https://arxiv.org/abs/2010.00578)), a modified triplet
-# for voices ([Coria et al., 2020](https://arxiv.org/abs/2003.14021)) and a linear form ([Ji et al.,
-# 2021](https://arxiv.org/abs/2110.02473)). [Musgrave et al. (2020)](https://arxiv.org/abs/2003.08505) measured a decade
-# of such losses under equal conditions, and found much less progress than reported: keep that in mind whenever a table
-# compares losses, the one above included.
+# [Chopra et al. (2005)](https://doi.org/10.1109/CVPR.2005.202) made the siamese network a face verifier; triplets came
+# from large-margin nearest neighbours ([Weinberger and Saul, 2009](https://jmlr.org/papers/v10/weinberger09a.html), in
+# 04b). Other members of Tian's family: the soft triplet ([Tian et al., 2020](https://arxiv.org/abs/2010.00578)), a
+# modified triplet for voices ([Coria et al., 2020](https://arxiv.org/abs/2003.14021)) and a linear form ([Ji et al.,
+# 2021](https://arxiv.org/abs/2110.02473)). [Musgrave et al. (2020)](https://arxiv.org/abs/2003.08505) measured a
+# decade of such losses under equal conditions, and found much less progress than reported.
 #
 # The step to self-supervision was taken several times: [Wang and Gupta (2015)](https://arxiv.org/abs/1505.00687) let a
-# tracker in a video say "same", with a triplet loss; [Sermanet et al. (2018)](https://arxiv.org/abs/1704.06888) let two
-# cameras say it; [Dosovitskiy et al. (2014)](https://arxiv.org/abs/1406.6909) and [Wu et al.
-# (2018)](https://arxiv.org/abs/1805.01978) made every picture its own class; [CPC](https://arxiv.org/abs/1807.03748) and
-# SimCLR kept the softmax. With the labels back in, [SupCon](https://arxiv.org/abs/2004.11362) closed the circle. **Next**:
-# [chapter 13](13_from_nce_to_nt_xent.ipynb) derives the same loss from probability, and [chapter
-# 14](14_negatives.ipynb) asks which negatives help.
+# tracker in a video say "same", with a triplet loss; [Sermanet et al. (2018)](https://arxiv.org/abs/1704.06888) let
+# two cameras say it; [Dosovitskiy et al. (2014)](https://arxiv.org/abs/1406.6909) and [Wu et al.
+# (2018)](https://arxiv.org/abs/1805.01978) made every picture its own class; [CPC](https://arxiv.org/abs/1807.03748)
+# and SimCLR kept the softmax. **Next**: [chapter 13](13_from_nce_to_nt_xent.ipynb) derives the same loss from
+# probability, and [chapter 14](14_negatives.ipynb) asks which negatives help.
 #
 # ## A question
 #
 # A colleague trains with triplets. The loss falls quickly from 0.35 to exactly 0.20 and stays there; her margin is 0.2.
 # What has happened, what would you look at, and what would you change?
-# <details><summary>Answer</summary>All embeddings are equal, both distances are 0, and the loss is the margin. Look at the
-# spread of z (not of h). Choose semi-hard or random negatives, at least at first, or a lower learning rate.</details>
+# <details><summary>Answer</summary>All embeddings are equal, both distances are 0, and the loss is the margin. Look at
+# the spread of z (not of h). Choose semi-hard or random negatives, at least at first, or a lower learning
+# rate.</details>
 
 # %% [markdown]
 # ## Solutions

@@ -14,11 +14,12 @@
 # **After this chapter you can**
 #
 # - name the ways to collect negatives, and say for each how many there are, how old, and who gets a gradient;
-# - write MoCo (momentum contrast) in twenty lines, and say what arithmetic tells about its momentum, and what it does not;
+# - write MoCo (momentum contrast) in twenty lines, and say what arithmetic tells about its momentum, and what it does
+#   not;
 # - measure how fast an old embedding goes stale, and whether its age gives it away.
 #
-# **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE, NT-Xent, the temperature).
-# **Time**: 36 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE, NT-Xent, the temperature). **Time**: 36 minutes to
+# read, about a minute to run on two CPU cores.
 
 # %% tags=["hide-input"]
 try:
@@ -57,10 +58,9 @@ device = book.setup("14")
 # about the same 256 pictures, always the plain picture, nothing random. Then look at step 48, and compare what the
 # network says there with what it said before.
 #
-# > **Predict before you go on.** One pass ago is 32 steps ago. (1) What is the cosine between a picture's embedding now
-# > and the embedding of *the very same picture* one pass ago (two random directions: about 0)? (2) Let each picture
-# > look for the most similar entry among the 256 answers of one pass ago. How often is it the same picture (a guess:
-# > 0.4 %)?
+# > **Predict before you go on.** One pass ago is 32 steps ago. (1) What is the cosine between a picture's embedding
+# > now and the embedding of *the very same picture* one pass ago (two random directions: about 0)? (2) Let each
+# > picture look for the most similar entry among the 256 answers of one pass ago. How often is it the same picture?
 
 # %%
 import copy
@@ -151,14 +151,13 @@ print(
 )
 
 # %% [markdown]
-# Not a single pixel has changed; the network has. The last line answers the puzzle, and its two halves do not agree. The
-# cosine has hardly fallen. Yet most pictures no longer find themselves: different pictures lie close together this early,
-# so a small move carries a picture past its neighbours. **What matters is not how far an embedding has moved, but whether
-# it is still closer than the others**; a cosine alone cannot tell you that.
+# Not a single pixel has changed; the network has. The cosine has hardly fallen. Yet most pictures no longer find
+# themselves: different pictures lie close together this early, so a small move carries a picture past its neighbours.
+# **What matters is not how far an embedding has moved, but whether it is still closer than the others**; a cosine
+# alone cannot tell you that.
 #
-# So old embeddings have a price, and the history of this family is the history of getting more negatives without paying
-# it. *Which* negatives are worth having is a question of its own, for
-# [chapter 14b](14b_which_negatives_help.ipynb).
+# So old embeddings have a price, and the history of this family is the history of getting more negatives without
+# paying it.
 
 # %%
 assert aged[0]["finds itself"] == 1 and aged[0]["same"] > 0.999
@@ -171,7 +170,7 @@ assert 2 / N < aged[EPOCH]["finds itself"] < 0.5
 # A survey ([Jaiswal et al., 2020](https://arxiv.org/abs/2011.00362), section 3) sorts the architectures by where the
 # other pictures come from. Three of its four ways need negatives:
 #
-# 1. **End to end**: the rest of the batch, encoded now (SimCLR; the two views may pass one encoder or two).
+# 1. **End to end**: the rest of the batch, encoded now (SimCLR).
 # 2. **Memory bank**: one stored embedding per training picture, renewed when the picture comes by ([Wu et al.,
 #    2018](https://arxiv.org/abs/1805.01978); PIRL, [Misra and van der Maaten, 2020](https://arxiv.org/abs/1912.01991)).
 # 3. **Momentum encoder**: a queue of recent embeddings, made by a second encoder that changes slowly (MoCo, [He et al.,
@@ -223,14 +222,13 @@ plots.table(
 assert ways["a memory bank"][1].max() > 4 * ways["a queue"][1].max()
 
 # %% [markdown]
-# An entry of the bank is renewed after one pass on average and nearly two at worst, so at any moment it is more than half
-# a pass old. On ImageNet, with 1.28 million pictures, that is
-# thousands of steps; a queue stays as short as you like. **A queue's length is a choice, a bank's is the size of the
-# data.**
+# An entry of the bank is renewed after one pass on average and nearly two at worst, so at any moment it is more than
+# half a pass old. On ImageNet, with 1.28 million pictures, that is thousands of steps; a queue stays as short as you
+# like. **A queue's length is a choice, a bank's is the size of the data.**
 #
-# One more difference: who is moved? Ask autograd: take the loss of a single anchor, and look at the gradient that arrives
-# at the pixels of *another* picture. (In evaluation mode, or BatchNorm would connect all pictures anyway.) In MoCo the
-# others have come by a step earlier and wait in the queue.
+# Who is moved? Ask autograd: take the loss of a single anchor, and look at the gradient that arrives at the pixels of
+# *another* picture. (In evaluation mode, or BatchNorm would connect all pictures anyway.) In MoCo the others have come
+# by a step earlier and wait in the queue.
 
 # %%
 moco_recipe = recipes.get_recipe("quick", method="moco_v2")
@@ -252,8 +250,7 @@ for name, recipe in (("SimCLR", simclr_recipe), ("MoCo", moco_recipe)):
 assert reached == {"SimCLR": True, "MoCo": False}
 
 # %% [markdown]
-# In the batch both ends of every push move; from a queue, or a bank, only the query does. (Its gradient still depends on
-# what the negatives are; it just does not reach them.)
+# In the batch both ends of every push move; from a queue, or a bank, only the query does.
 #
 # ## Step 2: the memory bank
 #
@@ -284,11 +281,11 @@ ours = non_parametric_softmax(z, bank, index, 0.2)
 assert torch.allclose(ours, instance.instdisc(z, bank, index, temperature=0.2))
 
 # %% [markdown]
-# A picture's row is renewed once per pass, so its label jumps once per pass. Two things soften the jump. The paper adds
-# a **proximal term** $\lambda\lVert v_i - b_i\rVert^2$ ([Parikh and Boyd,
-# 2014](https://web.stanford.edu/~boyd/papers/prox_algs.html)), and its authors' code mixes: the new row is half the old
-# one, half the new embedding, brought to unit length. (So does this book's code, `bank_momentum=0.5`.) Now watch a trap. Eight
-# passes over 1,024 pictures, with and without the proximal term:
+# A picture's row is renewed once per pass, so its label jumps once per pass. Two things soften the jump. The paper
+# adds a **proximal term** $\lambda\lVert v_i - b_i\rVert^2$ ([Parikh and Boyd,
+# 2014](https://web.stanford.edu/~boyd/papers/prox_algs.html)), and its authors' code mixes: the new row is half the
+# old one, half the new embedding, brought to unit length. Eight passes over 1,024 pictures, with and without the
+# proximal term:
 
 
 # %%
@@ -357,10 +354,10 @@ assert max(learned_bank["loss"]) < math.log(IMAGES) - 0.5
 assert min(learned_bank["probe"]) > mean(floor) + 0.05
 
 # %% [markdown]
-# The jumps all but vanish, and it would be easy to write that the bank has settled. It has not: the loss is at chance and
-# different pictures have nearly the same embedding. **Nothing jumps where everything stands on one spot**, with the
-# proximal term and without. (Two more reasons: the first rows were random, and the rate ends near zero.) Thirty-two steps are
-# little; the 1,280 steps of the record do teach something. Never read stability alone; put the spread beside it.
+# The jumps all but vanish, and it would be easy to write that the bank has settled. It has not: the loss is at chance
+# and different pictures have nearly the same embedding. **Nothing jumps where everything stands on one spot**, with
+# the proximal term and without. Thirty-two steps are little; the 1,280 steps of the record do teach something. Never
+# read stability alone; put the spread beside it.
 #
 # ## Step 3: a queue, and an encoder that changes slowly
 #
@@ -376,8 +373,9 @@ assert min(learned_bank["probe"]) > mean(floor) + 0.05
 #
 # $$\theta_k^{(t)} = (1-m)\sum_{s\ge 0} m^s\,\theta_q^{(t-s)} ,$$
 #
-# where $\theta_q$ before step 0 means the first weights. The key encoder is an average over the past. Weights from $s$ steps ago count $m^s$, so their **half-life** is
-# $\ln 2/(-\ln m)$ and their mean age $m/(1-m)$, both close to a multiple of $1/(1-m)$. There are two clocks, and the length of the run:
+# where $\theta_q$ before step 0 means the first weights. The key encoder is an average over the past. Weights from $s$
+# steps ago count $m^s$, so their **half-life** is $\ln 2/(-\ln m)$ and their mean age $m/(1-m)$, both close to a
+# multiple of $1/(1-m)$. There are two clocks, and the length of the run:
 #
 # - a key waits at most $K/N$ steps in the queue. In that time the key encoder should not change much, or old and new
 #   keys speak different languages: $\;K/N \lesssim 1/(1-m)$;
@@ -410,9 +408,9 @@ for name, (wait, steps) in RUNS.items():
         print(f"    m = {m:<6} half-life {half:6.1f} steps: {fits(m, wait, steps)}")
 
 # %% [markdown]
-# > **Predict.** With a queue of 4,096 (keys wait 16 steps) the paper found 0.999 better than 0.99, better than 0.9, and no
-# > learning at all with $m = 0$ (section 4.1). Which of 0, 0.9, 0.99, 0.999 is best in a run of 240 steps (a guess: one in
-# > four)? And is $m = 0$ hopeless?
+# > **Predict.** With a queue of 4,096 (keys wait 16 steps) the paper found 0.999 better than 0.99, better than 0.9,
+# > and no learning at all with $m = 0$ (section 4.1). Which of 0, 0.9, 0.99, 0.999 is best in a run of 240 steps? And
+# > is $m = 0$ hopeless?
 #
 # ### MoCo in twenty lines
 
@@ -467,9 +465,9 @@ print("12 steps: the same losses as the package, which writes into a ring instea
 # picture. With 8 devices and 32 pictures each the hint is loud, and MoCo *shuffles* the keys over the devices (section
 # 3.3 of the paper). Over one batch of 256 it should be fainter; this run leaves it.
 #
-# **v1, v2, v3.** MoCo v2 ([Chen et al., 2020](https://arxiv.org/abs/2003.04297)) is MoCo with two things from SimCLR: the
-# MLP head and stronger augmentation. MoCo v3 ([Chen et al., 2021](https://arxiv.org/abs/2104.02057)) drops the queue
-# again, for large batches, and keeps the momentum encoder.
+# **v1, v2, v3.** MoCo v2 ([Chen et al., 2020](https://arxiv.org/abs/2003.04297)) is MoCo with two things from SimCLR:
+# the MLP head and stronger augmentation. MoCo v3 ([Chen et al., 2021](https://arxiv.org/abs/2104.02057)) drops the
+# queue again, for large batches, and keeps the momentum encoder.
 #
 # ## The run: MoCo v2
 #
@@ -559,30 +557,27 @@ assert max(long["0"]) < min(long["0.99"]) - 0.1
 
 # %% [markdown]
 # Raw pixels win the last column against every one of the four queues, and SimCLR with its fresh negatives wins both
-# columns at the same number of steps (with SimCLR's learning rate: no other was chosen for MoCo). MoCo encodes two views
-# per step as SimCLR does, and only one of them with a gradient; it has learned something here, not much.
+# columns at the same number of steps (with SimCLR's learning rate: no other was chosen for MoCo). MoCo has learned
+# something here, not much.
 #
-# Among the momenta, 0.999 and 0.99 are close together and lead 0.9 and 0. **The box did not foresee that.** It called 0.999
-# too slow for this run, since at the end the first weights still make up 79 % of its key encoder: nearly a fixed
+# Among the momenta, 0.999 and 0.99 are close together and lead 0.9 and 0. **The box did not foresee that.** It called
+# 0.999 too slow for this run, since at the end the first weights still make up 79 % of its key encoder: nearly a fixed
 # random target, and no worse for it. And 0.9, which fits, is no better than 0. So take the box as a warning, not as a
 # choice.
 #
-# Is $m = 0$ hopeless? After 240 steps you could not tell. Given 1,280 steps you can: momentum 0.99 goes on learning, and
-# momentum 0 stays about where it was. It does not crash and its loss looks like the others'. Its keys give the reason that
-# the first clock names: within 32 steps they have turned away much further (`moved`: 1 minus the cosine of a key and its
-# fresh version, from step 72 on).
+# Is $m = 0$ hopeless? After 240 steps you could not tell. Given 1,280 steps you can: momentum 0.99 goes on learning,
+# and momentum 0 stays about where it was. Its keys give the reason that the first clock names: within 32 steps they
+# have turned away much further (`moved`: 1 minus the cosine of a key and its fresh version, from step 72 on).
 #
 # ## The film: who goes stale, and who gives its age away?
 #
-# Three things can go wrong with a key, and they are not the same. Take them from the film of your run, 72 steps in, where
-# the network changes fast.
+# Three things can go wrong with a key. Take them from the film of your run, 72 steps in.
 #
 # - **Inconsistent**: the encoder that made it would say something else about the same view today.
-# - **Out of reach**: today's query is not closer to it than to other pictures' keys (a guess would be right half of the
-#   time).
-# - **Dated**: the positive key is always fresh and the negatives have waited. If a fresh key of *any* picture is closer to
-#   a query than an old key of any other, the network can tell the positive by its age, without looking at the picture.
-#   Count over all pairs, a fresh and an old key of other pictures: 50 % is no clue at all.
+# - **Out of reach**: today's query is not closer to it than to other pictures' keys.
+# - **Dated**: the positive key is always fresh and the negatives have waited. If a fresh key of *any* picture is
+#   closer to a query than an old key of any other, the network can tell the positive by its age, without looking at
+#   the picture. Count over all pairs, a fresh and an old key of other pictures: 50 % is no clue at all.
 
 # %%
 WAIT = QUEUE // N
@@ -645,17 +640,15 @@ assert all(abs(early[m][WAIT].wins - early[m][0].wins) < 0.06 for m in (0.0, 0.9
 
 # %% [markdown]
 # Left: in the queue's eight steps all four are steady. Over a whole pass, where a memory bank has to live, only 0.999
-# keeps; the others are much less steady, and 0.9 no steadier than the encoder that learns, against the promise of the first
-# clock. Right: being
-# slow costs reach, as the second clock says; the price is paid at age 0 already, and inside the queue age adds little.
+# keeps; the others are much less steady, and 0.9 no steadier than the encoder that learns, against the promise of the
+# first clock. Right: being slow costs reach, as the second clock says; the price is paid at age 0 already, and inside
+# the queue age adds little.
 #
 # The table is the surprise: **slowness does not hide age.** The keys of a slow encoder drift little, but all in one
-# direction, towards where the queries are now; so the fresh one is closer, by a little, nearly every time. The encoder of
-# the run, 0.99, gives away more of its keys' age than the learning encoder itself (momentum 0) would. Late, at a learning rate near zero, nobody drifts, and the clue
-# is gone. That fits the loss of the run, which *rises* towards the end: the game has lost its easy part. (It fits; one
-# run does not prove it.) A low contrastive loss in the middle of a MoCo run is partly a clock reading.
-#
-# (The jump of the loss at the very start is harmless: the queue begins with random directions, easy to tell from a picture.)
+# direction, towards where the queries are now; so the fresh one is closer, by a little, nearly every time. Late, at a
+# learning rate near zero, nobody drifts, and the clue is gone. That fits the loss of the run, which *rises* towards
+# the end: the game has lost its easy part. (It fits; one run does not prove it.) A low contrastive loss in the middle
+# of a MoCo run is partly a clock reading.
 #
 # ## How long a queue?
 #
@@ -689,15 +682,13 @@ assert (
 
 # %% [markdown]
 # Far fewer than the queue's share of the pictures, since within a pass no picture comes twice (exercise 4 derives the
-# number). On ImageNet the effect is negligible; in a small world a long queue is not free. Claim C-32 below compares a
-# queue of 2,048 with one of 256.
+# number). On ImageNet the effect is negligible; in a small world a long queue is not free.
 #
 # ## What goes wrong
 #
 # **Enqueue first, then compute the loss.** The positive key is now in the queue as well: every query has its own right
-# answer among its negatives. It is the unmasked self-pair of chapter 13 in disguise, hidden in the order of two lines.
-# **Forget a normalisation**, and a long key is a strong negative. **Let the key encoder learn**, or let it stand still.
-# None of these crashes. A few lines of questions find them.
+# answer among its negatives. **Forget a normalisation**, and a long key is a strong negative. **Let the key encoder
+# learn**, or let it stand still. None of these crashes.
 
 
 # %%
@@ -774,9 +765,9 @@ print(f"enqueued first, a perfect network has a loss of {floor_loss:.3f} = log 2
 #
 # ## Play: the age of a key
 #
-# The film of your run. Left: cosines of today's queries with keys of the same picture and of others. Right: how often the
-# own key is closer than another. **Set the age to 0, the moment to "early", and go through the four momenta: whose fresh
-# keys do the queries find worst? Then go to "late": has it caught up?**
+# The film of your run. Left: cosines of today's queries with keys of the same picture and of others. Right: how often
+# the own key is closer than another. **Set the age to 0, the moment to "early", and go through the four momenta: whose
+# fresh keys do the queries find worst? Then go to "late": has it caught up?**
 
 # %%
 widgets.explore(
@@ -804,8 +795,7 @@ assert min(fresh, key=fresh.get) == 0.999 and caught_up > fresh[0.999] + 0.05
 #
 # ## Exercises
 #
-# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end of the notebook; skipping
-# one breaks nothing.
+# Replace a stub and run the cell. Solutions stand at the end.
 #
 # ### 1 · The queue as a ring (••, 8 minutes)
 # Shifting all rows at every step is wasteful. Keep a ring: `queue` is a float tensor `[K, D]`, `pointer` (an int) the
@@ -825,8 +815,8 @@ ch14.check_enqueue(enqueue)
 # %% [markdown]
 # ### 2 · Momenta that fit (•, 5 minutes)
 # Read the boxed inequality as a rule for choosing. `queue`, `batch` and `steps` are ints; return the lowest and the
-# highest momentum it allows, two floats. Then put in the paper's batch of 256 and its queues of 4,096 (where it compared
-# momenta) and 65,536: does 0.99 satisfy it?
+# highest momentum it allows, two floats. Then put in the paper's batch of 256 and its queues of 4,096 (where it
+# compared momenta) and 65,536: does 0.99 satisfy it?
 #
 # <details><summary>Hint</summary>Solve each half for m.</details>
 
@@ -854,14 +844,15 @@ ch14.check_momentum_for(momentum_for)
 
 # %% [markdown]
 # ### 4 · How often does a query meet itself? (•••, 15 minutes)
-# Derive what the loop above counted. Every pass goes through all `images` in a new random order, in steps of `batch`; the
-# queue holds the last `queue` keys (ints; `batch` divides both, `queue` is at most `images`). After the first pass: what
-# share of the queries has an older key of its own picture in the queue? Return a float. Predict first: is it more or less
-# than `queue / images`?
+# Derive what the loop above counted. Every pass goes through all `images` in a new random order, in steps of `batch`;
+# the queue holds the last `queue` keys (ints; `batch` divides both, `queue` is at most `images`). After the first
+# pass: what share of the queries has an older key of its own picture in the queue? Return a float. Predict first: is
+# it more or less than `queue / images`?
 #
-# <details><summary>Hint 1</summary>Let the picture's place be p in this pass and q in the last one, both from 0 to P - 1,
-# P = images / batch. How old is the old key?</details>
-# <details><summary>Hint 2</summary>It is p + P - q steps old. Count the pairs with an age of at most queue / batch.</details>
+# <details><summary>Hint 1</summary>Let the picture's place be p in this pass and q in the last one, both from 0 to P -
+# 1, P = images / batch. How old is the old key?</details>
+# <details><summary>Hint 2</summary>It is p + P - q steps old. Count the pairs with an age of at most queue /
+# batch.</details>
 
 
 # %%
@@ -874,9 +865,8 @@ ch14.check_meets_itself(meets_itself_share)
 # %% [markdown]
 # ## Claims, tested
 #
-# Recorded seeds, compared pair by pair, by rules that stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). For ageing, keys of the same 128 views
-# are made at steps 72 and 144 of MoCo's run by both of its encoders, the one that learns and the one that follows, and
-# made again 32 steps later.
+# Recorded seeds, compared pair by pair. For ageing, keys of the same 128 views are made at steps 72 and 144 of MoCo's
+# run by both of its encoders, the one that learns and the one that follows, and made again 32 steps later.
 
 # %%
 book.claim(
@@ -899,17 +889,16 @@ book.claim(
 
 # %% [markdown]
 # Read C-41 with its half-life: 0.999 forgets half in 693 steps, nearly three times this run, so it is tested outside
-# its own condition, and leads all the same. C-32 sets a queue of 2,048
-# against one of 256, early in training. C-34 compares at *equal* age, since an old key of one encoder against a young one
-# of another says nothing about encoders.
+# its own condition, and leads all the same. C-32 sets a queue of 2,048 against one of 256, early in training. C-34
+# compares at *equal* age.
 #
 # ## Where it comes from, where it went
 #
 # Exemplar-CNN ([Dosovitskiy et al., 2014](https://arxiv.org/abs/1406.6909)) made every picture a class, with a weight
 # vector each. Instance discrimination replaced the weights by a memory bank, PIRL fed it jigsaws, CMC ([Tian et al.,
-# 2020](https://arxiv.org/abs/1906.05849)) several views of a scene (more than one positive per picture). MoCo exchanged the bank for a queue and a momentum
-# encoder; SimCLR ([Chen et al., 2020](https://arxiv.org/abs/2002.05709)) exchanged both for a large batch. BYOL ([Grill et
-# al., 2020](https://arxiv.org/abs/2006.07733)) kept the momentum encoder and threw out the negatives:
+# 2020](https://arxiv.org/abs/1906.05849)) several views of a scene. MoCo exchanged the bank for a queue and a momentum
+# encoder; SimCLR ([Chen et al., 2020](https://arxiv.org/abs/2002.05709)) exchanged both for a large batch. BYOL
+# ([Grill et al., 2020](https://arxiv.org/abs/2006.07733)) kept the momentum encoder and threw out the negatives:
 # [chapter 15](15_self_distillation.ipynb).
 #
 # **Next**: [chapter 14b](14b_which_negatives_help.ipynb) asks which negatives do the work, which are wrong, and whether
@@ -917,11 +906,11 @@ book.claim(
 #
 # ## A question
 #
-# A colleague's MoCo has a beautifully low loss in the middle of training, and it rises when the learning rate decays. Is
-# the schedule broken?
-# <details><summary>Answer</summary>Not necessarily. While the encoders move, the fresh positive can be told from the old
-# negatives by its age; when they stop, that clue is gone and the game gets harder. Look at a probe, and at how often a
-# fresh key of any picture beats an old one.</details>
+# A colleague's MoCo has a beautifully low loss in the middle of training, and it rises when the learning rate decays.
+# Is the schedule broken?
+# <details><summary>Answer</summary>Not necessarily. While the encoders move, the fresh positive can be told from the
+# old negatives by its age; when they stop, that clue is gone and the game gets harder. Look at a probe, and at how
+# often a fresh key of any picture beats an old one.</details>
 
 # %% [markdown]
 # ## Solutions

@@ -19,10 +19,9 @@
 # - read a masked model the way it was trained, and its untrained twin in the same way;
 # - find a hidden pixel that leaks, although the loss looks as it should.
 #
-# **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR, the probe), attention (a block of a transformer), and
-# least squares.
-# **Time**: 32 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
-# The companion [18b](18b_masked_features.ipynb) puts codes and features behind the mask instead of pixels.
+# **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR, the probe), attention (a block of a transformer),
+# and least squares. **Time**: 32 minutes to read, about a minute to run on two CPU cores. The companion
+# [18b](18b_masked_features.ipynb) puts codes and features behind the mask instead of pixels.
 
 # %% tags=["hide-input"]
 try:
@@ -54,15 +53,15 @@ device = book.setup("18")
 # %% [markdown]
 # ## The puzzle: fill the hole without seeing anything
 #
-# BERT ([Devlin et al., 2019](https://arxiv.org/abs/1810.04805)) hides 15 % of the words of a sentence and asks a network
-# for them. To fill "the cat ___ on the mat" you must know something about cats. So let us hide part of an image and ask
-# for the pixels. What must a network know to answer?
+# BERT ([Devlin et al., 2019](https://arxiv.org/abs/1810.04805)) hides 15 % of the words of a sentence and asks a
+# network for them. To fill "the cat ___ on the mat" you must know something about cats. So let us hide part of an
+# image and ask for the pixels.
 #
-# Here are two competitors that know nothing about objects. The **smooth fill** makes every hidden pixel the mean of its
-# four neighbours, over and over, until nothing changes. The **linear fill** has a little statistics. For each hidden
-# patch it notes seven numbers: 1, the mean visible colour of the picture (three channels), and the mean colour of the
-# visible pixels on the *rim* of the patch (three). One least-squares fit per place, made anew for each row of the table
-# below, turns them into pixels.
+# Two competitors know nothing about objects. The **smooth fill** makes every hidden pixel the mean of its four
+# neighbours, over and over, until nothing changes. For each hidden patch the **linear fill** notes seven numbers: 1,
+# the mean visible colour of the picture (three channels), and the mean colour of the visible pixels on the *rim* of
+# the patch (three). One least-squares fit per place, made anew for each row of the table below, turns them into
+# pixels.
 
 # %%
 import math
@@ -140,9 +139,9 @@ plots.show(
 
 # %% [markdown]
 # > **Predict before you go on.** The measure is the mean squared error on the hidden pixels; the mark to beat paints
-# > every hole in the mean visible colour. (1) What share of *its* error does the better fill remove when 2 of 16 patches
-# > are hidden: under a third, about half, two thirds or more (one guess in three is right)? (2) And when 12 are? (3) Hide
-# > whole *blocks* instead of scattered patches: does filling fail at once, or only partly (one in two)?
+# > every hole in the mean visible colour. (1) What share of *its* error does the better fill remove when 2 of 16
+# > patches are hidden: under a third, about half, two thirds or more? (2) And when 12 are? (3) Hide whole *blocks*
+# > instead of scattered patches: does filling fail at once, or only partly?
 
 # %%
 HIDDEN = (2, 4, 8, 12, 14)
@@ -179,18 +178,18 @@ for s in SHAPES:
 # %% [markdown]
 # (1) Two thirds: a small hole with visible patches around it is mostly filled by averaging. (2) With twelve hidden,
 # only about a third. That is the argument for hiding **75 %** ([He et al., 2022](https://arxiv.org/abs/2111.06377),
-# section 3): where averaging fails, it pays to know what objects look like. Words are not like their neighbours:
-# 15 % is enough for BERT. (3) Only partly: with 4 patches gone in blocks the better fill still removes about half.
+# section 3): where averaging fails, it pays to know what objects look like. (3) Only partly: with 4 patches gone in
+# blocks the better fill still removes about half.
 #
-# Keep the two columns of fills. The smooth one is better at small holes, the linear one at large ones. Before a network
-# beats *the better of the two*, the word "understands" is out of place; beating them is the least, not the proof.
+# The smooth fill is better at small holes, the linear one at large ones. Before a network beats *the better of the
+# two*, the word "understands" is out of place.
 #
 # ## The idea: patches, tokens, a mask
 #
 # A vision transformer (ViT, [Dosovitskiy et al., 2021](https://arxiv.org/abs/2010.11929)) cuts the image into $T$
 # patches $x_1,\dots,x_T \in \mathbb{R}^P$ ($P = 3\cdot 8\cdot 8 = 192$ numbers here), maps each linearly to a *token*
-# in $\mathbb{R}^D$, adds a code of its position, and lets blocks of attention mix the tokens. To the blocks, an image is
-# a *set* of tokens. So you can simply take some away.
+# in $\mathbb{R}^D$, adds a code of its position, and lets blocks of attention mix the tokens. To the blocks, an image
+# is a *set* of tokens. So you can simply take some away.
 #
 # Let $M \subset \{1,\dots,T\}$ be the hidden patches and $V$ the visible ones. **Masked image modelling** is
 #
@@ -224,7 +223,7 @@ print("cross-entropy: ", [round(p, 2) for p in logit.softmax(0).tolist()])
 #
 # ### MAE in code
 #
-# The masked autoencoder makes four choices:
+# Four choices:
 #
 # 1. **mask**: 75 % of the patches, at random;
 # 2. **encoder**: a ViT that sees the *visible tokens only*;
@@ -289,11 +288,11 @@ print("and the loss:", torch.allclose(ours, theirs))
 # %% [markdown]
 # ### What a token costs
 #
-# One block on $T$ tokens of width $D$ multiplies and adds $12\,T D^2 + 2\,T^2 D$ numbers: four $D\times D$ maps (query,
-# key, value, output), an MLP $D\to 4D\to D$ (eight more), and attention's scores and sums, quadratic in $T$. With a
-# quarter of the tokens the first term falls fourfold and the second sixteenfold. The decoder, which sees all tokens,
-# takes some of that back. *Counted* is this formula; *measured* is a whole training step, forward, backward and optimiser,
-# beside the same network with mask tokens inside its encoder.
+# One block on $T$ tokens of width $D$ multiplies and adds $12\,T D^2 + 2\,T^2 D$ numbers: four $D\times D$ maps
+# (query, key, value, output), an MLP $D\to 4D\to D$ (eight more), and attention's scores and sums, quadratic in $T$.
+# With a quarter of the tokens the first term falls fourfold and the second sixteenfold. The decoder, which sees all
+# tokens, takes some of that back. *Counted* is this formula; *measured* is a whole training step, forward, backward
+# and optimiser, beside the same network with mask tokens inside its encoder.
 
 
 # %%
@@ -343,15 +342,11 @@ assert 3 < min(row["count"] for row in price) and price[0]["count"] < 3.5
 
 # %% [markdown]
 # Counted, the paper's network and ours save alike, a factor a little above three. Measured, less: the paper gets 2.8
-# for its 3.3 ([He et al., 2022](https://arxiv.org/abs/2111.06377), table 2), ours, with 16 tokens, about two. A small
-# network spends much of a step on what no mask removes, presumably the optimiser and the starting of many small
-# products. A count of multiplications is an upper mark, no stopwatch.
+# for its 3.3 ([He et al., 2022](https://arxiv.org/abs/2111.06377), table 2), ours, with 16 tokens, about two.
 #
 # ## The run
 #
-# A ViT with 16 tokens, width 96 and four blocks. The view is gentle: a crop of at least half the image and a flip. The
-# mask is the task; no colour jitter is needed. The learning rate is the record's, between two that do about equally well
-# on held-out train images of another seed.
+# A ViT with 16 tokens, width 96 and four blocks. The view is gentle: a crop of at least half the image and a flip.
 
 # %%
 STEPS, RATE = 200, 3e-3
@@ -405,16 +400,14 @@ plots.show(
 
 # %% [markdown]
 # The loss falls, but the neighbours of the mean token vote no better at the end than at the start. And the linear fill
-# is better than your network, the smooth fill about level: a third of a minute is enough to beat the mean colour and no
-# more. Gray squares in the middle and the colour of the ground at the rim may look like insight. Look at the row above
-# MAE's: the linear fill paints a middle that differs from the rim, too, learned per place from thousands of pictures.
+# is better than your network, the smooth fill about level: a third of a minute is enough to beat the mean colour and
+# no more.
 #
 # ## Does it know what it paints?
 #
 # So the contest, with three seeds, on 500 test pictures each (record). MAE is trained on 12 random patches of 16, and
-# so, to be fair to it, is this linear fill: fitted once, for all rows. (Against the puzzle's, fitted anew for each row,
-# MAE's lead at 14 in blocks is a tie; its other wins stay.) Beside the short runs, which the tables below compare,
-# stands a long one (one seed).
+# so is this linear fill: fitted once, for all rows. (Against the puzzle's, fitted anew for each row, MAE's lead at 14
+# in blocks is a tie; its other wins stay.) Beside the short runs stands a long one (one seed).
 
 # %%
 SHORT, LONG = (of("mae", "steps", part)[0] for part in ("main", "long"))
@@ -465,23 +458,19 @@ assert 0.1 < ahead["main"] < ahead["long"]
 assert results["random", 14]["long"] > results["random", 14]["main"] - 0.03
 
 # %% [markdown]
-# The fills first. After 800 steps the smooth fill, which knows nothing at all, paints better than MAE wherever half of
-# the scattered patches or more are visible, and in blocks up to four hidden ones. Where more is hidden MAE wins, in
-# blocks by little. The long run also passes the smooth fill at 8 scattered patches and at 4 in blocks; at 14 more
-# training did not help. So *something* beyond these two fills has been learned, for smaller holes and blocks too, but
-# not for larger holes.
+# After 800 steps the smooth fill paints better than MAE wherever half of the scattered patches or more are visible,
+# and in blocks up to four hidden ones. Where more is hidden MAE wins, in blocks by little. So *something* beyond these
+# two fills has been learned.
 #
 # A low loss says little by itself, then: at 12 of 16, after 800 steps, most of the way from the mean colour is fill.
-# What the probe reads is another question.
 #
 # ## Where do you read it?
 #
 # The chapters before this one judged a network by a linear probe on one vector per image. For a ViT without a class
 # token that is the **mean token**. But this loss asks for pixels *at a place*.
 #
-# > **Predict.** Where would you keep that knowledge, if you were the encoder: in the mean, or in each token? By how many
-# > points does a probe gain that sees **all 16 tokens** side by side ($16 \times 96 = 1536$ numbers)? And by how many
-# > does the *untrained* network gain in the same way?
+# > **Predict.** By how many points does a probe gain that sees **all 16 tokens** side by side ($16 \times 96 = 1536$
+# > numbers)? And by how many does the *untrained* network gain in the same way?
 
 # %%
 FLOORS = ("pixels", "untrained")
@@ -534,20 +523,19 @@ assert min(of("simclr", "probe")) > max(of("mae", "probe"))
 assert max(mean(of("simmim")), mean(of("autoencoder"))) < max(floor) + 0.02
 
 # %% [markdown]
-# (All at one learning rate, chosen for MAE; the others were not tuned. SimCLR's step costs about four times MAE's:
-# compare the seconds.)
+# (All at one learning rate, chosen for MAE; the others were not tuned. SimCLR's step costs about four times MAE's.)
 #
-# Raw pixels first: their neighbours (of 2,000) vote better than those of any network here, read by the mean token.
+# The neighbours of raw pixels vote better than those of any network here, read by the mean token.
 #
-# Reading all tokens helps everybody: MAE gains about ten points, its untrained twin about five (printed). The twin's
-# come with the wider reading. What MAE gains *beyond* them is knowledge that training put into places. On all tokens
-# MAE is above its untrained twin in every seed, and so is SimCLR; SimMIM (which hides 60 %) and the plain autoencoder
-# are about level with it. Where you read matters: on the mean token, which its loss compares, SimCLR is ahead of MAE in
-# every seed; on all tokens MAE has the higher mean, but the seeds differ too much for a verdict (C-96a below).
+# Reading all tokens helps everybody: MAE gains about ten points, its untrained twin about five, which come with the
+# wider reading. What MAE gains *beyond* them is knowledge that training put into places. On all tokens MAE is above
+# its untrained twin in every seed, and so is SimCLR; SimMIM (which hides 60 %) and the plain autoencoder are about
+# level with it. On the mean token, which its loss compares, SimCLR is ahead of MAE in every seed; on all tokens MAE
+# has the higher mean, but the seeds differ too much for a verdict (C-96a below).
 #
-# [Park et al. (2023)](https://arxiv.org/abs/2305.00729) compare the two families in trained ViTs: contrastive ones
-# attend to longer-range patterns such as an object's shape, masked ones more locally, and the former helps a linear
-# read-out. Masked models are therefore often judged by *fine-tuning*, where the labels may rearrange the features.
+# [Park et al. (2023)](https://arxiv.org/abs/2305.00729) compare trained ViTs: contrastive ones attend to longer-range
+# patterns such as an object's shape, masked ones more locally, and the former helps a linear read-out. Masked models
+# are therefore often judged by *fine-tuning*, where the labels may rearrange the features.
 #
 # ## Which of MAE's choices matter?
 #
@@ -581,18 +569,14 @@ assert all(a > b for a, b in zip(of("mae"), of("all patches"), strict=True))
 assert error12("all patches") < error12("mae") + 0.01
 
 # %% [markdown]
-# Blocks or scattered patches: no difference to speak of on all tokens. In the paper blocks at 75 % are about ten points
-# worse by probe (table 1f); sixteen patches leave little room for a block. Counting *all* patches paints 12 hidden
-# patches about as well, but the probe on all tokens is lower in every seed (by the neighbours of the mean it is not):
-# perhaps because a visible patch only has to be handed through. A painter that is as good need not be as good an
-# encoder. (Other shares hidden were not recorded; in the paper 75 % is best for a linear probe, and 40 to 80 % are
-# alike when fine-tuned.)
+# Blocks or scattered patches: no difference to speak of on all tokens. In the paper blocks at 75 % are about ten
+# points worse by probe (table 1f); sixteen patches leave little room for a block. Counting *all* patches paints 12
+# hidden patches about as well, but the probe on all tokens is lower in every seed.
 #
 # ## Is the miniature on its floor?
 #
-# A few hundred steps are little for a transformer, which has to find out from data that neighbouring patches belong
-# together. So here is MAE with more time: the probe on 100 labels, held-out train pictures, at five points, and the
-# error of the painting beside the linear fill's.
+# Here is MAE with more time: the probe on 100 labels, held-out train pictures, at five points, and the error of the
+# painting beside the linear fill's.
 
 # %%
 runs = [r for r in record if r["part"] == "long" and r["arm"] == "mae"]
@@ -634,14 +618,13 @@ plots.show(
 
 # %% [markdown]
 # One seed: a reading, no verdict. The painting passes the linear fill within 600 steps and improves to the end. All
-# tokens level off; the *mean* token still rises, and ends above the average of SimCLR's 300-step runs (on the test
-# pictures, too), though after several times the seconds. So the tables above judge a beginner, most of all on the mean
-# token. In this run, what stands in places comes first, and the mean follows later.
+# tokens level off; the *mean* token still rises, and ends above the average of SimCLR's 300-step runs, though after
+# several times the seconds. So the tables above judge a beginner, most of all on the mean token.
 #
 # ## The other judge: fine-tuning
 #
-# Ten labels per class, all weights trained for 80 steps, learning rate chosen on other train images (record). Compare with
-# the row *from scratch*: a start is worth what it adds to that.
+# Ten labels per class, all weights trained for 80 steps, learning rate chosen on other train images (record). Compare
+# with the row *from scratch*.
 
 # %%
 STARTS = ("untrained", "simclr", "mae")
@@ -669,21 +652,20 @@ plots.table(
 )  # fmt: skip
 
 # %% [markdown]
-# In the paper the two judges disagree: by a linear probe MAE is behind a contrastive method, and ahead of it once one or
-# more blocks are tuned ([He et al., 2022](https://arxiv.org/abs/2111.06377), figure 9). [Wei et al.
+# In the paper the two judges disagree: by a linear probe MAE is behind a contrastive method, and ahead of it once one
+# or more blocks are tuned ([He et al., 2022](https://arxiv.org/abs/2111.06377), figure 9). [Wei et al.
 # (2022)](https://arxiv.org/abs/2205.14141) find that a contrastive model's features, distilled into a fresh network,
 # fine-tune as well. Here the frozen probe wins: MAE's whole network, tuned, ends below a probe on its frozen tokens.
 # The tuned head reads the *mean* token, where MAE was weak, and of two learning rates the larger was always chosen, so
 # a better one may lie above. Over scratch, MAE's start adds nothing and SimCLR's two points that change from seed to
-# seed: a blunt instrument, and two beginners.
+# seed.
 #
 # ## What goes wrong: the hidden pixels leak
 #
 # A classic bug of masked modelling: somewhere a hidden pixel finds a way into the input. You used the mask in the loss
 # and forgot it in the encoder (**A**). Or something ran *before* the masking and carried pixels across patch borders,
-# such as a convolutional stem (**B**). There is a sharp test. The painting of the hidden patches must not depend on
-# hidden pixels, so its gradient with respect to them must be zero. (Zero is necessary; exercise 4 is about what it
-# misses.)
+# such as a convolutional stem (**B**). The painting of the hidden patches must not depend on hidden pixels, so its
+# gradient with respect to them must be zero. (Zero is necessary; exercise 4 is about what it misses.)
 
 
 # %%
@@ -742,15 +724,12 @@ plots.table(
 )
 
 # %% [markdown]
-# After 25 steps bug B has changed the loss by less than a tenth, nothing you would ask about. The gradient test sees it
-# before the first step, and it is one line in your test suite. Bug A is a plain autoencoder; a loss far below the
-# better fill is the alarm for it. What are such features worth? The last row of the table of read-outs is a near
-# relative.
+# After 25 steps bug B has changed the loss by less than a tenth. The gradient test sees it before the first step. Bug
+# A is a plain autoencoder; a loss far below the better fill is the alarm for it.
 #
 # ## Play: the mask slider
 #
-# Your network, a picture it has not seen, and a mask. Drag the number of hidden patches from 1 to 15, switch between
-# scattered patches and blocks, and compare three errors. Which competitor would you bet on at 2, and which at 14?
+# Your network, a picture it has not seen, and a mask. Which competitor would you bet on at 2, and which at 14?
 
 # %%
 explorer = masking.Masking(pictures[chosen], PATCH, mae.reconstruct, linear=linear12)
@@ -770,17 +749,17 @@ widgets.explore(
 # %% [markdown]
 # ## Exercises
 #
-# Replace `return NOT_ATTEMPTED` and run the cell; the checker answers. Nothing below depends on your answers; solutions
-# are at the end.
+# Replace `return NOT_ATTEMPTED` and run the cell. Solutions are at the end.
 #
 # ### 1 · The floor of the loss (••, 10 minutes)
 #
-# Suppose you knew, for every picture, which other pictures look the same in their visible part. `context` is int64 [N], the
-# same number for the same visible part; `target` is float [N, P], the hidden pixels. No painter answers differently for
-# equal contexts. Return the lowest mean squared error that any painter can have, a scalar.
+# Suppose you knew, for every picture, which other pictures look the same in their visible part. `context` is int64
+# [N], the same number for the same visible part; `target` is float [N, P], the hidden pixels. No painter answers
+# differently for equal contexts. Return the lowest mean squared error that any painter can have, a scalar.
 #
 # <details><summary>Hint 1</summary>What is the best answer within one context?</details>
-# <details><summary>Hint 2</summary>Pictures count, not contexts: a context of ten pictures weighs ten times one of one.</details>
+# <details><summary>Hint 2</summary>Pictures count, not contexts: a context of ten pictures weighs ten times one of
+# one.</details>
 
 
 # %%
@@ -812,10 +791,10 @@ ch18.check_mae_loss(my_mae_loss)
 # %% [markdown]
 # ### 3 · How deep may the decoder be? (••, 10 minutes)
 #
-# An encoder of `depth` blocks of width `width` on `tokens` tokens, a decoder of blocks of width `narrow` on all tokens. A
-# whole pass (encoder and decoder, multiply-adds by `cost`) shall be at least `factor` times cheaper with `visible` tokens in
-# the encoder than with all `tokens` there; both have the same decoder. Return the largest whole number of decoder blocks.
-# Every input is an int but `factor`, a float.
+# An encoder of `depth` blocks of width `width` on `tokens` tokens, a decoder of blocks of width `narrow` on all
+# tokens. A whole pass (encoder and decoder, multiply-adds by `cost`) shall be at least `factor` times cheaper with
+# `visible` tokens in the encoder than with all `tokens` there; both have the same decoder. Return the largest whole
+# number of decoder blocks. Every input is an int but `factor`, a float.
 #
 # <details><summary>Hint</summary>Write $(E + nB)/(e + nB) \ge f$ and solve for $n$.</details>
 
@@ -831,12 +810,13 @@ ch18.check_deepest_decoder(deepest_decoder)
 # ### 4 · A leak that the gradient cannot see (•••, 12 minutes)
 #
 # A painter that rounds its input to whole gray values has gradient zero everywhere, and can leak all the same. Write a
-# test that finds it: `paint(x, mask)` maps float [N, 3, S, S] and bool [N, T] to patches [N, T, P]; you get it with `x`,
-# `mask` and the patch side `patch`. Return True if the painting of any *hidden* patch depends on any hidden pixel. What
-# it says about visible patches does not matter.
+# test that finds it: `paint(x, mask)` maps float [N, 3, S, S] and bool [N, T] to patches [N, T, P]; you get it with
+# `x`, `mask` and the patch side `patch`. Return True if the painting of any *hidden* patch depends on any hidden
+# pixel. What it says about visible patches does not matter.
 #
 # <details><summary>Hint 1</summary>What must happen to the answer when you replace the hidden pixels?</details>
-# <details><summary>Hint 2</summary>`masking.hidden_pixels(mask, patch)`; and change them by more than a rounding step.</details>
+# <details><summary>Hint 2</summary>`masking.hidden_pixels(mask, patch)`; and change them by more than a rounding
+# step.</details>
 
 
 # %%
@@ -849,9 +829,9 @@ ch18.check_leaks_somewhere(leaks_somewhere)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). C-90, C-93, C-96a and C-98 are read by a probe on all
-# tokens, C-96b is fine-tuned. In C-96a and C-96b SimCLR stands in for MoCo v3. For C-91 the runs
-# are the three seeds' pictures, and the error is that of the mean visible colour, of which the better fill removes a share.
+# C-90, C-93, C-96a and C-98 are read by a probe on all tokens, C-96b is fine-tuned. In C-96a and C-96b SimCLR stands
+# in for MoCo v3. For C-91 the runs are the three seeds' pictures, and the error is that of the mean visible colour, of
+# which the better fill removes a share.
 
 
 # %%
@@ -879,45 +859,39 @@ book.claim("C-96b", drawn=Runs(tuned["mae"], tuned["simclr"], scratch))
 book.claim("C-98", drawn=Runs(*fills_or_copies))
 
 # %% [markdown]
-# C-96a and C-96b are the two halves of one sentence, that the two judges disagree; it stands only if both hold. On the
-# mean token SimCLR is ahead in every seed. C-92 holds by a hair, and for 64 tokens: the 16 of this chapter save less.
-# C-90 needs runs with other shares hidden. In C-98 both arms are SimMIM's network, with and without a mask.
-# Where "not tested" names a floor, an arm did not get clearly above it: a network that has not learned says nothing
-# about which task teaches more.
+# C-96a and C-96b are the two halves of one sentence, that the two judges disagree; it stands only if both hold. C-92
+# holds by a hair, and for 64 tokens: the 16 of this chapter save less. In C-98 both arms are SimMIM's network, with
+# and without a mask.
 #
 # ## Where it comes from, where it went
 #
 # Filling holes is old: *context encoders* ([Pathak et al., 2016](https://arxiv.org/abs/1604.07379)) painted a missing
-# region with a convolutional network ([chapter 05](05_restore_the_image.ipynb)), and added an adversarial loss against the
-# blur that you derived above. [BERT (2019)](https://arxiv.org/abs/1810.04805) showed what masking could do for language.
-# [MAE](https://arxiv.org/abs/2111.06377) and [SimMIM](https://arxiv.org/abs/2111.09886) made plain pixels work for
-# transformers, one with the mask tokens outside the encoder, one inside, after
-# [BEiT](https://arxiv.org/abs/2106.08254) had done it with codes: [18b](18b_masked_features.ipynb) asks what should stand
-# behind the mask. [Bisulco et al. (2025)](https://arxiv.org/abs/2508.15404) solve the *linear* MAE: ratio and patch size
-# choose between short and long correlations of the pixels, and nonlinear ones go beyond; the linear fill of this chapter is
-# its smallest relative.
-#
-# **Further reading.** [Park et al. (2023)](https://arxiv.org/abs/2305.00729) on what contrastive and masked transformers
-# attend to; [Wei et al. (2022)](https://arxiv.org/abs/2205.14141) on why fine-tuning likes masked models.
+# region with a convolutional network ([chapter 05](05_restore_the_image.ipynb)), and added an adversarial loss against
+# the blur. [MAE](https://arxiv.org/abs/2111.06377) and [SimMIM](https://arxiv.org/abs/2111.09886) made plain pixels
+# work for transformers, one with the mask tokens outside the encoder, one inside, after
+# [BEiT](https://arxiv.org/abs/2106.08254) had done it with codes. [Bisulco et al.
+# (2025)](https://arxiv.org/abs/2508.15404) solve the *linear* MAE.
 #
 # ### Quiz
 #
 # **1.** Your masked model's loss is a tenth of your colleague's after one minute. Congratulations?
 #
-# <details><summary>Answer</summary>Test for a leak first: the painting of hidden patches must not change with hidden pixels. Then
-# ask for the mask ratio, the shape of the masks and the targets: losses on different holes cannot be compared. And ask both
-# for the error of the better fill on the same holes.</details>
+# <details><summary>Answer</summary>Test for a leak first: the painting of hidden patches must not change with hidden
+# pixels. Then ask for the mask ratio, the shape of the masks and the targets: losses on different holes cannot be
+# compared. And ask both for the error of the better fill on the same holes.</details>
 #
 # **2.** Why does MAE keep the mask tokens out of the encoder, and SimMIM not?
 #
-# <details><summary>Answer</summary>Out of the encoder they cost only the narrow decoder's share, and the encoder never meets a token that does not exist
-# when it is used. SimMIM pays for them, gets by with one linear layer as decoder, and works for encoders that need the
-# full grid.</details>
+# <details><summary>Answer</summary>Out of the encoder they cost only the narrow decoder's share, and the encoder never
+# meets a token that does not exist when it is used. SimMIM pays for them, gets by with one linear layer as decoder,
+# and works for encoders that need the full grid.</details>
 #
-# **3.** A paper reports a weak probe on the mean token and says "the features are local". How do you check that sentence?
+# **3.** A paper reports a weak probe on the mean token and says "the features are local". How do you check that
+# sentence?
 #
-# <details><summary>Answer</summary>Probe all tokens side by side, and do the same with the untrained network, with another
-# method's, and with pixels. Reading more numbers helps everybody; only the gain beyond theirs is about this method.</details>
+# <details><summary>Answer</summary>Probe all tokens side by side, and do the same with the untrained network, with
+# another method's, and with pixels. Reading more numbers helps everybody; only the gain beyond theirs is about this
+# method.</details>
 
 # %% [markdown]
 # ## Solutions

@@ -15,13 +15,13 @@
 #
 # - time a training step before you touch it, and say what a faster part can buy at most;
 # - keep 100,000 pictures as bytes, and augment each with two matrix products;
-# - say which line of a contrastive loss half precision breaks, and which it does not;
+# - say which line of a contrastive loss half precision breaks;
 # - draw up the memory budget of a GPU, and say why gradient accumulation brings no negatives;
 # - estimate what an hour of a GPU buys, and how far off you may be.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (NT-Xent). **Time**: 35 minutes to read, about half a minute
-# to run on two CPU cores. Nothing is downloaded. The companion
-# [24b](24b_machines_and_learning_rates.ipynb) adds machines and asks for the learning rate.
+# to run on two CPU cores. The companion [24b](24b_machines_and_learning_rates.ipynb) adds machines and asks for the
+# learning rate.
 
 # %% tags=["hide-input"]
 try:
@@ -60,12 +60,12 @@ device = book.setup("24")
 # 3. **the loss**: it compares every view with every other, $(2N)^2$ pairs;
 # 4. **the optimiser**: it touches every weight.
 #
-# Three programs train on the same drawn pictures. *One by one* makes its views as most code does, picture by picture,
-# with torchvision's transforms. *Batched* makes them with `make_views`, a batch at a time. *ResNet-18* is batched too,
-# with a network a hundred times heavier.
+# Three programs train on the same drawn pictures. *One by one* makes its views picture by picture, with torchvision's
+# transforms. *Batched* makes them with `make_views`, a batch at a time. *ResNet-18* is batched too, with a network a
+# hundred times heavier.
 #
-# > **Predict before you go on.** For each of the three: which suspect takes most of the time (a guess is right one
-# > time in four)? And is it the same one three times?
+# > **Predict before you go on.** For each of the three: which suspect takes most of the time? And is it the same one
+# > three times?
 
 # %%
 import math
@@ -182,27 +182,24 @@ assert shares["ResNet-18"]["pictures"] < 10 < shares["one by one"]["pictures"]
 assert all(share["loss"] < 25 for share in shares.values())
 
 # %% [markdown]
-# One by one, it is the pictures. Batched, the same pictures with the same network, it is the network; with a heavy
-# network it is hardly anything else. The loss, with all its pairs, never is. So the first step is no optimisation but a
-# measurement. Two habits make it honest. **Leave out the first steps**, which allocate and compile. On a GPU, **wait**
-# (`torch.cuda.synchronize`) before you read the clock: its work is queued, and without waiting you time the queueing.
-# (`torch.profiler` then lists the operations of the part that is convicted.)
+# One by one, it is the pictures. Batched, it is the network; with a heavy network it is hardly anything else. The
+# loss, with all its pairs, never is. So measure before you optimise. **Leave out the first steps**, which allocate and
+# compile. On a GPU, **wait** (`torch.cuda.synchronize`) before you read the clock: its work is queued.
 #
 # ### What a faster part can buy: Amdahl's law
 #
-# A part takes the share $s$ of the step. You make it $k$ times faster. The step then takes $1 - s + s/k$ of its old
-# time, so it is
+# A part takes the share $s$ of the step. Make it $k$ times faster, and the step takes $1 - s + s/k$ of its old time,
+# so it is
 #
 # $$\frac{1}{1 - s + s / k} \;\le\; \frac{1}{1-s}$$
 #
-# times faster, whatever you do to that part. In *ResNet-18* all the cleverness in the world, spent on the pictures, buys
-# next to nothing.
+# times faster. In *ResNet-18* faster pictures buy next to nothing.
 #
 # ### The record: how long does a step wait for its pictures?
 #
-# The bars are a snapshot of a second. In the record four ways to get pictures take turns for minutes in front of the
-# same step: JPEG files and torchvision's transforms in a `DataLoader`, in the training process or in two workers; one
-# array of bytes mapped from disk, augmented in batches; and views that are ready, so that nothing waits.
+# In the record four ways to get pictures take turns in front of the same step: JPEG files and torchvision's transforms
+# in a `DataLoader`, in the training process or in two workers; one array of bytes mapped from disk, augmented in
+# batches; and views that are ready, so that nothing waits.
 
 # %%
 waiting, waiting_origin = book.recorded("throughput", world=2)
@@ -245,13 +242,13 @@ assert middle["small", MAPPED] > 0.6 * middle["small", READY]
 assert middle["small", READY] > 0.4 and middle["resnet18", READY] < 0.3
 
 # %% [markdown]
-# With JPEG files the small network waits for its pictures most of the time, the ResNet-18 hardly: Amdahl in one table. Not shown is a
-# GPU. It finishes a step so early that almost any loader on two cores is too slow for it.
+# With JPEG files the small network waits for its pictures most of the time, the ResNet-18 hardly. Not shown is a GPU,
+# for which almost any loader on two cores is too slow.
 #
 # ## Pictures: bytes on the device, two matrix products each
 #
-# A picture is stored as bytes; as `float32` it is four times as large. So keep bytes, on the device, and let each batch be
-# floats for a moment. Then nothing has to be copied, decoded or prepared by worker processes.
+# As `float32` a picture is four times as large as in bytes. So keep bytes, on the device, and let each batch be floats
+# for a moment.
 
 # %%
 speed, speed_origin = book.recorded("throughput")
@@ -268,15 +265,14 @@ stl10 = 100_000 * 3 * 96 * 96  # numbers in STL-10's unlabeled pictures
 print(f"uint8 {stl10 / 1e9:.2f} GB, float32 {4 * stl10 / 1e9:.2f} GB")
 
 # %% [markdown]
-# What remains is the augmentation: crop, resize, flip, brightness, contrast, saturation, hue, gray. Two observations
-# turn the list into linear algebra.
+# The augmentation remains: crop, resize, flip, brightness, contrast, saturation, hue, gray.
 #
-# **Geometry.** A crop, its resize and a flip pick, for every output row, a weighted mean of input rows, and the same for
-# columns. With weights $R \in \mathbb{R}^{S\times H}$ and $C \in \mathbb{R}^{S\times W}$ ($S$ pixels out, $H$ rows and
-# $W$ columns in), a colour channel $X \in \mathbb{R}^{H \times W}$ becomes $Y = R\, X\, C^\top$.
+# **Geometry.** A crop, its resize and a flip pick, for every output row, a weighted mean of input rows, and the same
+# for columns. With weights $R \in \mathbb{R}^{S\times H}$ and $C \in \mathbb{R}^{S\times W}$ ($S$ pixels out, $H$ rows
+# and $W$ columns in), a colour channel $X \in \mathbb{R}^{H \times W}$ becomes $Y = R\, X\, C^\top$.
 #
-# **Colour.** Each colour step is affine in the colour $c \in \mathbb{R}^3$ of a pixel, so the sequence is one matrix and
-# one offset, $c \mapsto Mc + b$: multiply the matrices first, and touch the pixels once.
+# **Colour.** Each colour step is affine in the colour $c \in \mathbb{R}^3$ of a pixel, so the sequence is one matrix
+# and one offset, $c \mapsto Mc + b$.
 
 
 # %%
@@ -305,12 +301,10 @@ assert torch.allclose(M @ X.flatten(1), pixels, atol=1e-5)
 print("crop, resize and flip are one product; three colour steps are one matrix")
 
 # %% [markdown]
-# (A contrast step blends with the *mean* gray of the picture, and the mean of an affine image is the affine image of the
-# mean. A change of hue is affine when it turns colours around the gray axis, as here; torchvision's turns them in HSV,
-# which is not. Clamping to $[0, 1]$ in between would break the argument: `views` clamps once, at the end.)
+# (A change of hue is affine when it turns colours around the gray axis, as here, and not in HSV, as in torchvision.
+# Clamping to $[0, 1]$ in between would break the argument: `views` clamps once, at the end.)
 #
-# Both are batched products, every picture with its own matrices. The record compares them with
-# [kornia](https://github.com/kornia/kornia), the library for batched augmentation, and with torchvision:
+# The record compares this with [kornia](https://github.com/kornia/kornia) and with torchvision:
 
 # %% tags=["hide-input"]
 augmentation, augmentation_origin = book.recorded("augment")
@@ -354,16 +348,16 @@ array = {r["pixels"]: r for r in stored if r["contestant"] == "one mapped array"
 assert all(array[p]["lowest"] > 20 * jpeg[p]["highest"] for p in jpeg)
 
 # %% [markdown]
-# Read orders of magnitude only: the ranges are wide, the noise of a shared machine. A mapped array is read at least twenty times as fast. For *training* that does little where the step is heavy. [FFCV](https://arxiv.org/abs/2306.12517) is built on such an array, and
-# [Bordes et al. (2023)](https://arxiv.org/abs/2303.01986) built pipelines for SSL on it;
-# [DALI](https://github.com/NVIDIA/DALI) decodes on the GPU.
+# Read orders of magnitude only: the machine was shared. A mapped array is read at least twenty times as fast. For
+# *training* that does little where the step is heavy. [FFCV](https://arxiv.org/abs/2306.12517) is built on such an
+# array (for SSL: [Bordes et al., 2023](https://arxiv.org/abs/2303.01986)); [DALI](https://github.com/NVIDIA/DALI)
+# decodes on the GPU.
 #
 # ## Half precision: where does it hurt?
 #
-# A float has a sign, an exponent (its range) and a mantissa (its precision). There are two ways to halve 32 bits:
-# `float16` keeps 10 bits of mantissa and cuts the range; [`bfloat16`](https://arxiv.org/abs/1905.12322) keeps the range
-# and cuts the mantissa to 7 bits. Matrix units of GPUs multiply either many times faster than `float32`. (A T4 has
-# `float16` only.)
+# A float has a sign, an exponent (its range) and a mantissa (its precision). `float16` keeps 10 bits of mantissa and
+# cuts the range; [`bfloat16`](https://arxiv.org/abs/1905.12322) keeps the range and cuts the mantissa to 7 bits.
+# Matrix units of GPUs multiply either many times faster than `float32`. (A T4 has `float16` only.)
 
 # %% tags=["hide-input"]
 FORMATS = (torch.float32, torch.float16, torch.bfloat16)
@@ -386,8 +380,8 @@ assert logit.half().exp().isinf() and logit.bfloat16().exp().isfinite()
 
 # %% [markdown]
 # `float16` overflows on the *exponential of one logit*, which a good softmax avoids by subtracting the largest logit
-# first. `bfloat16` does not overflow, but it cannot tell a cosine of 0.900 from 0.899, and the temperature magnifies that
-# by $1/\tau$. So it is the blurred cosines that spoil NT-Xent in `bfloat16`? Test it. Compute the cosines in one format
+# first. `bfloat16` does not overflow, but it cannot tell a cosine of 0.900 from 0.899, and the temperature magnifies
+# that by $1/\tau$. So is it the blurred cosines that spoil NT-Xent in `bfloat16`? Compute the cosines in one format
 # and the softmax in another, and compare the gradient with that of `float32`.
 
 # %%
@@ -450,13 +444,12 @@ assert everything > 0.2 and softmax_only > 0.2 and cosines_only < 0.06
 assert silent > 0.6 and max(e[-2] for e in errors.values()) < 0.02
 
 # %% [markdown]
-# The two curves with a `bfloat16` softmax lie together at low temperatures, and at 0.05 they are off by tens of per cent; with a `float32` softmax
-# the blurred cosines cost a few. (So the answer is no.) Why? Near the end of training the partner's share $p$ of the softmax is close to 1, and its gradient is
-# $p - 1$. The numbers of `bfloat16` just *below* 1 lie 0.004 apart (half the
-# step above it): $p$ rounds to exactly 1. Nearly all partners then get a
-# gradient of exactly zero. The push on the negatives is still right, and the pull is gone.
+# No: with a `bfloat16` softmax the gradient at 0.05 is off by tens of per cent; with a `float32` softmax the blurred
+# cosines cost a few. Why? Near the end of training the partner's share $p$ of the softmax is close to 1, and its
+# gradient is $p - 1$. The numbers of `bfloat16` just *below* 1 lie 0.004 apart: $p$ rounds to exactly 1. Nearly all
+# partners then get a gradient of exactly zero.
 #
-# The practical rule is short: **the loss in float32, always**. But look what happens when you believe that you did that.
+# The rule: **the loss in float32, always**. But look what autocast does:
 
 # %%
 with torch.autocast("cpu", torch.bfloat16):
@@ -468,14 +461,12 @@ print(torch.equal(ours, nt_xent(*z.chunk(2), 0.05)))
 assert z.dtype == fine and product.dtype == coarse and ours.dtype == fine
 
 # %% [markdown]
-# `torch.autocast` goes by the *operation*: it casts the operands of every matrix product, whatever you hand it. So
-# `z.float()` does not keep the cosines sharp. That costs you the mild half only, as long as the softmax stays in `float32`:
-# autocast sees to that for `F.cross_entropy`, but on a CPU not for `log_softmax`, and `z.bfloat16()` before it undoes it
-# anywhere. Leave autocast for the loss, then you need not know the list: the package wraps its losses in
-# `torch.autocast(device, enabled=False)`.
+# `torch.autocast` goes by the *operation*: it casts the operands of every matrix product. So `z.float()` does not keep
+# the cosines sharp. That costs little as long as the softmax stays in `float32`. So leave autocast for the loss: the
+# package wraps its losses in `torch.autocast(device, enabled=False)`.
 #
-# **Small gradients.** `float16` has a second trouble: the gradients of the activations, which travel backward in half
-# precision, are tiny, for the loss is a mean over views and a view's share is spread over a feature map.
+# **Small gradients.** In `float16` the gradients of the activations, which travel backward in half precision, are
+# tiny, for the loss is a mean over views.
 
 # %%
 seen = []  # gradients with respect to the outputs of all convolutions, a sample of each
@@ -515,11 +506,10 @@ assert first[first != 0].abs().log2().median() < -15
 assert rough[0] > 0.4 and rough[16] < 0.1
 
 # %% [markdown]
-# Below $2^{-14}$ `float16` runs out of exponents and pays with bits of its mantissa. (The left hump is where the
-# first convolution has its median: its map is the largest, and a share is spread over most places.) The **GradScaler** multiplies the loss by a
-# large power of two; by the chain rule every gradient is multiplied, and divided again before the optimiser's step
-# ([Micikevicius et al., 2018](https://arxiv.org/abs/1710.03740)). If something overflows, the step is skipped and the
-# factor made smaller. `bfloat16` needs none of this.
+# Below $2^{-14}$ `float16` runs out of exponents and pays with bits of its mantissa. The **GradScaler** multiplies the
+# loss by a large power of two; by the chain rule every gradient is multiplied, and divided again before the
+# optimiser's step ([Micikevicius et al., 2018](https://arxiv.org/abs/1710.03740)). If something overflows, the step is
+# skipped and the factor made smaller. `bfloat16` needs none of this.
 #
 # ### channels_last: the same numbers in another order
 
@@ -530,8 +520,8 @@ print("steps in memory: contiguous", x.stride(), "channels_last", y.stride())
 assert torch.equal(x, y) and y.stride()[1] == 1
 
 # %% [markdown]
-# In `channels_last` the 64 channels of one pixel lie side by side, and these are what a convolution multiplies with its
-# weights. Whether it pays, and what half precision and `torch.compile` add, depends on machine and network:
+# In `channels_last` the 64 channels of one pixel lie side by side, and these are what a convolution multiplies with
+# its weights. Does it pay, and do half precision and `torch.compile`?
 
 # %% tags=["hide-input"]
 steps = rows_of("step", on=HOME)
@@ -569,9 +559,9 @@ assert all(
 )
 
 # %% [markdown]
-# On this processor, which multiplies `bfloat16` in hardware, format and layout together make a step
-# clearly faster (the factors are printed), the layout alone a little, and compiling makes no difference that one timing per
-# row could show. On a GPU, measure again.
+# On this processor, which multiplies `bfloat16` in hardware, format and layout together make a step clearly faster,
+# the layout alone a little, and compiling makes no difference that one timing per row could show. On a GPU, measure
+# again.
 #
 # ## Memory: what has to be there at once
 #
@@ -582,7 +572,7 @@ assert all(
 # 3. **the loss**: a few matrices of $(2N)^2$ numbers;
 # 4. **the pictures**, if they live on the device: one byte per number.
 #
-# Only the second needs measuring, and autograd tells: a hook sees all that it keeps.
+# Only the second needs measuring: a hook sees all that autograd keeps.
 
 
 # %%
@@ -615,7 +605,7 @@ def embed_half(x):
 
 
 # %% [markdown]
-# Two ways to keep less. Half precision halves most activations. **Gradient checkpointing** ([Chen et al.,
+# Half precision halves most activations. **Gradient checkpointing** ([Chen et al.,
 # 2016](https://arxiv.org/abs/1604.06174)) cuts the network into pieces, keeps only the *input* of each, and computes a
 # piece again when the backward pass reaches it: about one forward pass more, for the same gradient.
 
@@ -696,11 +686,9 @@ assert 0.4 < half / full < 0.6 and redone < 0.65 * full
 assert 0.5 < counted / 1e9 / measured < 1.1
 
 # %% [markdown]
-# The loss, again, is no suspect: the activations are. Half precision saves almost half of them, checkpointing two fifths
-# (while it is done again, the first piece alone takes most of the rest). The check
-# against a recorded run shows what counting leaves out: the views while they are made, work space, what an allocator
-# keeps. Leave a quarter of the memory free. (A caution: checkpointing runs the forward pass twice, so BatchNorm's running
-# statistics move twice per step. The gradient is the same.)
+# The loss is no suspect: the activations are. Counting leaves out the views while they are made, work space, what an
+# allocator keeps. Leave a quarter of the memory free. (Checkpointing also moves BatchNorm's running statistics twice
+# per step.)
 #
 # ### Why gradient accumulation brings no negatives
 #
@@ -765,18 +753,15 @@ assert abs(lower - math.log(PIECES)) < 0.35
 
 # %% [markdown]
 # It is not. A view meets the 126 strangers of its piece and never those of the next one, so the game gets easier by
-# $\log 4$. The gradient of this untrained network is off by a few per cent only, since at the start all strangers are alike;
-# but it is the gradient of a smaller batch, averaged. Accumulation lowers the noise; it adds no negative.
-# Checkpointing does, since it makes room in the batch itself. There is also an exact way to work in pieces, the
-# *gradient cache* ([Gao et al., 2021](https://arxiv.org/abs/2101.06983)). You will write it in exercise 3: the loss needs
-# only the embeddings, and they are small. (The other way out is to store old embeddings:
-# [MoCo's](https://arxiv.org/abs/1911.05722) queue.)
+# $\log 4$. The gradient of this untrained network is off by a few per cent only, but it is the gradient of a smaller
+# batch, averaged. Accumulation lowers the noise; it adds no negative. Checkpointing does, since it makes room in the
+# batch itself. An exact way to work in pieces is the *gradient cache* ([Gao et al.,
+# 2021](https://arxiv.org/abs/2101.06983)) of exercise 3.
 #
 # ## What does an hour buy?
 #
-# Before you rent a machine, count. A convolution with $K\times K$ taps, $C_\text{in}$ and $C_\text{out}$ channels and
-# $H'\times W'$ outputs takes $2 K^2 C_\text{in} C_\text{out} H' W'$ operations (a product and a sum are two), and the
-# backward pass twice as many. Let torch count, on tensors with a shape and no content:
+# A convolution with $K\times K$ taps, $C_\text{in}$ and $C_\text{out}$ channels and $H'\times W'$ outputs takes
+# $2 K^2 C_\text{in} C_\text{out} H' W'$ operations (a product and a sum are two), and the backward pass twice as many:
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
@@ -830,20 +815,19 @@ assert forward["AlexNet (2012)"][1] < 0.3 * forward["ResNet-50"][1]
 assert 3 < attention_share(448) / attention_share(224) < 4
 
 # %% [markdown]
-# [AlexNet](https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks), on which early pretext
-# tasks were compared, has more than twice the parameters of a [ResNet-50](https://arxiv.org/abs/1512.03385) and a small
-# share of its operations. Parameters say what must be *stored*, operations what must be *computed*. And the famous square
-# of a [transformer](https://arxiv.org/abs/1706.03762): with a [ViT](https://arxiv.org/abs/2010.11929) and pictures twice
-# as wide there are four times as many tokens and sixteen times as many pairs, but the pairs' *share* of the work grows
-# to between three and four times what it was.
+# [AlexNet](https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks) has more
+# than twice the parameters of a [ResNet-50](https://arxiv.org/abs/1512.03385) and a small share of its operations.
+# Parameters say what must be *stored*, operations what must be *computed*. In a
+# [ViT](https://arxiv.org/abs/2010.11929), pictures twice as wide make sixteen times as many pairs of tokens, but their
+# *share* of the work grows only to between three and four times what it was.
 #
-# Operations are half of the story. BatchNorm and ReLU compute next to nothing, but read and write every activation. So
-# give a machine two rates, operations per second $r_F$ and activations per second $r_A$, and predict, for $F$ operations
-# and $A$ activations of a step,
+# BatchNorm and ReLU compute next to nothing, but read and write every activation. So give a machine two rates,
+# operations per second $r_F$ and activations per second $r_A$, and predict, for $F$ operations and $A$ activations of
+# a step,
 #
 # $$\text{seconds per step} \approx \frac{F}{r_F} + \frac{A}{r_A}.$$
 #
-# The record fits both rates to nine networks and predicts the tenth, ten times over:
+# The record predicts each of ten networks from rates fitted to the other nine:
 
 # %% tags=["hide-input"]
 modelled = rows_of("model", on=HOME)
@@ -883,11 +867,10 @@ print(f"{worst['predicted']:.2f} at worst; one rate: {worst[ONE]:.2f} at worst")
 assert middle_factor < 1.3 and worst["predicted"] < 2.2 < worst[ONE] < 3
 
 # %% [markdown]
-# Good to some tenths in the middle; the worst case, off by about two, is the smallest network, whose time goes into neither. So
-# much for a machine you have. For a GPU that you do not have there is only the data sheet
-# ([T4](https://www.nvidia.com/en-us/data-center/tesla-t4/), [A100](https://www.nvidia.com/en-us/data-center/a100/)), and
-# its *peak* is never reached. This book **assumes** that a ResNet-18 on small pictures reaches 15 % of it, with a range
-# from 8 to 25 %. That is an assumption, not a measurement, and every number below inherits its range.
+# The worst case, off by about two, is the smallest network, whose time goes into neither. For a GPU that you do not
+# have there is only the data sheet ([T4](https://www.nvidia.com/en-us/data-center/tesla-t4/),
+# [A100](https://www.nvidia.com/en-us/data-center/a100/)), and its *peak* is never reached. This book **assumes** that
+# a ResNet-18 on small pictures reaches 15 % of it, with a range from 8 to 25 %. Every number below inherits its range.
 
 # %% tags=["hide-input"]
 low, assumed, high = throughput.EFFICIENCY
@@ -921,17 +904,16 @@ assert 100 * estimates["ResNet-18, 96 px", "T4"][1] / 60 < 3
 assert 1500 < needed < 2500
 
 # %% [markdown]
-# The web page with the build that [chapter 25](25_capstone_stl10_simclr.ipynb) rebuilds promises "100 epochs in about three
-# hours" on a T4, at 96 pixels. The network can do that, says the estimate. The pictures are another matter: it takes
-# nearly two thousand views a second. In the table of views torchvision makes about half of that on one machine like ours, from
-# pictures already decoded; batched views are enough.
+# The build that [chapter 25](25_capstone_stl10_simclr.ipynb) repeats promises "100 epochs in about three hours" on a
+# T4, at 96 pixels. The network can do that, says the estimate. But it takes nearly two thousand views a second. In the
+# table of views torchvision makes about half of that, from pictures already decoded; batched views are enough.
 #
 # ## What goes wrong: the cheap steps that were not free
 #
-# Operations fall with the square of the picture's side. [SwAV](https://arxiv.org/abs/2006.09882) keeps two crops of 160
-# pixels and adds four of 96, and all together have fewer pixels than two of 224. [Bordes et al.
-# (2023)](https://arxiv.org/abs/2303.01986) start at 160 pixels and end at 224. A ramp certainly saves time *per step*. Its
-# fair opponent is therefore not the run with as many steps, but one at full size **that stops when the ramp stops**.
+# Operations fall with the square of the picture's side. [SwAV](https://arxiv.org/abs/2006.09882)'s two crops of 160
+# pixels and four of 96 have fewer pixels than two of 224. [Bordes et al. (2023)](https://arxiv.org/abs/2303.01986)
+# start at 160 pixels and end at 224. A ramp saves time *per step*. Its fair opponent is a run at full size **that
+# stops when the ramp stops**.
 
 # %%
 assert 2 * 160**2 + 4 * 96**2 < 2 * 224**2
@@ -978,14 +960,13 @@ near, far = (average(ahead[name]) for name in RAMPS)
 assert -0.01 < near < 0.03 and far < 0.01
 
 # %% [markdown]
-# At equal steps the gentle ramp loses almost nothing and saves time. Against the run that stops with it, it is
-# ahead by a point or two; the steep one, which starts at half the width, is not ahead. What is not shown: the 160 to 224 pixels of the paper.
+# At equal steps the gentle ramp loses almost nothing and saves time. Against the run that stops with it, it is ahead
+# by a point or two; the steep one is not ahead. Not shown: the 160 to 224 pixels of the paper.
 #
 # ## Play: what do hours buy?
 #
-# The line is the **estimate** (peak of the data sheet times the assumed efficiency), the band its range, the dotted line
-# the 100 epochs of the build. **How many hours of a T4 do 100 epochs at 96 pixels take at worst, and which of the other
-# controls changes that most?**
+# The line is the **estimate**, the band its range, the dotted line the 100 epochs of the build. **How many hours of a
+# T4 do 100 epochs at 96 pixels take at worst, and which of the other controls changes that most?**
 
 # %%
 widgets.explore(
@@ -1002,20 +983,20 @@ print(f"100 epochs at 96 px on a T4, at the low efficiency: {slow:.1f} hours")
 assert 1 < slow < 6
 
 # %% [markdown]
-# A few hours at worst, and the GPU matters most: in the estimate an A100 is five times as fast. Whether a small network can
-# use that, no data sheet says.
+# A few hours at worst, and the GPU matters most: in the estimate an A100 is five times as fast. Whether a small
+# network can use that, no data sheet says.
 #
 # ## Exercises
 #
-# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end of the notebook; skipping one
-# breaks nothing.
+# Replace a stub and run the cell. Solutions stand at the end.
 #
 # ### 1 · Amdahl backwards (•, 5 minutes)
 # Your step has to get `target` times as fast (a float above 1), and you may only work on a part that has the share
 # `share` of it (a float between 0 and 1). How many times faster must the part get? Return a float, `math.inf` where no
 # factor does it. (Then ask: which of the three programs can be made twice as fast by working on its pictures?)
 #
-# <details><summary>Hint</summary>Write the new time in units of the old one; the rest of the step keeps its time.</details>
+# <details><summary>Hint</summary>Write the new time in units of the old one; the rest of the step keeps its
+# time.</details>
 
 
 # %%
@@ -1027,10 +1008,9 @@ ch24.check_factor_needed(factor_needed)
 
 # %% [markdown]
 # ### 2 · A softmax that never sees the whole row (••, 15 minutes)
-# The $(2N)^2$ logits of a large batch need not be in memory at once. `blocks` is an **iterator** over float64 tensors
-# `[N, M]`, each a block of columns, and yields each block **once**. Return the log-sum-exp of every row over all columns,
-# `[N]`, for logits as large as 2,000; hold no more than a few blocks at a time. The same trick, applied to attention, is
-# [FlashAttention](https://arxiv.org/abs/2205.14135).
+# The $(2N)^2$ logits need not be in memory at once. `blocks` is an **iterator** over float64 tensors `[N, M]`, each a
+# block of columns, and yields each block **once**. Return the log-sum-exp of every row over all columns, `[N]`, for
+# logits as large as 2,000; hold no more than a few blocks at a time.
 #
 # <details><summary>Hint 1</summary>Keep two numbers per row: the largest logit so far, and the sum of exp(logit -
 # largest).</details>
@@ -1047,8 +1027,8 @@ ch24.check_streaming_logsumexp(streaming_logsumexp)
 
 # %% [markdown]
 # ### 3 · The gradient cache (•••, 20 minutes)
-# The negatives of the whole batch with the memory of a piece. You get `embed(x, w)`, rows `[n, 8]` to embeddings
-# `[n, D]`; `loss(z1, z2)`, a scalar; weights `w` `[8, D]`; the two views `x1`, `x2` `[N, 8]` (all float64); and `pieces`,
+# The negatives of the whole batch with the memory of a piece. You get `embed(x, w)`, rows `[n, 8]` to embeddings `[n,
+# D]`; `loss(z1, z2)`, a scalar; weights `w` `[8, D]`; the two views `x1`, `x2` `[N, 8]` (all float64); and `pieces`,
 # an int that divides N. Return the gradient of `loss(embed(x1, w), embed(x2, w))` with respect to `w`, `[8, D]`. At no
 # time may more than $2N/$`pieces` rows be in a graph: the checker counts them. Then argue: what happens with BatchNorm
 # in `embed`?
@@ -1057,7 +1037,8 @@ ch24.check_streaming_logsumexp(streaming_logsumexp)
 # has to know nothing else.</details>
 # <details><summary>Hint 2</summary>First embed everything without gradient. Then make the embeddings leaves, and ask
 # the loss.</details>
-# <details><summary>Hint 3</summary>`z.backward(g)` starts a backward pass from embeddings with a known gradient.</details>
+# <details><summary>Hint 3</summary>`z.backward(g)` starts a backward pass from embeddings with a known
+# gradient.</details>
 
 
 # %%
@@ -1069,10 +1050,10 @@ ch24.check_cached_gradient(cached_gradient)
 
 # %% [markdown]
 # ### 4 · The batch that fits (••, 10 minutes)
-# `budget` bytes; a network of `parameters` float32 parameters, trained with AdamW; activations of `per_picture` bytes per
-# picture; and a loss that keeps `matrices` float32 matrices of $2N \times 2N$. Return the largest batch $N$ that fits, an
-# int (0 where nothing does). From which batch on is the loss a suspect after all, with 8 MB per picture and four
-# matrices?
+# `budget` bytes; a network of `parameters` float32 parameters, trained with AdamW; activations of `per_picture` bytes
+# per picture; and a loss that keeps `matrices` float32 matrices of $2N \times 2N$. Return the largest batch $N$ that
+# fits, an int (0 where nothing does). From which batch on is the loss a suspect after all, with 8 MB per picture and
+# four matrices?
 #
 # <details><summary>Hint</summary>A quadratic equation in $N$.</details>
 
@@ -1087,10 +1068,10 @@ ch24.check_largest_batch(largest_batch)
 # %% [markdown]
 # ## Claims, tested
 #
-# Speed is compared turn by turn: each turn is a pair, and the number is the share of a step's seconds that is saved. The
-# first claim says that loading *can* be the bottleneck, so one honest setup decides: the small network. The second
-# is about the step of a ResNet behind eight GPUs; whether it can hold hangs on how long a step waits, so both setups are
-# printed and neither is called a test. The ramp that is judged is the gentle one, which is nearest to 160 to 224 pixels.
+# Each turn is a pair, and the number is the share of a step's seconds that is saved. The first claim says that loading
+# *can* be the bottleneck, so the small network decides. The second is about a ResNet behind eight GPUs, so both setups
+# are printed and neither is called a test: choosing the network would be choosing the verdict. The judged ramp is the
+# gentle one, nearest to 160 to 224 pixels.
 
 # %%
 share, nothing = saved_share["small", READY], [0.0] * len(saved_share["small", READY])
@@ -1104,37 +1085,30 @@ ramp, shorter = ramps[gentle]["probe"], ramps[SHORTER.format(gentle)]["probe"]
 book.claim("C-137", drawn=Runs(ramp, shorter, floor))
 
 # %% [markdown]
-# Keep the scale in mind: a CPU, where a ResNet is so slow that no loader could save it much. In front of the small network
-# the mapped array saves nearly what the claim says of training; choosing the network would be choosing the verdict.
+# Keep the scale in mind: on a CPU a ResNet is so slow that no loader could save it much.
 #
 # ## Where it comes from, where it went
 #
-# Mixed precision ([Micikevicius et al., 2018](https://arxiv.org/abs/1710.03740)) came from the hardware side, as an add-on
-# ([Apex](https://github.com/NVIDIA/apex)) before torch had its own. Since then the engineering moved to data (FFCV, DALI)
-# and to attention: transformers spend much of their time moving numbers and not computing ([Ivanov et al.,
-# 2021](https://arxiv.org/abs/2007.00072)), and FlashAttention, which approximates nothing, won by moving fewer
-# ([xFormers](https://github.com/facebookresearch/xformers) collects such kernels).
+# Mixed precision came as an add-on ([Apex](https://github.com/NVIDIA/apex)). Since then the engineering moved to data
+# (FFCV, DALI) and to attention: [transformers](https://arxiv.org/abs/1706.03762) spend much of their time moving
+# numbers ([Ivanov et al., 2021](https://arxiv.org/abs/2007.00072)), and
+# [FlashAttention](https://arxiv.org/abs/2205.14135) moves fewer
+# ([xFormers](https://github.com/facebookresearch/xformers)).
 #
-# <details><summary>Other ways to attack the square, by name</summary>Keys projected to a low rank
-# (<a href="https://arxiv.org/abs/2006.04768">Linformer</a>), random features
-# (<a href="https://arxiv.org/abs/2009.14794">Performer</a>), hashing
-# (<a href="https://arxiv.org/abs/2001.04451">Reformer</a>), fixed sparse patterns
-# (<a href="https://arxiv.org/abs/2007.14062">Big Bird</a>), sparse and low rank together
-# (<a href="https://arxiv.org/abs/2110.15343">Scatterbrain</a>), windows and a pyramid of resolutions
-# (<a href="https://arxiv.org/abs/2103.14030">Swin</a>, and
-# <a href="https://arxiv.org/abs/2106.09785">EsViT</a>, which trains such networks by self-distillation).</details>
+# Other ways to attack the square of attention: [Linformer](https://arxiv.org/abs/2006.04768),
+# [Performer](https://arxiv.org/abs/2009.14794), [Reformer](https://arxiv.org/abs/2001.04451), [Big
+# Bird](https://arxiv.org/abs/2007.14062), [Scatterbrain](https://arxiv.org/abs/2110.15343),
+# [Swin](https://arxiv.org/abs/2103.14030) and its self-supervised [EsViT](https://arxiv.org/abs/2106.09785).
 #
-# **Further reading**: section 3.8 of the [Cookbook](https://arxiv.org/abs/2304.12210). **Next**:
-# [chapter 24b](24b_machines_and_learning_rates.ipynb) takes several machines, and asks what that does to negatives,
-# BatchNorm and the learning rate.
+# **Further reading**: section 3.8 of the [Cookbook](https://arxiv.org/abs/2304.12210). **Next**: [chapter
+# 24b](24b_machines_and_learning_rates.ipynb).
 #
 # ## A question
 #
-# A colleague's GPU holds 64 pictures. He accumulates over 16 batches, writes "batch size 1,024" into the paper, and compares
-# his loss with yours, from a real batch of 1,024. His is lower. Why, and what should he write?
-# <details><summary>Answer</summary>His views choose among 127 candidates, yours among 2,047; his chance level is lower by
-# log 16, about 2.8. He should write: batches of 64, 16 of them per step. For SimCLR that is another method with less
-# noise; for a loss that is a mean over pictures it would be the same.</details>
+# A colleague's GPU holds 64 pictures. He accumulates over 16 batches, writes "batch size 1,024" into the paper, and
+# compares his loss with yours, from a real batch of 1,024. His is lower. Why, and what should he write?
+# <details><summary>Answer</summary>His views choose among 127 candidates, yours among 2,047; his chance level is lower
+# by log 16, about 2.8. He should write: batches of 64, 16 of them per step.</details>
 
 # %% [markdown]
 # ## Solutions
