@@ -20,7 +20,7 @@
 # - test whether a machine knows what is *not* data.
 #
 # **You need** [chapter 00](00_start_here.ipynb), the chain rule, Bayes' rule, and eigenvectors for one section.
-# **Time**: 33 minutes to read, about a minute to run on two CPU cores. Companions: [01b](01b_sparse_coding.ipynb) on
+# **Time**: 31 minutes to read, about a minute to run on two CPU cores. Companions: [01b](01b_sparse_coding.ipynb) on
 # dictionaries of patches, [01c](01c_stacks_and_priors.ipynb) on deep stacks and the variational autoencoder.
 
 # %% tags=["hide-input"]
@@ -143,7 +143,7 @@ plots.show(
 # %% [markdown]
 # > **Predict before you go on.** (1) Machine B threw away eleven of every twelve numbers. When somebody classifies new
 # > pictures by their neighbours among 2,000 labelled ones (chance: 10 %), is the perfect copy A clearly better than B?
-# > (2) Which machines fail on the shuffled pictures?
+# > (A coin is right half of the time.) (2) Which machines fail on the shuffled pictures?
 
 # %% tags=["hide-input"]
 KEPT = {"A": "A: all 3,072", "B": "B: 256 components", "C": "C: 16 components",
@@ -691,7 +691,7 @@ assert max(max(row["knn"]) for n, row in answers.items() if n in RECIPES) <= (
 
 # %% [markdown]
 # The wide plain network rebuilds pictures that are no digits almost perfectly, and is the worst judge of what a digit
-# is. Whatever hinders it (fewer units, noise, contraction) makes a machine that copies worse and *knows* better, about
+# is. (It is not quite the identity: it prefers the digit four times in five.) Whatever hinders it (fewer units, noise, contraction) makes a machine that copies worse and *knows* better, about
 # as well as the RBM. The last column warns you: none of it beats raw pixels at recognising digits.
 #
 # ## The drawn world: five roads to one probe

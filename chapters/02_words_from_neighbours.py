@@ -20,7 +20,7 @@
 # - say which choices decide what "similar" means.
 #
 # **You need** the softmax, logistic regression and the singular value decomposition (SVD).
-# **Time**: 28 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 26 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # The companion [02b](02b_directions.ipynb) asks what the *differences* between word vectors mean.
 
 # %% tags=["hide-input"]

@@ -19,9 +19,9 @@
 # - check by enumeration that a model is normalised, and by flipping pixels that it does not look ahead;
 # - say what knowing the class can save in bits at most, and find where a model keeps what it knows.
 #
-# **You need** probability (Bayes' rule, the chain rule), convolutions, and the idea of attention. **Time**: 32 minutes
-# to read, about a minute to run on two CPU cores. The companion [03b](03b_two_drawers.ipynb) does the same with
-# letters, and has hidden states and EM.
+# **You need** probability (Bayes' rule, the chain rule), convolutions, and the idea of attention.
+# **Time**: 31 minutes to read, about a minute to run on two CPU cores. The companion
+# [03b](03b_two_drawers.ipynb) does the same with letters, and has hidden states and EM.
 
 # %% tags=["hide-input"]
 try:
@@ -84,7 +84,8 @@ fitted, held_out = (
 
 # %% [markdown]
 # > **Predict before you go on.** (1) Which of the two needs fewer bits per pixel on new digits? (2) The network's
-# > features go to a linear probe with 100 labels. Do they tell digits apart better than the 64 raw pixels do?
+# > features go to a linear probe with 100 labels. Do they tell digits apart better than the 64 raw pixels do? Two coins
+# > get both right once in four times.
 
 
 # %%

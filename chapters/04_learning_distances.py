@@ -20,7 +20,7 @@
 #   neighbours then *are* the loss of SimCLR;
 # - find out what a learned distance really looks at.
 #
-# **You need** [chapter 00](00_start_here.ipynb) and the softmax. **Time**: 36 minutes to read, about a minute to run
+# **You need** [chapter 00](00_start_here.ipynb) and the softmax. **Time**: 35 minutes to read, about a minute to run
 # on two CPU cores. The companion [04b](04b_spectral_maps.ipynb) has the distances that came before networks: maps,
 # neighbours, and metrics that are a single matrix.
 
@@ -211,8 +211,8 @@ def mine(z, y, how):
 # Hard negatives teach most, so always take the hardest? Try it: true labels, embeddings of unit length, $m = 0.2$. A
 # batch has 128 pictures of ten kinds.
 #
-# > **Predict.** With which of the three ways to choose does the loss end at $m = 0.2$ and stay there? What must the
-# > embeddings look like then?
+# > **Predict.** With which of the three ways to choose does the loss end at $m = 0.2$ and stay there? (A guess is right
+# > once in three.) What must the embeddings look like then?
 
 # %%
 STEPS, ROWS = 60, 128  # steps; pictures through the network per step
@@ -740,7 +740,7 @@ def equal_error(genuine, forged):
 
 # %% [markdown]
 # > **Predict.** The errors of the trained network against skilled forgers and against *other customers*, who do not
-# > even try: which is smaller?
+# > even try: which is smaller? (A coin is wrong in 50 %.)
 
 # %%
 old, new = customers(300), customers(60)  # the new ones were never seen in training

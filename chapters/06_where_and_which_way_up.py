@@ -20,7 +20,7 @@
 # - read the features of such a network the way it was trained, and see what you miss if you do not.
 #
 # **You need** a network trained with cross-entropy, Bayes' rule, and the probe of
-# [chapter 00](00_start_here.ipynb). **Time**: 32 minutes to read, about a minute to run on two CPU cores. The
+# [chapter 00](00_start_here.ipynb). **Time**: 30 minutes to read, about a minute to run on two CPU cores. The
 # companion [06b](06b_labels_that_are_equations.ipynb) has the tasks whose label is an equation or the picture itself.
 
 # %% tags=["hide-input"]

@@ -18,7 +18,7 @@
 # - find the two classic mistakes, a target in plain sight and a question that the topic answers, with a test.
 #
 # **You need** [chapter 07](07_generate_to_understand.ipynb) (generation as a teacher).
-# **Time**: 22 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 24 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:

@@ -18,8 +18,8 @@
 #   not;
 # - measure how fast an old embedding goes stale, and whether its age gives it away.
 #
-# **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE, NT-Xent, the temperature). **Time**: 36 minutes to
-# read, about a minute to run on two CPU cores.
+# **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE, NT-Xent, the temperature).
+# **Time**: 35 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -60,7 +60,8 @@ device = book.setup("14")
 #
 # > **Predict before you go on.** One pass ago is 32 steps ago. (1) What is the cosine between a picture's embedding
 # > now and the embedding of *the very same picture* one pass ago (two random directions: about 0)? (2) Let each
-# > picture look for the most similar entry among the 256 answers of one pass ago. How often is it the same picture?
+# > picture look for the most similar entry among the 256 answers of one pass ago. How often is it the same picture (a
+# > guess: 0.4 %)?
 
 # %%
 import copy
@@ -409,7 +410,8 @@ for name, (wait, steps) in RUNS.items():
 
 # %% [markdown]
 # > **Predict.** With a queue of 4,096 (keys wait 16 steps) the paper found 0.999 better than 0.99, better than 0.9,
-# > and no learning at all with $m = 0$ (section 4.1). Which of 0, 0.9, 0.99, 0.999 is best in a run of 240 steps? And
+# > and no learning at all with $m = 0$ (section 4.1). Which of 0, 0.9, 0.99, 0.999 is best in a run of 240 steps (a guess: one in
+# > four)? And
 # > is $m = 0$ hopeless?
 #
 # ### MoCo in twenty lines
@@ -566,7 +568,7 @@ assert max(long["0"]) < min(long["0.99"]) - 0.1
 # choice.
 #
 # Is $m = 0$ hopeless? After 240 steps you could not tell. Given 1,280 steps you can: momentum 0.99 goes on learning,
-# and momentum 0 stays about where it was. Its keys give the reason that the first clock names: within 32 steps they
+# and momentum 0 stays about where it was, with a loss that looks like the others'. Its keys give the reason that the first clock names: within 32 steps they
 # have turned away much further (`moved`: 1 minus the cosine of a key and its fresh version, from step 72 on).
 #
 # ## The film: who goes stale, and who gives its age away?

@@ -19,7 +19,7 @@
 # - explain what a student can learn from a teacher that knows nothing.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), eigenvalues, and the chain rule.
-# **Time**: 36 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 33 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # The companion [15b](15b_centre_and_sharpen.ipynb) has DINO and its relatives.
 
 # %% tags=["hide-input"]

@@ -20,7 +20,7 @@
 # - prove in one line that "push the dimensions apart" and "push the images apart" are nearly the same penalty.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), eigenvectors, and the singular value decomposition.
-# **Time**: 35 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 32 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -879,7 +879,9 @@ assert (
 )
 
 # %% [markdown]
-# What is left of the divide are weights, normalisation, and which of $N$ and $D$ is larger. (But mind the lengths of
+# So Barlow Twins, whose formula contains no pair of different pictures, compares them all the same: in
+# $\|Z_1^\top Z_2\|_F^2$ the similarity of two pictures in view 1 is multiplied by that in view 2. What is left of the
+# divide are weights, normalisation, and which of $N$ and $D$ is larger. (But mind the lengths of
 # the rows: [16b](16b_one_number_for_a_cloud.ipynb) shows a useless cloud that gets past every constraint here by making
 # a few rows very long.)
 #

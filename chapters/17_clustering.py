@@ -18,7 +18,7 @@
 # - write SwAV's swapped prediction, and find a collapsed run by the one number that shows it.
 #
 # **You need** [chapter 00](00_start_here.ipynb) and [chapter 13](13_from_nce_to_nt_xent.ipynb), the softmax, and
-# Lagrange multipliers. **Time**: 32 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# Lagrange multipliers. **Time**: 30 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # The companion [17b](17b_relatives_and_the_long_tail.ipynb) has the relatives (SeLa, PCL, NAT) and the long tail.
 
 # %% tags=["hide-input"]

@@ -20,7 +20,7 @@
 # - find a hidden pixel that leaks, although the loss looks as it should.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR, the probe), attention (a block of a transformer),
-# and least squares. **Time**: 32 minutes to read, about a minute to run on two CPU cores. The companion
+# and least squares. **Time**: 29 minutes to read, about a minute to run on two CPU cores. The companion
 # [18b](18b_masked_features.ipynb) puts codes and features behind the mask instead of pixels.
 
 # %% tags=["hide-input"]
@@ -140,8 +140,8 @@ plots.show(
 # %% [markdown]
 # > **Predict before you go on.** The measure is the mean squared error on the hidden pixels; the mark to beat paints
 # > every hole in the mean visible colour. (1) What share of *its* error does the better fill remove when 2 of 16
-# > patches are hidden: under a third, about half, two thirds or more? (2) And when 12 are? (3) Hide whole *blocks*
-# > instead of scattered patches: does filling fail at once, or only partly?
+# > patches are hidden: under a third, about half, two thirds or more (one guess in three is right)? (2) And when 12 are? (3) Hide whole *blocks*
+# > instead of scattered patches: does filling fail at once, or only partly (one in two)?
 
 # %%
 HIDDEN = (2, 4, 8, 12, 14)
@@ -860,7 +860,7 @@ book.claim("C-98", drawn=Runs(*fills_or_copies))
 
 # %% [markdown]
 # C-96a and C-96b are the two halves of one sentence, that the two judges disagree; it stands only if both hold. C-92
-# holds by a hair, and for 64 tokens: the 16 of this chapter save less. In C-98 both arms are SimMIM's network, with
+# holds by a hair, and for 64 tokens: the 16 of this chapter save less. C-90 needs runs with other shares hidden. In C-98 both arms are SimMIM's network, with
 # and without a mask.
 #
 # ## Where it comes from, where it went

@@ -20,7 +20,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), the singular value decomposition, and the collapse of
 # [chapter 20](20_collapse.ipynb).
-# **Time**: 36 minutes to read, about 45 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 35 minutes to read, about 45 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:

@@ -19,7 +19,7 @@
 # - draw up the memory budget of a GPU, and say why gradient accumulation brings no negatives;
 # - estimate what an hour of a GPU buys, and how far off you may be.
 #
-# **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (NT-Xent). **Time**: 35 minutes to read, about half a minute
+# **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (NT-Xent). **Time**: 32 minutes to read, about half a minute
 # to run on two CPU cores. The companion [24b](24b_machines_and_learning_rates.ipynb) adds machines and asks for the
 # learning rate.
 
@@ -64,8 +64,8 @@ device = book.setup("24")
 # transforms. *Batched* makes them with `make_views`, a batch at a time. *ResNet-18* is batched too, with a network a
 # hundred times heavier.
 #
-# > **Predict before you go on.** For each of the three: which suspect takes most of the time? And is it the same one
-# > three times?
+# > **Predict before you go on.** For each of the three: which suspect takes most of the time (a guess is right one
+# > time in four)? And is it the same one three times?
 
 # %%
 import math
@@ -753,7 +753,8 @@ assert abs(lower - math.log(PIECES)) < 0.35
 
 # %% [markdown]
 # It is not. A view meets the 126 strangers of its piece and never those of the next one, so the game gets easier by
-# $\log 4$. The gradient of this untrained network is off by a few per cent only, but it is the gradient of a smaller
+# $\log 4$. The gradient of this untrained network is off by a few per cent only, since at the start all strangers are
+# alike; but it is the gradient of a smaller
 # batch, averaged. Accumulation lowers the noise; it adds no negative. Checkpointing does, since it makes room in the
 # batch itself. An exact way to work in pieces is the *gradient cache* ([Gao et al.,
 # 2021](https://arxiv.org/abs/2101.06983)) of exercise 3.
