@@ -28,7 +28,7 @@ from ssl_lessons.training import fit
 
 KEY = ("part", "arm", "lr", "seed")
 STEPS, BATCH, CLIPS, LABELS, DRAWS, UNITS = 400, 32, 2048, 10, 3, 20
-RATES, TUNING_STEPS, TUNING_SEED = (1e-3, 3e-3, 6e-3), 200, 100
+RATES, TUNING_STEPS, TUNING_SEED = (3e-4, 1e-3, 3e-3, 6e-3), 200, 100
 FACTORS = ("phone", "word", "speaker", "room")
 ARMS = {  # arm -> (what makes the objective from an encoder and the data, what tuning looks at)
     "CPC, other clips": (lambda e, d: objectives.CPC(e, "clips"), "phone"),

@@ -18,7 +18,7 @@
 # - find the two classic mistakes, a target in plain sight and a question that the topic answers, with a test.
 #
 # **You need** [chapter 07](07_generate_to_understand.ipynb) (generation as a teacher).
-# **Time**: 24 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 25 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -52,8 +52,8 @@ device = book.setup("08")
 #
 # *some judges were fearing the broken pot. the judges who the singer met ___ blaming the repaired kettle.*
 #
-# You fill the gap at once. The verb belongs to *judges* and not to the singer who stands nearer; and *were* before it tells
-# the tense. A rule that looks at the two neighbours of the gap sees *met* and *blaming*, and nothing of this.
+# You fill the gap at once. The verb belongs to *judges* and not to the singer who stands nearer; and *were* before it
+# tells the tense. A rule that looks at the two neighbours of the gap sees *met* and *blaming*, and nothing of this.
 
 # %%
 import itertools
@@ -78,9 +78,10 @@ print(*test.text(0), sep="\n")
 print(f"{len(language.VOCABULARY)} words, {len(train):,} stories to learn from")
 
 # %% [markdown]
-# The language is drawn, so everything behind a sentence is known: the **topic** of the story, its **tense**, the **number**
-# of the subject, the **polarity** ("not enjoying" is against), who the **subject** is, and the order. A person comes with
-# *a* before *the* and before *she*; a thing is broken before it is repaired. A word of a topic belongs to two topics.
+# The language is drawn, so everything behind a sentence is known: the **topic** of the story, its **tense**, the
+# **number** of the subject, the **polarity** ("not enjoying" is against), who the **subject** is, and the order. A
+# person comes with *a* before *the* and before *she*; a thing is broken before it is repaired. A word of a topic
+# belongs to two topics.
 #
 # Three kinds of gaps, all in the second of two neighbouring sentences. **Agreement**: the number of the auxiliary,
 # where a clause puts somebody of the other number in between. **Tense**: of the same word. **Polarity**: a verb for or
@@ -107,20 +108,21 @@ for kind, share in by_counting.items():
 # %% [markdown]
 # > **Predict before you go on.** A transformer of two layers sees 58,000 pairs of sentences, fifteen words in a hundred
 # > hidden, and has to name them. Nobody tells it what a subject is. For each kind of gap: is it right in about
-# > 50, 75 or 100 %? Guessing hits one of the three answers in three; a coin at the gap is right in 50 %.
+# > 50, 75 or 100 %? A blind guess gets one of the three kinds right; a coin at the gap is right in 50 %.
 #
 # ## The idea: BERT
 #
-# Let $x = (x_1, \dots, x_L)$ be the words of a text, $V$ the number of words there are. Choose a set $M$ of places, each with
-# probability 0.15, damage them, $\tilde x$, and ask for what was there:
+# Let $x = (x_1, \dots, x_L)$ be the words of a text, $V$ the number of words there are. Choose a set $M$ of places,
+# each with probability 0.15, damage them, $\tilde x$, and ask for what was there:
 #
 # $$\mathcal L_{\text{MLM}} = -\frac{1}{|M|} \sum_{i \in M} \log p_\theta(x_i \mid \tilde x), \qquad
 # p_\theta(\cdot \mid \tilde x) = \operatorname{softmax}(W h_i(\tilde x) + c)$$
 #
-# with $h_i \in \mathbb R^{64}$ the state of the transformer at place $i$, $W$ of shape $V \times 64$ (here, as in BERT, the
-# word vectors themselves), $c \in \mathbb R^V$. Of the places in $M$, 80 in a hundred show `[MASK]`, 10 a random word, 10
-# the right one. Why the last two? In use, there is no `[MASK]`. A network that knows that a visible word is always right has
-# no reason to form an opinion of it: its state may just hold the word. With 80/10/10 every word is suspect.
+# with $h_i \in \mathbb R^{64}$ the state of the transformer at place $i$, $W$ of shape $V \times 64$ (here, as in BERT,
+# the word vectors themselves), $c \in \mathbb R^V$. Of the places in $M$, 80 in a hundred show `[MASK]`, 10 a random
+# word, 10 the right one. Why the last two? In use, there is no `[MASK]`. A network that knows that a visible word is
+# always right has no reason to form an opinion of it: its state may just hold the word. With 80/10/10 every word is
+# suspect.
 
 # %%
 text = pairs[:1]
@@ -182,28 +184,29 @@ plots.table(
 
 # %% [markdown]
 # That answers the puzzle for one run. Agreement and tense: nearly always right, from nothing but hidden words. The
-# network looks past the nearer noun, and it looks up the tense in the sentence before. **Polarity is another matter.** An
-# answer below the coin is no bad luck: whoever has learned the mood of a story and overlooks *not* gets the verb after
-# *not* wrong on purpose. The record below has longer runs.
+# network looks past the nearer noun, and it looks up the tense in the sentence before. **Polarity is another matter.**
+# An answer below the coin is no bad luck: whoever goes by the mood of a story and gives *not* too little weight names
+# the wrong side. The record below has longer runs.
 #
 # ## Other questions about the same sentences
 #
 # **GPT** asks for the next word: $-\sum_i \log p_\theta(x_i \mid x_{<i})$, each word seeing only those before it. Every
 # word is asked for, not one in seven; but no word knows what follows.
 #
-# **Two sentences.** BERT adds a question at `[CLS]`: does B follow A, or is B from another text (NSP)? **ALBERT** asks instead
-# whether B stands before A (SOP). Swapped sentences have the same topic, so the topic cannot answer.
+# **Two sentences.** BERT adds a question at `[CLS]`: does B follow A, or is B from another text (NSP)? **ALBERT** asks
+# instead whether B stands before A (SOP). Swapped sentences have the same topic, so the topic cannot answer.
 #
-# **ELECTRA** has a small generator fill the gaps; the encoder says of *every* word whether it was replaced. With $r_i = 1$ if
-# the generator's word differs from $x_i$, and $D_i$ the sigmoid of one score,
+# **ELECTRA** has a small generator fill the gaps; the encoder says of *every* word whether it was replaced. With $r_i =
+# 1$ if place $i$ was hidden and the generator's word differs from $x_i$, and $D_i$ the sigmoid of one score,
 #
 # $$\mathcal L_{\text{RTD}} = -\frac1L \sum_{i=1}^{L} r_i \log D_i + (1 - r_i) \log(1 - D_i)$$
 #
-# to which the generator's own MLM loss is added; no gradient passes through the drawn words.
+# The total is the generator's own MLM loss plus $50\,\mathcal L_{\text{RTD}}$; no gradient passes through the drawn
+# words.
 #
-# **BART** damages the text and has a decoder write it anew. The damage is a choice: hide words, **delete** them, replace a run
-# by a single `[MASK]` (**infilling**), **permute** the sentences, or **rotate** the text to start anywhere. **T5** hides runs as
-# well, but its decoder writes only what is missing.
+# **BART** damages the text and has a decoder write it anew. The damage is a choice: hide words, **delete** them,
+# replace a run by a single `[MASK]` (**infilling**), **permute** the sentences, or **rotate** the text to start
+# anywhere. **T5** hides runs as well, but its decoder writes only what is missing.
 
 # %%
 g = torch.Generator().manual_seed(4)
@@ -215,9 +218,9 @@ short, wanted = corruptions.t5(text, g)
 print(f"      t5: {language.decode(short[0])}  ->  {language.decode(wanted[0])}")
 
 # %% [markdown]
-# Train three of them: the next word, the order of two sentences, and BART's infilling. Each is asked about the gaps in the
-# form it knows: GPT reads what stands before the gap, BART's decoder writes up to it. SOP says nothing about words, so it is
-# asked its own question, on new pairs.
+# Train three of them: the next word, the order of two sentences, and BART's infilling. Each is asked about the gaps in
+# the form it knows: GPT reads what stands before the gap, BART's decoder writes up to it. SOP says nothing about words,
+# so it is asked its own question, on new pairs.
 
 
 # %%
@@ -259,9 +262,10 @@ plots.table(
 # %% [markdown]
 # ## Diffusion with words: one division
 #
-# Masked language modelling with 15 % cannot *write*: it has never seen a nearly empty page. **Masked diffusion** ([Sahoo et
-# al., 2024](https://arxiv.org/abs/2406.07524); [Nie et al., 2025](https://arxiv.org/abs/2502.09992)) hides each word
-# with probability $t$, and draws $t$ evenly from $(0, 1]$ anew for every text:
+# Masked language modelling with 15 % is not trained to *write*: it has never seen a nearly empty page. **Masked
+# diffusion** ([Sahoo et al., 2024](https://arxiv.org/abs/2406.07524); [Nie et al.,
+# 2025](https://arxiv.org/abs/2502.09992)) hides each word with probability $t$, and draws $t$ evenly from $(0, 1]$ anew
+# for every text:
 #
 # $$\mathcal L_{\text{diff}} = \mathbb E_{t, M}\Bigl[\frac{1}{tL} \sum_{i \in M} -\log p_\theta(x_i \mid \tilde x)\Bigr]
 # \;\ge\; -\frac1L \log p_\theta(x)$$
@@ -270,10 +274,11 @@ plots.table(
 #
 # $$\int_0^1 \frac1t\, t^{m} (1 - t)^{L - m}\, dt = \frac{(m-1)!\,(L-m)!}{L!} = \frac{1}{m}\binom{L}{m}^{-1}$$
 #
-# which is exactly: draw an order of the $L$ words, uncover them one by one, and count each step once. For one order, the chain
-# rule makes the sum $-\log p_\theta(x \mid \text{order})$. The loss is the *mean over orders* of minus the logarithm, $-\log
-# p_\theta(x)$ is minus the logarithm of the *mean*; Jensen's inequality says which is larger. With the true conditionals
-# all orders agree, and the bound is tight. Check it where everything can be listed, eight texts of three words:
+# which is exactly: draw an order of the $L$ words, uncover them one by one, and count each step once. For one order,
+# the chain rule makes the sum $-\log p_\theta(x \mid \text{order})$. The loss is the *mean over orders* of minus the
+# logarithm. With $p_\theta(x)$, the probability of writing $x$ in a random order, which is the *mean* of $p_\theta(x
+# \mid \text{order})$, Jensen's inequality says which is larger. With the true conditionals all orders agree, and the
+# bound is tight. Check it where everything can be listed, eight texts of three words (in nats per text, so times $L$):
 
 # %%
 torch.manual_seed(0)
@@ -325,11 +330,11 @@ print(f"true: exact. Wrong: above by {min(slack):.4f} to {max(slack):.4f} nats")
 # |---|---|
 # | encoder | 2 layers, 4 heads, width 64, from the same initial weights |
 # | data | 2,000 steps of 64 pairs of sentences of 20,000 stories |
-# | learning rate | the best of three, by held-out stories, for each objective |
+# | learning rate | for each the best of three after 600 steps, by held-out stories; seven of fifteen lie at the list's edge |
 # | not equal | decoders of BART and T5 and ELECTRA's generator cost extra; "equal compute" takes ELECTRA's steps away |
 #
-# Each answers gaps in the form it was trained in: GPT from the left, BART by its decoder, ELECTRA by how original a word
-# looks. NSP and SOP alone say nothing about words.
+# Each answers gaps in the form it was trained in: GPT from the left, BART by its decoder, ELECTRA by how original a
+# word looks; permutation and rotation meet `[MASK]` here for the first time. NSP and SOP alone say nothing about words.
 
 # %%
 record, origin = book.recorded("language")
@@ -387,27 +392,29 @@ for kind in gaps:
     print(", ".join(learned[kind]) or "none")
 
 # %% tags=["hide-input"]
-low = {kind: [min(of(a, "gaps", kind)) for a in learned[kind]] for kind in gaps}
 assert {"mlm", "gpt", "diffusion", "mlm + nsp", "mlm + sop"} <= set(learned["tense"])
 assert {"mlm", "gpt", "diffusion", "bart: permutation"} <= set(learned["agreement"])
-assert "electra" not in learned["agreement"]
-assert {"gpt", "mlm + sop"} <= set(learned["polarity"])
-assert max(of("mlm + nsp", "gaps", "polarity")) < 0.4
-assert {"mlm", "diffusion"}.isdisjoint(learned["polarity"])
+assert sum(v > 0.9 for v in of("electra", "gaps", "agreement")) == 1
+assert set(learned["polarity"]) == {"gpt", "bart: infilling"}
+below = ("mlm + nsp", "diffusion", "t5", "bart: permutation", "bart: rotation")
+assert max(max(of(a, "gaps", "polarity")) for a in below) < 0.5
+assert min(of("mlm + sop", "gaps", "polarity")) > 0.5
+assert sum(v > 0.9 for v in of("electra", "gaps", "tense")) == 1
+assert max(of("t5", "gaps", "agreement")) < 0.8
 
 # %% [markdown]
-# **Agreement and tense** are learned by nearly all who fill in or write words. BART's permutation is among them, whose
-# encoder never sees a gap: its decoder writes word after word, which is GPT's question again. **ELECTRA** is not: after
-# these steps, at the highest rate of our list, its encoder still finds few of the false words. It is *not tested* here, not
-# refuted.
+# **Agreement and tense** are learned by all that fill gaps, T5's agreement only in part, except **ELECTRA**: agreement
+# in one seed of three, tense in another. More steps, or a higher rate than our list has, were not tried. (Why BART's
+# permutation learns agreement although its encoder never meets a gap in training is not measured here.)
 #
-# **Polarity** separates them. GPT answers it in every seed; it is asked about every word, BERT about one in seven.
-# BERT's answers depend on the seed, and with NSP beside it they are wrong more often than a coin: it knows the mood and
-# overlooks *not*. With SOP beside it, right. That is one language and three seeds.
+# **Polarity** separates them. GPT answers it in every seed, and BART's infilling too. Writing every word is not the
+# reason: BART's other four do so as well and do not clear the bar. With NSP beside it BERT is below the coin in all
+# three seeds, as are diffusion, T5, permutation and rotation; with SOP beside it, it is not. We do not know why.
 #
-# Now the same encoders frozen, a linear layer with 1,000 labels on the mean over the words of the second sentence.
-# *Polarity* counts where no word says it outright, *subject* where a pronoun stands. *near* and *order* read `[CLS]` and the
-# mean: is the second sentence from the same story, and do the two stand in order?
+# Now the same encoders frozen, a linear layer with up to 1,000 labels (polarity 650, subject 300) on the mean over the
+# words of the second sentence. *Polarity* counts where no word says it outright, *subject* where a pronoun stands.
+# *near* and *order* read `[CLS]` and the mean: is the second sentence from the same story, and do the two stand in
+# order? *Word counts* are of the second sentence (for near and order: of each), *both sentences* of the two together.
 
 # %% tags=["hide-input"]
 FACTORS = ("topic", "number", "polarity", "subject", "near", "order")
@@ -441,10 +448,12 @@ by_layer = {
 for (arm, values), color, mark in zip(by_layer.items(), plots.COLORS, "osd^"):
     ax.plot(range(3), values, mark + "-", color=color, label=arm)
 ax.set_xticks(range(3), ["words", "layer 1", "layer 2"])
-ax.set(title="Polarity: some layers add it, some drop it", ylabel="linear probe (%)")
+ax.set(title="Polarity: some layers add it, some drop it")
+ax.set(ylabel="linear probe (%), mean of seeds")
 ax.legend()
 assert by_layer["gpt"][2] > by_layer["gpt"][0] + 10
 assert by_layer["nsp"][2] < by_layer["nsp"][0] - 10
+assert max(of("sop", "layers", 2, "polarity")) < min(of("sop", "layers", 0, "polarity"))
 plots.show(
     fig,
     alt="Probe of polarity after each layer. "
@@ -466,24 +475,28 @@ topics = max(mean(probe(a, "topic")) for a in trained)
 assert topics < mean(probe("word counts", "topic"))
 assert min(probe("gpt", "polarity")) > max(probe(both, "polarity")) + 0.05
 who = max(max(probe(a, "subject")) for a in trained)
-assert who < 0.25 < min(probe(both, "subject"))
+assert who < min(probe("untrained", "subject")) < min(probe(both, "subject")) - 0.2
+assert max(probe("mlm, always [MASK]", "topic")) < min(probe("mlm", "topic"))
+assert min(probe("sop", "near")) > 0.7
 assert min(probe("nsp", "near")) > max(probe("mlm", "near"))
 assert min(probe("sop", "order")) > 0.8 > max(probe("mlm + nsp", "order"))
 
 # %% [markdown]
-# Read the floors first. **Number and topic**: a count of words says them better than any encoder. **Polarity** where no word
-# says it is the sum of a verb and a *not*: GPT's first layer adds it up, and no count does as well; NSP, whose answer does
-# not depend on it, drops it on the way. **Subject**: not one of them shows who *she* is, although the sentence before names
-# her. No gap and no question needs it. **Near and order**: who is asked a question can answer it. *What one repairs is what
-# one learns.*
+# Read the floors first. **Topic**: a count of words says it better than any encoder; **number**: as well as any.
+# **Polarity** where no word says it is a verb, turned round by *not*: no sum of word counts can say that. After GPT's
+# first layer a line reads it; NSP, which can nearly do without it, drops it on the way, and so does SOP. **Subject**:
+# no trained encoder shows who *she* is as well as the untrained one, and a count over both sentences does far better.
+# None of our gaps needs it. **Near and order**: who is asked a question answers it best; but NSP learns some order as
+# well, and SOP which sentences are near. Always `[MASK]` leaves the gaps as they were within the spread, and less of
+# the topic in the last layer.
 #
-# That a network fills a gap and that the mean of its states *shows* it to a linear layer are two things, and the two tables
-# differ. What neither shows: fine-tuning, which is how these networks are used; larger ones; real text.
+# That a network fills a gap and that the mean of its states *shows* it to a linear layer are two things, and the two
+# tables differ. What neither shows: fine-tuning, which is how these networks are used; larger ones; real text.
 #
 # ## What goes wrong, 1: the topic answers
 #
-# Does NSP teach coherence? Half of its pairs are wrong ones, and tense and topic alone tell most of these, with no idea of
-# order:
+# Does NSP teach coherence? Half of its pairs are wrong ones, and tense and topic alone tell most of these, with no idea
+# of order:
 
 # %%
 first_thing = language.VOCABULARY.index("boat")
@@ -509,41 +522,47 @@ for name, wrong in {"NSP": "random", "SOP": "swapped"}.items():
 assert shortcut["NSP"] > 0.85 and abs(shortcut["SOP"] - 0.5) < 0.03
 
 # %% [markdown]
-# **The test to reuse**: before you train on a question, answer it with the dullest rule you have. This one ignores the order of
-# the sentences altogether, so it must be at chance on SOP, and is.
+# **The test to reuse**: before you train on a question, answer it with the dullest rule you have. This one ignores the
+# order of the sentences altogether, so it must be at chance on SOP, and is.
 #
 # ## What goes wrong, 2: the word in plain sight
 #
-# Count every word in the loss, not only the chosen ones, and the loss falls beautifully: six in seven only need copying.
+# Count every word in the loss, not only the chosen ones. The loss falls beautifully: six words in seven only need
+# copying.
 
 # %%
 leak = [r for r in record if r["part"] == "leak" and r["seed"] in seeds]
 for row in leak:
     fair = next(r for r in runs if (r["arm"], r["seed"]) == ("mlm", row["seed"]))
+    a, b = (mean(list(r["gaps"].values())) for r in (row, fair))
     print(
         f"seed {row['seed']}: loss {row['losses'][-1]:.2f} with the leak, "
-        f"{fair['losses'][-1]:.2f} without; agreement "
-        f"{row['gaps']['agreement']:.0%} and {fair['gaps']['agreement']:.0%}"
+        f"{fair['losses'][-1]:.2f} without; gaps {a:.0%} and {b:.0%}"
     )
-assert all(r["losses"][-1] < 0.5 for r in leak)
+    assert row["losses"][-1] < 0.25 * fair["losses"][-1]
 
 # %% [markdown]
-# The loss alone would have chosen the leak. The test: ask about gaps; and change a word that the network may not see (for GPT,
-# a later one). If what it says changes, it looks.
+# The answers are no better for it: in two seeds of three fewer gaps are right, in one more. **Losses can be compared
+# only where they ask for the same words.** The test: take both over the chosen words alone. And where a network may not
+# look (GPT, at later words), exchange a word: if what it says changes, it looks.
 
 # %%
 ids, place, *_ = (x[:50] for x in gaps["tense"])
 swapped = ids.clone()
-swapped[torch.arange(50), place] = language.VOCABULARY.index("boat")
-moved = repair.fill(bert, ids, place) - repair.fill(bert, swapped, place)
-print(f"the hidden word was exchanged; what is said moved by {moved.abs().max():.1e}")
-assert moved.abs().max() < 1e-4
+swapped[torch.arange(50), place + 1] = language.VOCABULARY.index("boat")
+print("A later word was exchanged. What they say moved by")
+for name, module, looks in (("GPT", gpt, False), ("BERT", bert, True)):
+    said = [repair.fill(module, x, place) for x in (ids, swapped)]
+    change = float((said[0] - said[1]).abs().max())
+    print(f"{change:.1e} ({name})")
+    assert (change > 1e-4) == looks
 
 # %% [markdown]
 # ## Play: hide a word
 #
-# Three networks of the record. **Find a word that the two who see both sides know and GPT cannot, and one where GPT is as
-# good. What stands after the gap in each?** (A star: the word that was there.)
+# Three networks of the record. **Find a word that the two who see both sides know and GPT cannot, and one where GPT is
+# as good. What stands after the gap in each?** (A star: the word that was there. `[SEP]` is never hidden in training:
+# leave it out.)
 
 # %%
 found = {
@@ -565,8 +584,9 @@ widgets.explore(
 # Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
 #
 # ### 1 · 80/10/10 (•, 5 minutes)
-# `ids` and `other` are integers `[B, T]`, `chosen` is bool `[B, T]`, `kind` a float `[B, T]` in 0..1. A chosen word becomes
-# `other` where `kind < 0.1`, stays where `0.1 <= kind < 0.2`, and becomes `mask_id` elsewhere. Return the ids shown.
+# `ids` and `other` are integers `[B, T]`, `chosen` is bool `[B, T]`, `kind` a float `[B, T]` in 0..1. A chosen word
+# becomes `other` where `kind < 0.1`, stays where `0.1 <= kind < 0.2`, and becomes `mask_id` elsewhere. Return the ids
+# shown.
 #
 # <details><summary>Hint</summary>`torch.where` inside `torch.where`, and a last one for what was not chosen.</details>
 
@@ -580,7 +600,7 @@ ch08.check_corrupt(corrupt)
 
 # %% [markdown]
 # ### 2 · The planted bug (••, 8 minutes)
-# This loss falls to almost nothing, and the network knows nothing about gaps. Repair it. `logits` is a float `[B, T, V]`,
+# This loss falls far below the right one, by copying. Repair it. `logits` is a float `[B, T, V]`,
 # `ids` integers `[B, T]`, `chosen` bool `[B, T]`. Every chosen word of the batch weighs the same.
 #
 # ```python
@@ -600,8 +620,8 @@ ch08.check_loss(repaired_loss)
 
 # %% [markdown]
 # ### 3 · The bound (••, 8 minutes)
-# `ce` is a float `[B, T]`, minus the log-probability of each word; `mask` is bool `[B, T]`, which were hidden; `t` is a float
-# `[B]`. No padding, so $L$ = T. Return the masked-diffusion loss in nats per word, a scalar.
+# `ce` is a float `[B, T]`, minus the log-probability of each word; `mask` is bool `[B, T]`, which were hidden; `t` is a
+# float `[B]`. No padding, so $L$ = T. Return the masked-diffusion loss in nats per word, a scalar.
 #
 # <details><summary>Hint</summary>Divide by $tL$, not by how many happened to be hidden.</details>
 
@@ -615,8 +635,8 @@ ch08.check_bound(diffusion_loss)
 
 # %% [markdown]
 # ### 4 · How many are missing? (••, 10 minutes)
-# `ids` are integers `[T]`, `gone` is bool `[T]`. Replace every *run* of gone words by one `mask_id` and return the shorter ids
-# (a tensor). Which of the three, one mask per word, one per run, none at all, tells the network most?
+# `ids` are integers `[T]`, `gone` is bool `[T]`. Replace every *run* of gone words by one `mask_id` and return the
+# shorter ids (a tensor). Which of the three, one mask per word, one per run, none at all, tells the network most?
 #
 # <details><summary>Hint</summary>A run starts where a word is gone and the one before it is not.</details>
 
@@ -630,9 +650,9 @@ ch08.check_merge(merge)
 
 # %% [markdown]
 # ### 5 · Predict, then run (•, 5 minutes on paper)
-# Hide every word of the *first* sentence and ask the network of this chapter about the gaps in the second. By how many points
-# does its share of right answers about **tense** change? Put a number in place of the stub *before* the run; the run
-# starts only then. Within five points is near. (And agreement? Think, then print it.)
+# Hide every word of the *first* sentence and ask the network of this chapter about the gaps in the second. By how many
+# points does its share of right answers about **tense** change? Put a number in place of the stub *before* the run; the
+# run starts only then. Within five points is near. (And agreement? Think, then print it.)
 #
 # <details><summary>Hint</summary>Where in the two sentences does it stand which tense is right?</details>
 
@@ -653,7 +673,8 @@ ch08.judge_forecast(forecast, without_the_first, near=5)
 # ## Claims, tested
 #
 # ALBERT's about coherence, by a probe of the order; ELECTRA's about samples, at equal compute, by gaps. The first is
-# narrow: SOP was trained on the very question of the probe, so it says what NSP fails to teach, not what SOP is good for.
+# narrow: SOP was trained on the very question of the probe, so it could at most say what NSP fails to teach, not what
+# SOP is good for. ELECTRA's is judged on short runs in which it has hardly learned.
 
 # %% tags=["hide-input"]
 def gap_mean(arm: str) -> list[float]:
@@ -687,21 +708,22 @@ print(f"ELECTRA at equal steps minus MLM, gaps: {level}")
 # %% [markdown]
 # ## Where it comes from, where it went
 #
-# [BERT](https://arxiv.org/abs/1810.04805) (Devlin et al., 2019) brought the missing word; [GPT](https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf)
-# (Radford et al., 2018) the next one. [ALBERT](https://arxiv.org/abs/1909.11942) (Lan et al., 2020) exchanged NSP for SOP,
-# [ELECTRA](https://arxiv.org/abs/2003.10555) (Clark et al., 2020) the missing word for the false one. [BART](https://arxiv.org/abs/1910.13461)
-# (Lewis et al., 2020) compared corruptions, [T5](https://arxiv.org/abs/1910.10683) (Raffel et al., 2020) almost everything.
-# [UL2](https://arxiv.org/abs/2205.05131) mixes denoisers; [COCO-LM](https://arxiv.org/abs/2102.08473) has ELECTRA's encoder
-# correct the false words and compares sequences. [Wang et al. (2022)](https://arxiv.org/abs/2204.05832) compare architectures and
-# objectives for what they do without further training.
+# [BERT](https://arxiv.org/abs/1810.04805) (Devlin et al., 2019) brought the missing word;
+# [GPT](https://cdn.openai.com/research-covers/language-unsupervised/language_understanding_paper.pdf) (Radford et al.,
+# 2018) the next one. [ALBERT](https://arxiv.org/abs/1909.11942) (Lan et al., 2020) exchanged NSP for SOP,
+# [ELECTRA](https://arxiv.org/abs/2003.10555) (Clark et al., 2020) the missing word for the false one.
+# [BART](https://arxiv.org/abs/1910.13461) (Lewis et al., 2020) compared corruptions,
+# [T5](https://arxiv.org/abs/1910.10683) (Raffel et al., 2020) almost everything.
+# [UL2](https://arxiv.org/abs/2205.05131) mixes denoisers; [COCO-LM](https://arxiv.org/abs/2102.08473) has ELECTRA's
+# encoder correct the false words and compares sequences. [Wang et al. (2022)](https://arxiv.org/abs/2204.05832) compare
+# architectures and objectives for what they do without further training.
 #
 # ## Two questions
 #
-# **1.** Somebody masks 100 % of the words with BERT's loss. What is learned?
-# <details><summary>Answer</summary>How often each word stands at each place (and how long the text is): nothing in sight tells
-# texts apart. In masked diffusion the same happens at t = 1, which is one draw of many.</details>
+# **1.** Somebody shows `[MASK]` for every word, with BERT's loss. What is learned?
+# <details><summary>Answer</summary>How often each word stands at each place: only the lengths are in sight. In masked diffusion the same happens at t = 1, which is one draw of many.</details>
 #
-# **2.** Why can the masked-diffusion loss of two models be compared with the loss of GPT in one direction only?
+# **2.** Why can a masked-diffusion loss be compared with GPT's in one direction only?
 # <details><summary>Answer</summary>It is an upper bound. If it is lower than GPT's nats, the diffusion model assigns the text more
 # probability; if it is higher, the bound may be loose.</details>
 
