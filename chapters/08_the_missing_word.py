@@ -584,7 +584,7 @@ widgets.explore(
 # Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
 #
 # ### 1 · 80/10/10 (•, 5 minutes)
-# `ids` and `other` are integers `[B, T]`, `chosen` is bool `[B, T]`, `kind` a float `[B, T]` in 0..1. A chosen word
+# `ids` and `other` are integers `[B, T]`, `chosen` is bool `[B, T]`, `kind` a float `[B, T]` from 0 to 1. A chosen word
 # becomes `other` where `kind < 0.1`, stays where `0.1 <= kind < 0.2`, and becomes `mask_id` elsewhere. Return the ids
 # shown.
 #

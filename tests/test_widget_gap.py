@@ -21,6 +21,13 @@ def test_every_setting_draws_and_is_described():
         assert gap.gapped(**chosen)[1] in gap.describe(**chosen, found=found)
 
 
+def test_the_end_of_a_sentence_can_be_the_gap():
+    found = {name: [[[("is", 0.5)]] * 40] * len(gap.SENTENCES) for name in ("one", "two")}
+    place = gap.SENTENCES[1].split().index("[SEP]")
+    title = gap.render(2, place, found).get_suptitle()
+    assert title.replace("\n", " ") == gap.gapped(2, place)[0] and title.count("\n") == 1
+
+
 def test_bad_place():
     with pytest.raises(InputError):
         gap.gapped(99, 1)

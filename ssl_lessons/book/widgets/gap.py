@@ -66,8 +66,8 @@ def render(sentence: int, place: int, found: Mapping[str, Guesses]) -> Figure:
         best = said[int(sentence) - 1][int(place)][::-1]
         ax.barh([w + " *" * (w == truth) for w, _ in best], [p for _, p in best], color=color)
         ax.set(title=name, xlim=(0, 1), xlabel="probability")
-    first, second = text.split(" [SEP] ", 1)
-    fig.suptitle(f"{first} [SEP]\n{second}")
+    ends = 1 + SENTENCES[int(sentence) - 1].split().index("[SEP]")  # the gap may be there
+    fig.suptitle("\n".join(" ".join(part) for part in (text.split()[:ends], text.split()[ends:])))
     return fig
 
 
