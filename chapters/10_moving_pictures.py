@@ -288,15 +288,10 @@ def surely_more(a: list[float], b: list[float]) -> bool:
 
 for name in world.FACTORS:
     floor = factor("untrained", name)
-    sure = {
-        word: [a for a in NAMES if surely_more(*pair(a))]
-        for word, pair in (
-            ("better", lambda a: (factor(a, name), floor)),
-            ("worse", lambda a: (floor, factor(a, name))),
-        )
-    }
-    for word, found in sure.items():
-        print(f"{name}: surely {word} after {'; '.join(found) or 'none'}")
+    better = [a for a in NAMES if surely_more(factor(a, name), floor)]
+    worse = [a for a in NAMES if surely_more(floor, factor(a, name))]
+    print(f"{name}: surely better after {'; '.join(better) or 'none'};")
+    print(f"{'':>6}surely worse after {'; '.join(worse) or 'none'}")
 
 # %% tags=["hide-input"]
 fig, ax = plots.new_figure(6.4, 3.0)
