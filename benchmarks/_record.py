@@ -1,11 +1,15 @@
 """Write a benchmark's rows to data/results/NAME.json with everything needed to repeat them."""
 
+import argparse
 import datetime
 import fcntl
+import inspect
 import json
 import os
 import platform
 import sys
+import time
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -53,6 +57,47 @@ def merge(
         command = f"uv run python benchmarks/{Path(sys.argv[0]).name}"
         since = old["date"].split(" to ")[0] if kept else None
         return _write(name, kept + rows, command, packages, old["versions"], since)
+
+
+def resume(
+    name: str,
+    key: tuple[str, ...],
+    jobs: Iterable[tuple[dict, Callable[[], dict]]],
+    packages: tuple[str, ...],
+    seconds: float = float("inf"),
+    dry: bool = False,
+) -> None:
+    """Measure what data/results/NAME.json lacks, and save each row at once: a long benchmark goes on where it stopped.
+
+    jobs: (what tells a row from others, with all columns of `key`; a function that measures the rest).  seconds: start
+    no new row after so many.  dry: measure everything, save nothing.
+    """
+    start = time.perf_counter()
+    for place, measure in jobs:
+        if not dry and any(all(row.get(k) == place.get(k) for k in key) for row in recorded(name)):
+            continue
+        if time.perf_counter() - start > seconds:
+            return print("time is up; the next call goes on here:", place)
+        row = place | measure()
+        if not dry:
+            merge(name, [row], key, packages)
+        print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+
+
+def arguments(doc: str, parts: Iterable[str], sizes: dict[str, int]) -> argparse.ArgumentParser:
+    """The options of a benchmark that `resume` runs: parts, seeds, seconds, dry, and one for each of its sizes."""
+    parser = argparse.ArgumentParser(
+        description=inspect.cleandoc(doc), formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--parts", nargs="+", default=tuple(parts), choices=tuple(parts))
+    parser.add_argument("--seeds", nargs="+", type=int, help="only these (tuning has 100)")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="start no new row after this time"
+    )
+    for size, value in sizes.items():
+        parser.add_argument(f"--{size}", type=int, default=value)
+    parser.add_argument("--dry", action="store_true", help="record nothing")
+    return parser
 
 
 def _write(

@@ -13,13 +13,11 @@ chases    the same without a plan: the action with the highest score of a contra
 lives     what an agent sees of the rooms that has a bonus for a reward, with and without a screen that shows noise.
 """
 
-import argparse
-import inspect
 import time
 from functools import lru_cache, partial
 
 import torch
-from _record import merge, recorded
+from _record import arguments, recorded, resume
 from scipy.stats import spearmanr
 
 from ssl_lessons import diagnostics, evaluation
@@ -267,31 +265,14 @@ def main(parts, seeds, seconds: float, steps: int, walks: int, dry: bool) -> Non
     if (steps, walks) != (STEPS, TRAIN) and not dry:
         raise SystemExit("other sizes are for trials: add --dry")
     SIZES.update(steps=steps, walks=walks)
-    start = time.perf_counter()
-    for part in parts:
-        for arm, seed, run in rows_of(part):
-            here = {"part": part, "arm": arm, "seed": seed}
-            done = any(all(row.get(k) == here[k] for k in KEY) for row in recorded("agents"))
-            if (done and not dry) or (seeds and seed not in seeds):
-                continue
-            if time.perf_counter() - start > seconds:
-                return print("time is up; the next call goes on here:", here)
-            row = here | run()
-            if not dry:
-                merge("agents", [row], KEY, ("torch", "scikit-learn", "scipy"))
-            print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+    jobs = (
+        ({"part": part, "arm": arm, "seed": seed}, run)
+        for part in parts
+        for arm, seed, run in rows_of(part)
+        if not seeds or seed in seeds
+    )
+    resume("agents", KEY, jobs, ("torch", "scikit-learn", "scipy"), seconds, dry)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=inspect.cleandoc(__doc__), formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
-    parser.add_argument("--seeds", nargs="+", type=int, help="only these (tuning has 100)")
-    parser.add_argument(
-        "--seconds", type=float, default=float("inf"), help="start no new row after this time"
-    )
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--walks", type=int, default=TRAIN)
-    parser.add_argument("--dry", action="store_true", help="record nothing")
-    main(**vars(parser.parse_args()))
+    main(**vars(arguments(__doc__, PARTS, {"steps": STEPS, "walks": TRAIN}).parse_args()))

@@ -7,14 +7,12 @@ eyes      what an eye keeps (linear readout of every factor) after CMC, AMDIM an
 programs  functions and docstrings of the standard library: mean reciprocal rank among 500, other modules than trained.
 """
 
-import argparse
-import inspect
 import time
 from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
-from _record import merge, recorded
+from _record import arguments, recorded, resume
 from pairs import RATES, SEEDS, STEPS, TUNING_SEED, drawn, eye_of, kept
 
 from ssl_lessons import losses
@@ -153,30 +151,14 @@ def main(parts, seeds, seconds: float, steps: int, dry: bool) -> None:
     if steps != STEPS and not dry:
         raise SystemExit("other sizes are for trials: add --dry")
     SIZES.update(steps=steps)
-    start = time.perf_counter()
-    for part in parts:
-        for arm, seed, run in rows_of(part):
-            place = {"part": part, "arm": arm, "seed": seed}
-            done = any(all(row.get(k) == place[k] for k in KEY) for row in recorded("other_pairs"))
-            if (done and not dry) or (seeds and seed not in seeds):
-                continue
-            if time.perf_counter() - start > seconds:
-                return print("time is up; the next call goes on here:", place)
-            row = place | run()
-            if not dry:
-                merge("other_pairs", [row], KEY, ("torch", "scikit-learn"))
-            print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+    jobs = (
+        ({"part": part, "arm": arm, "seed": seed}, run)
+        for part in parts
+        for arm, seed, run in rows_of(part)
+        if not seeds or seed in seeds
+    )
+    resume("other_pairs", KEY, jobs, ("torch", "scikit-learn"), seconds, dry)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=inspect.cleandoc(__doc__), formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--parts", nargs="+", default=("tuning", *PARTS), choices=("tuning", *PARTS))
-    parser.add_argument("--seeds", nargs="+", type=int, help="only these (tuning has 100)")
-    parser.add_argument(
-        "--seconds", type=float, default=float("inf"), help="start no new row after this time"
-    )
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--dry", action="store_true", help="record nothing")
-    main(**vars(parser.parse_args()))
+    main(**vars(arguments(__doc__, ("tuning", *PARTS), {"steps": STEPS}).parse_args()))

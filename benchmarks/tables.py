@@ -13,15 +13,13 @@ fills   what the replaced cells are filled with: how well the mask is then found
 aware   labels during pretraining too: the same pretext, the same labels, with and without them.
 """
 
-import argparse
 import copy
-import inspect
 import time
 import warnings
 from functools import lru_cache, partial
 
 import torch
-from _record import merge, recorded
+from _record import arguments, recorded, resume
 
 from ssl_lessons import evaluation
 from ssl_lessons.data.image_set import label_subset
@@ -322,32 +320,16 @@ def main(parts, seeds, tables, seconds: float, steps: int, rows: int, dry: bool)
     if (steps, rows) != (STEPS, ROWS) and not dry:
         raise SystemExit("other sizes are for trials: add --dry")
     SIZES.update(steps=steps, rows=rows)
-    start = time.perf_counter()
-    for part in parts:
-        for name, arm, seed, more, run in rows_of(part):
-            place = {"part": part, "table": name, "arm": arm, "seed": seed}
-            done = any(all(row.get(k) == place[k] for k in KEY) for row in recorded("tables"))
-            if (done and not dry) or (seeds and seed not in seeds) or name not in tables:
-                continue
-            if time.perf_counter() - start > seconds:
-                return print("time is up; the next call goes on here:", place)
-            row = place | more | run()
-            if not dry:
-                merge("tables", [row], KEY, ("torch", "scikit-learn"))
-            print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+    jobs = (
+        ({"part": part, "table": name, "arm": arm, "seed": seed} | more, run)
+        for part in parts
+        for name, arm, seed, more, run in rows_of(part)
+        if (not seeds or seed in seeds) and name in tables
+    )
+    resume("tables", KEY, jobs, ("torch", "scikit-learn"), seconds, dry)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=inspect.cleandoc(__doc__), formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
-    parser.add_argument("--seeds", nargs="+", type=int, help="only these (tuning has 100)")
+    parser = arguments(__doc__, PARTS, {"steps": STEPS, "rows": ROWS})
     parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES)
-    parser.add_argument(
-        "--seconds", type=float, default=float("inf"), help="start no new row after this time"
-    )
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--rows", type=int, default=ROWS)
-    parser.add_argument("--dry", action="store_true", help="record nothing")
     main(**vars(parser.parse_args()))

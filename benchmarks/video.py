@@ -16,14 +16,12 @@ slow      is the background the same in all frames, or new in each?  Position of
 tracking  where is the shape three frames later?  Masks carried along by features: intersection over union.
 """
 
-import argparse
-import inspect
 import time
 from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
-from _record import merge, recorded
+from _record import arguments, recorded, resume
 
 from ssl_lessons import diagnostics, evaluation, losses
 from ssl_lessons.data.image_set import Factor
@@ -337,31 +335,14 @@ def main(parts, seeds, seconds: float, steps: int, clips: int, dry: bool) -> Non
     if (steps, clips) != (STEPS, TRAIN) and not dry:
         raise SystemExit("other sizes are for trials: add --dry")
     SIZES.update(steps=steps, clips=clips)
-    start = time.perf_counter()
-    for part in parts:
-        for arm, seed, run in rows_of(part):
-            place = {"part": part, "arm": arm, "seed": seed}
-            done = any(all(row.get(k) == place[k] for k in KEY) for row in recorded("video"))
-            if (done and not dry) or (seeds and seed not in seeds):
-                continue
-            if time.perf_counter() - start > seconds:
-                return print("time is up; the next call goes on here:", place)
-            row = place | run()
-            if not dry:
-                merge("video", [row], KEY, ("torch", "scikit-learn"))
-            print({k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
+    jobs = (
+        ({"part": part, "arm": arm, "seed": seed}, run)
+        for part in parts
+        for arm, seed, run in rows_of(part)
+        if not seeds or seed in seeds
+    )
+    resume("video", KEY, jobs, ("torch", "scikit-learn"), seconds, dry)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=inspect.cleandoc(__doc__), formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
-    parser.add_argument("--seeds", nargs="+", type=int, help="only these (tuning has 100)")
-    parser.add_argument(
-        "--seconds", type=float, default=float("inf"), help="start no new row after this time"
-    )
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--clips", type=int, default=TRAIN)
-    parser.add_argument("--dry", action="store_true", help="record nothing")
-    main(**vars(parser.parse_args()))
+    main(**vars(arguments(__doc__, PARTS, {"steps": STEPS, "clips": TRAIN}).parse_args()))

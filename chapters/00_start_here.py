@@ -746,7 +746,7 @@ book.claim("C-115b", drawn=tenth, photographs=tenth_photo)
 # Each rule names the smallest difference worth caring about, its margin. A difference that sits right on its margin
 # takes more seeds than anybody runs: then the interval says more than the word, such as "surely positive, and
 # about as large as the rule asks". The last claim is the strong form of "pretraining saves labels", a tenth of them
-# for the same accuracy; read off the figure how far a short run in a small world gets with a tenth, and with a fifth.
+# for the same accuracy.
 #
 # Here colours are drawn independently of the kind, so that they can only mislead. The drawn world is small and its
 # things are rigid; what holds in it need not hold for photographs. The last line of each table says what photographs

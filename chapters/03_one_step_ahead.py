@@ -889,14 +889,12 @@ book.claim("C-110c", drawn=layers_of_gpt("middle", "first"))
 #
 # [Shannon (1951)](https://doi.org/10.1002/j.1538-7305.1951.tb01366.x) made the bits of the next letter a measure of
 # language. MADE ([Germain et al., 2015](https://arxiv.org/abs/1502.03509)) got what NADE has from masked weights in an
-# autoencoder. PixelRNN and PixelCNN made it sharp on photographs, [Salimans et al.
-# (2017)](https://arxiv.org/abs/1701.05517) made it better. Then came the transformer
+# autoencoder. [Salimans et al. (2017)](https://arxiv.org/abs/1701.05517) improved PixelCNN. Then came the transformer
 # ([2017](https://arxiv.org/abs/1706.03762)), GPT-2
 # ([2019](https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf)) and
-# GPT-3 ([2020](https://arxiv.org/abs/2005.14165)): the loss of this chapter, more of everything. On images the raw
+# GPT-3 ([2020](https://arxiv.org/abs/2005.14165)). On images the raw
 # pixel gave way to tokens: VQ-VAE ([chapter 07](07_generate_to_understand.ipynb)), and Parti ([Yu et al.,
-# 2022](https://arxiv.org/abs/2206.10789)). Masked models ([chapter 18](18_masked_images.ipynb)) freed the order and
-# gave up the likelihood.
+# 2022](https://arxiv.org/abs/2206.10789)). Masked models ([chapter 18](18_masked_images.ipynb)) freed the order.
 #
 # **Further reading.** [Uria et al. (2016)](https://arxiv.org/abs/1605.02226) on all of NADE.
 #

@@ -896,15 +896,13 @@ book.claim(
 #
 # ## Where it comes from, where it went
 #
-# Exemplar-CNN ([Dosovitskiy et al., 2014](https://arxiv.org/abs/1406.6909)) made every picture a class, with a weight
-# vector each. Instance discrimination replaced the weights by a memory bank, PIRL fed it jigsaws, CMC ([Tian et al.,
+# Exemplar-CNN ([Dosovitskiy et al., 2014](https://arxiv.org/abs/1406.6909)) made every picture a class. Instance discrimination replaced the weights by a memory bank, PIRL fed it jigsaws, CMC ([Tian et al.,
 # 2020](https://arxiv.org/abs/1906.05849)) several views of a scene. MoCo exchanged the bank for a queue and a momentum
 # encoder; SimCLR ([Chen et al., 2020](https://arxiv.org/abs/2002.05709)) exchanged both for a large batch. BYOL
 # ([Grill et al., 2020](https://arxiv.org/abs/2006.07733)) kept the momentum encoder and threw out the negatives:
 # [chapter 15](15_self_distillation.ipynb).
 #
-# **Next**: [chapter 14b](14b_which_negatives_help.ipynb) asks which negatives do the work, which are wrong, and whether
-# the batch must be large.
+# **Next**: [chapter 14b](14b_which_negatives_help.ipynb).
 #
 # ## A question
 #
