@@ -27,7 +27,7 @@ from ssl_lessons.modalities.pairs import captions, encoders, exams, objectives, 
 from ssl_lessons.training import fit
 
 KEY = ("part", "arm", "seed")
-SEEDS, TUNING_SEED, RATES = (0, 1, 2), 100, (2e-3, 5e-3)
+SEEDS, TUNING_SEED, RATES = (0, 1, 2), 100, (2e-3, 5e-3, 1e-2)
 RATE = 4e-3  # of what is not tuned
 STEPS, TRAIN, PROBE, TEST = 400, 3000, 1500, 1000
 SIZES = {"steps": STEPS, "scenes": TRAIN}

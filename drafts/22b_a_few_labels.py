@@ -104,28 +104,25 @@ def pseudo_labels(model, moons, generator, done):
 #
 # **Consistency.** What is said of a point must also be said of its noisy copy $x'_j$. With the target
 # $q_j = \mathrm{softmax}(\ell(x_j) / T)$, where $\ell$ are the logits, no gradient flows through $q_j$, and $T < 1$
-# makes it
-# more decided (UDA, [Xie et al., 2020](https://arxiv.org/abs/1904.12848)):
+# makes it more decided (UDA, [Xie et al., 2020](https://arxiv.org/abs/1904.12848)):
 #
 # $$L_u = \tfrac1m \sum_j \mathrm{KL}\big(q_j \,\|\, p(\cdot \mid x'_j)\big).$$
 #
 # **The worst copy.** Noise hits every direction alike, and most directions are harmless. Virtual adversarial training
 # (VAT, [Miyato et al., 2018](https://arxiv.org/abs/1704.03976)) goes a length $\varepsilon$ in the direction that
-# changes the answer most. Near $r = 0$ the divergence $D(r) = \mathrm{KL}(p(\cdot \mid x) \,\|\, p(\cdot \mid x +
-# r))$ has no
-# first derivative, as it is at its least there, so $D(r) \approx \tfrac12 r^\top H r$ with its Hessian $H$, and the
-# worst
-# direction is the first eigenvector of $H$. One step of the power method finds it roughly: start with a random unit
-# vector $d$, take
-# the gradient of $D$ at $r = \xi d$ for a small $\xi$, which is about $\xi H d$, and scale it to length
-# $\varepsilon$. That is
-# one more backward pass, and no Hessian.
+# changes the answer most. Near $r = 0$ the divergence $D(r) = \mathrm{KL}(p(\cdot \mid x) \,\|\, p(\cdot \mid x + r))$
+# has no first derivative, as it is at its least there, so $D(r) \approx \tfrac12 r^\top H r$ with its Hessian $H$, and
+# the worst direction is the first eigenvector of $H$. One step of the power method finds it roughly: start with a
+# random unit vector $d$, take the gradient of $D$ at $r = \xi d$ for a small $\xi$, which is about $\xi H d$, and scale
+# it to length $\varepsilon$. That is one more backward pass, and no Hessian.
 
 
 # %%
 def noisy_copies(model, moons, generator, done):
     noisy = moons.x + 0.3 * torch.randn(moons.x.shape, generator=generator)
-    away = losses.consistency(model(moons.x), model(noisy), temperature=0.4, threshold=0)
+    away = losses.consistency(
+        model(moons.x), model(noisy), temperature=0.4, threshold=0
+    )
     return labels_only(model, moons, generator, done) + away
 
 
@@ -198,8 +195,8 @@ for (name, seed), model in models.items():
     share = wrong_and_sure(model, moons.x_test, moons.y_test)
     sure.setdefault(name, []).append(share)
 for name in ("labels only", "pseudo-labels"):
-    shown = ", ".join(f"{v:.0%}" for v in sure[name])
-    print(f"{name}: {mean(sure[name]):.0%} of the wrong answers are sure ones ({shown})")
+    each = ", ".join(f"{v:.0%}" for v in sure[name])
+    print(f"{name}: {mean(sure[name]):.0%} of the wrong answers are sure ({each})")
 assert mean(sure["pseudo-labels"]) >= mean(sure["labels only"])
 
 # %% [markdown]
@@ -207,47 +204,39 @@ assert mean(sure["pseudo-labels"]) >= mean(sure["labels only"])
 #
 # ## Pictures mixed, labels mixed
 #
-# With few labels one can also make more *labelled* pictures. mixup
-# ([Zhang et al., 2018](https://arxiv.org/abs/1710.09412)) draws $\lambda$ from $\mathrm{Beta}(\alpha, \alpha)$ and
-# mixes two
-# pictures $a$ and $b$ with their labels,
+# With few labels one can also make more *labelled* pictures. mixup ([Zhang et al.,
+# 2018](https://arxiv.org/abs/1710.09412)) draws $\lambda$ from $\mathrm{Beta}(\alpha, \alpha)$ and mixes two pictures
+# $a$ and $b$ with their labels,
 #
 # $$\tilde x = \lambda x_a + (1 - \lambda)\, x_b, \qquad \tilde y = \lambda y_a + (1 - \lambda)\, y_b ;$$
 #
-# CutMix ([Yun et al., 2019](https://arxiv.org/abs/1905.04899)) pastes a box of $x_b$ into $x_a$ and mixes the labels
-# by the
-# areas. MixMatch ([Berthelot et al., 2019](https://arxiv.org/abs/1905.02249)) puts all of it together: guess a label
-# from
-# several views (the mean of their probabilities, sharpened: $p_c^{1/T}$ over its sum), mix labelled and guessed
-# pictures by mixup with
-# $\max(\lambda, 1 - \lambda)$, and ask for the guess by squared differences, in which no single wrong guess can weigh
-# much.
+# CutMix ([Yun et al., 2019](https://arxiv.org/abs/1905.04899)) pastes a box of $x_b$ into $x_a$ and mixes the labels by
+# the areas. MixMatch ([Berthelot et al., 2019](https://arxiv.org/abs/1905.02249)) puts all of it together: guess a
+# label from several views (the mean of their probabilities, sharpened: $p_c^{1/T}$ over its sum), mix labelled and
+# guessed pictures by mixup with $\max(\lambda, 1 - \lambda)$, and ask for the guess by squared differences, in which no
+# single wrong guess can weigh much.
 
 # %% tags=["hide-input"]
 eight = data.shapes("train", n=8)
 x, y = eight.images.float() / 255, F.one_hot(eight.labels, 10).float()
 order, chance = torch.arange(8).roll(1), torch.Generator().manual_seed(2)
 rows = [x, views.mixup(x, y, order, 0.6)[0], views.cutmix(x, y, order, 0.6, chance)[0]]
+title = "Pictures; mixed with the one on the left, 0.6 to 0.4; a box of it pasted"
 plots.show(
-    plots.image_grid(
-        torch.cat(rows), columns=8,
-        title="Pictures; mixed with the one on the left, 0.6 to 0.4; a box of it pasted",
-    ),
-    alt="Eight drawings; the same mixed with their left neighbours; the same with a box "
-    "of the neighbour pasted in.",
-)  # fmt: skip
+    plots.image_grid(torch.cat(rows), columns=8, title=title),
+    alt="Eight drawings; the same mixed with their left neighbours; the same with "
+    "a box of the neighbour pasted in.",
+)
 
 # %% [markdown]
 # ## Both at once, or one after the other?
 #
 # Back to pictures: 8,192 without labels, and 10 or 4 labels for each of ten classes. On one side everything above and
-# **S4L**
-# ([Zhai et al., 2019](https://arxiv.org/abs/1905.03670)), which adds a pretext task (how far was the picture turned?)
-# to the
-# labelled loss: labels and pictures in one run. On the other SimCLR on the pictures first, and the labels after it, for
-# a frozen probe or for fine-tuning. All see as many pictures, 250 steps of 256; those that use labels at once see 64
-# labelled
-# ones in each. Rate and weight of each arm come from a list of equal length, by 1,000 held-out labels of another world.
+# **S4L** ([Zhai et al., 2019](https://arxiv.org/abs/1905.03670)), which adds a pretext task (how far was the picture
+# turned?) to the labelled loss: labels and pictures in one run. On the other SimCLR on the pictures first, and the
+# labels after it, for a frozen probe or for fine-tuning. All see as many pictures, 250 steps of 256; those that use
+# labels at once see 64 labelled ones in each. Rate and weight of each arm come from a list of equal length, by 1,000
+# held-out labels of another world.
 
 # %%
 record, origin = book.recorded("semi_supervised", world=2)
@@ -289,18 +278,18 @@ print(origin)
 # %%
 for per_class in (10, 4):
     floor = max(mean(of(arm, per_class)) for arm in FLOORS)
-    learned = [a for a in names if a not in FLOORS and mean(of(a, per_class)) > floor + 0.02]
-    best = max(learned, key=lambda a: mean(of(a, per_class)), default=None)
-    print(f"{10 * per_class} labels: floor {floor:.1%}; best: {best}")
-    print("    not two points above the floor:",
-          ", ".join(a for a in names if a not in (*FLOORS, *learned)) or "none")  # fmt: skip
+    score = {a: mean(of(a, per_class)) for a in names if a not in FLOORS}
+    low = [a for a in score if score[a] <= floor + 0.02]
+    print(f"{10 * per_class} labels: floor {floor:.1%};", end=" ")
+    print(f"best: {max(score, key=score.get)}")
+    print("    not two points above the floor:", ", ".join(low) or "none")
 
 # %% [markdown]
 # ## What goes wrong: tuned with labels you do not have
 #
 # Each arm above was tuned with 1,000 labels, ten times what it learns from. [Oliver et al.
-# (2018)](https://arxiv.org/abs/1804.09170) asked what is left of such results when the validation set is as small as the
-# labelled one. Here is the arithmetic: with $v$ validation labels an accuracy $a$ has a standard error of
+# (2018)](https://arxiv.org/abs/1804.09170) asked what is left of such results when the validation set is as small as
+# the labelled one. Here is the arithmetic: with $v$ validation labels an accuracy $a$ has a standard error of
 # $\sqrt{a (1 - a) / v}$, and two settings of one arm differ by a few points.
 
 # %%
@@ -312,23 +301,18 @@ for arm, found in spread.items():
     found.sort(reverse=True)
     a = found[0]
     needed = 2 * a * (1 - a) / max(found[0] - found[1], 0.005) ** 2
-    print(
-        f"{arm}: best {a:.1%}, second {found[1]:.1%}; one standard error of the difference "
-        f"takes about {needed:,.0f} labels"
-    )
+    print(f"{arm}: best {a:.1%}, second {found[1]:.1%};", end=" ")
+    print(f"one standard error of the difference takes about {needed:,.0f} labels")
 
 # %% [markdown]
-# (Two independent sets of answers are assumed; on shared pictures it takes fewer.) What needs more labels to tune
-# than to
-# learn from is no method for few labels. Pretraining has the same disease in a milder form: its settings, too, were
-# chosen
-# with labels ([chapter 22](22_the_knobs.ipynb) shows what can be chosen without).
+# (Two independent sets of answers are assumed; on shared pictures it takes fewer.) What needs more labels to tune than
+# to learn from is no method for few labels. Pretraining has the same disease in a milder form: its settings, too, were
+# chosen with labels ([chapter 22](22_the_knobs.ipynb) shows what can be chosen without).
 #
 # ## Play: labels against assumptions
 #
-# **How many labels in each moon does *labels only* need to reach what *worst copies* reaches with one?** And is there
-# a seed
-# with one label at which an assumption makes it worse?
+# **How many labels in each moon does *labels only* need to reach what *worst copies* reaches with one?** And is there a
+# seed with one label at which an assumption makes it worse?
 
 # %%
 board = two_moons.Board(RULES)
@@ -353,10 +337,8 @@ widgets.explore(
 #
 # ### 1 · What is the pasted box worth? (••, 8 minutes)
 # CutMix draws a centre `(y, x)` (ints) and a `side` (float), and pastes rows `y - half` to `y + half` (without the
-# last) with
-# `half = int(height * side) // 2`, columns likewise with the width; what sticks out of the picture is cut off. Return
-# the share of its label that the first
-# picture keeps, a float. The formula $1 - \mathrm{side}^2$ has a bug.
+# last) with `half = int(height * side) // 2`, columns likewise with the width; what sticks out of the picture is cut
+# off. Return the share of its label that the first picture keeps, a float. The formula $1 - \mathrm{side}^2$ has a bug.
 #
 # <details><summary>Hint</summary>Count pixels of the box that lie inside the picture.</details>
 
@@ -370,9 +352,8 @@ ch22b.check_box_share(box_share)
 
 # %% [markdown]
 # ### 2 · A guess (••, 6 minutes)
-# `logits` [K, C] (float64) are of K views of one picture. Return MixMatch's guess [C] as a tensor: mean over the
-# views, then sharpened with
-# `temperature` $T$.
+# `logits` [K, C] (float64) are of K views of one picture. Return MixMatch's guess [C] as a tensor: mean over the views,
+# then sharpened with `temperature` $T$.
 #
 # <details><summary>Hint</summary>Views vote with probabilities. What does $p^{1/T}$ need to become a distribution
 # again?</details>
@@ -388,10 +369,9 @@ ch22b.check_guess(guess)
 # %% [markdown]
 # ### 3 · Whom to believe? (•••, 10 minutes)
 # `confidence` [N] (float64) and `right` [N] (bool) are of held-out pictures; no two confidences are equal. You will
-# believe every answer with a confidence at
-# or above a threshold; a right one helps as much as a wrong one harms. Return the threshold (one of the confidences;
-# the larger of
-# two that tie) with the largest *right minus wrong*, and that number, as a pair.
+# believe every answer with a confidence at or above a threshold; a right one helps as much as a wrong one harms. Return
+# the threshold (one of the confidences; the larger of two that tie) with the largest *right minus wrong*, and that
+# number, as a pair.
 #
 # <details><summary>Hint</summary>Sort by confidence, falling, and add up +1 and -1.</details>
 
@@ -406,8 +386,7 @@ ch22b.check_believe(believe)
 # %% [markdown]
 # ### 4 · Predict, then run (•, 5 minutes on paper)
 # One label in each moon, five seeds. By how many points does *worst copies* beat (+) or miss (-) *labels only*, on
-# average? A number
-# in place of the stub *before* the run; the run starts only then. Within two points is near.
+# average? A number in place of the stub *before* the run; the run starts only then. Within two points is near.
 #
 # <details><summary>Hint</summary>One label may lie at the end of its moon, or in the bend. What does the rule do to
 # the rest?</details>
@@ -418,8 +397,10 @@ def one_label() -> float:
     found = {}
     for name in ("worst copies", "labels only"):
         runs = [two_moons.learn(RULES[name], each=1, seed=s) for s in SEEDS]
-        scores = [two_moons.accuracy(m, two_moons.moons(1, s)) for m, s in zip(runs, SEEDS)]
-        found[name] = 100 * mean(scores)
+        each = [
+            two_moons.accuracy(m, two_moons.moons(1, s)) for m, s in zip(runs, SEEDS)
+        ]
+        found[name] = 100 * mean(each)
     return found["worst copies"] - found["labels only"]
 
 
@@ -429,7 +410,8 @@ ch22b.judge_forecast(forecast, one_label)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
+# Statements and rules stand in
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
 
 # %%
 floor, few = of("untrained, probe", 10), of("labels only", 10)
@@ -444,23 +426,19 @@ book.claim("C-292", drawn=Runs(of("simclr, fine-tuned", 10), best_at_once, floor
 #
 # Believing one's own labels is older than networks; Lee's report of 2013 brought it to them. UDA's point is that the
 # *distortion* matters: strong augmentations of pictures, back translation of sentences. FixMatch and its heirs keep a
-# hard pseudo-label from a
-# weak view and ask for it on a strong one. S4L joined the two fields of this chapter; [Chen et al.
-# (2020)](https://arxiv.org/abs/2006.10029) argue for one after the other: a big network, pretrained without labels,
-# fine-tuned with
-# few, then distilled with its own answers on the unlabelled pictures, which is a pseudo-label at last.
+# hard pseudo-label from a weak view and ask for it on a strong one. S4L joined the two fields of this chapter; [Chen et
+# al. (2020)](https://arxiv.org/abs/2006.10029) argue for one after the other: a big network, pretrained without labels,
+# fine-tuned with few, then distilled with its own answers on the unlabelled pictures, which is a pseudo-label at last.
 #
 # ## Two questions
 #
 # **1.** A classifier is 99 % sure on nine tenths of your unlabelled pictures. May you train on those answers?
 # <details><summary>Answer</summary>Not because it is sure: train on them and it will be surer, right or wrong. Ask
-# held-out labels how many of
-# its sure answers are wrong.</details>
+# held-out labels how many of its sure answers are wrong.</details>
 #
 # **2.** Why does VAT call no label, and is therefore called *virtual*?
 # <details><summary>Answer</summary>Adversarial training moves a picture so that the *true* label becomes less likely.
-# Here the network's own answer stands
-# for the label, so the pictures need none.</details>
+# Here the network's own answer stands for the label, so the pictures need none.</details>
 
 # %% [markdown]
 # ## Solutions

@@ -50,8 +50,9 @@ device = book.setup("23b")
 # %% [markdown]
 # ## The puzzle: one vector for the picture, none for the place
 #
-# A probe asks what stands in a picture. It reads one vector: the mean of a *map*, a vector for every place. Segmentation,
-# detection and tracking read the map itself. SimCLR's loss only ever sees the mean. Do its places know anything?
+# A probe asks what stands in a picture. It reads one vector: the mean of a *map*, a vector for every place.
+# Segmentation, detection and tracking read the map itself. SimCLR's loss only ever sees the mean. Do its places know
+# anything?
 
 # %%
 import math
@@ -84,9 +85,9 @@ masks, truth = data.object_masks(train), data.object_masks(test)  # bool [N, 32,
 # $$\text{IoU} \;=\; \frac{|\hat{M} \cap M|}{|\hat{M} \cup M|}.$$
 #
 # Pixel accuracy would flatter everybody: a blank mask is right wherever there is ground. Here are the scores that need
-# no network: paint nothing, paint everything, paint the pixels that are object most often (the mean mask, at the best of a
-# few thresholds on the train pictures), and the best that a map of $8 \times 8$ can do, the true mask reduced to the map's
-# grid and enlarged again.
+# no network: paint nothing, paint everything, paint the pixels that are object most often (the mean mask, at the best
+# of a few thresholds on the train pictures), and the best that a map of $8 \times 8$ can do, the true mask reduced to
+# the map's grid and enlarged again.
 
 
 # %%
@@ -135,20 +136,20 @@ assert simple["paint everything"] < simple["the mean mask"] < 0.5
 
 # %% [markdown]
 # > **Predict.** A linear layer reads "object or ground" at every place. (1) What overlap does it reach on the map of a
-# > network that was *never trained*? Above the mean mask? (2) And on SimCLR's, trained for 600 steps: higher by two points
-# > or more? (3) DenseCL trains the places themselves. Does it read masks better than SimCLR, and does its probe
+# > network that was *never trained*? Above the mean mask? (2) And on SimCLR's, trained for 600 steps: higher by two
+# > points or more? (3) DenseCL trains the places themselves. Does it read masks better than SimCLR, and does its probe
 # > for the kind get better or worse? A coin is right once in two for each of these.
 #
 # ## The dense probe
 #
-# A map $X \in \mathbb{R}^{D \times h \times w}$ has a vector $x_p$ at every place $p$. The probe is one linear layer, the same at
-# all places, and the two logits are enlarged to the size of the mask:
+# A map $X \in \mathbb{R}^{D \times h \times w}$ has a vector $x_p$ at every place $p$. The probe is one linear layer,
+# the same at all places, and the two logits are enlarged to the size of the mask:
 #
 # $$\hat{y} \;=\; \text{enlarge}\left(W x_p + b\right), \qquad W \in \mathbb{R}^{2 \times D}.$$
 #
 # It is fitted by cross-entropy over all pixels, the penalty chosen on a fifth of the training pictures
-# (`evaluation.dense_probe`). The quick recipe's net halves its maps four times, down to $2 \times 2$: too coarse to ask. The
-# nets of this chapter halve twice, with 128 channels.
+# (`evaluation.dense_probe`). The quick recipe's net halves its maps four times, down to $2 \times 2$: too coarse to
+# ask. The nets of this chapter halve twice, with 128 channels.
 
 
 # %%
@@ -184,16 +185,17 @@ assert live["untrained"] > live["raw pixels"] + 0.15
 #
 # ## DenseCL: which place of yours shows what I show?
 #
-# Two views of a picture, two maps. Call $f_p, f'_q$ the backbone's vectors at places $p, q$ of the two views, and $r_p$,
-# $t_q$ what a small head, the same at all places, makes of them (all of unit length). DenseCL ([Wang et al.,
+# Two views of a picture, two maps. Call $f_p, f'_q$ the backbone's vectors at places $p, q$ of the two views, and
+# $r_p$, $t_q$ what a small head, the same at all places, makes of them (all of unit length). DenseCL ([Wang et al.,
 # 2021](https://arxiv.org/abs/2011.09157)) first **matches** by the backbone, then contrasts by the head:
 #
 # $$m(p) = \arg\max_q f_p \cdot f'_q, \qquad
 # \ell_p = -\log \frac{e^{r_p \cdot t_{m(p)} / \tau}}{e^{r_p \cdot t_{m(p)} / \tau} + \sum_{j} e^{r_p \cdot \bar{t}_j / \tau}}.$$
 #
-# The negatives $\bar{t}_j$ are *other pictures*, each averaged over its places: nobody is asked to tell two places of one
-# sky apart. With $L$ for SimCLR's loss, the whole is $(1 - \lambda) L + \lambda\, \text{mean}_p\, \ell_p$, $\lambda = 0.5$.
-# (The authors have MoCo's queue and momentum encoder around it; here the negatives come from the batch.)
+# The negatives $\bar{t}_j$ are *other pictures*, each averaged over its places: nobody is asked to tell two places of
+# one sky apart. With $L$ for SimCLR's loss, the whole is $(1 - \lambda) L + \lambda\, \text{mean}_p\, \ell_p$,
+# $\lambda = 0.5$. (The authors have MoCo's queue and momentum encoder around it; here the negatives come from the
+# batch.)
 
 
 # %%
@@ -262,32 +264,33 @@ print(
 print(f"   by lot {by_lot:.1f} px; the nearest place there is {possible:.1f} px")
 
 # %% [markdown]
-# The match is a guess that the same network improves: a bootstrap. Two different spots of a plain ground may well look the
-# same, and a match between them is not even wrong; so the gap has no need to vanish.
+# The match is a guess that the same network improves: a bootstrap. Two different spots of a plain ground may well look
+# the same, and a match between them is not even wrong; so the gap has no need to vanish.
 #
 # ## VICRegL: matched twice
 #
 # VICRegL ([Bardes et al., 2022](https://arxiv.org/abs/2210.01571)) does not rely on looks alone. It matches places **by
-# location**, each with the nearest place of the other view in the coordinates of the picture (the 20 nearest pairs count),
-# and **by features** as well (all places), and applies VICReg's three terms to the matched vectors, at every place apart.
-# With $\alpha = 0.75$ on the global loss: `losses.vicregl_local` and `methods/vicregl.py` have it in the open.
+# location**, each with the nearest place of the other view in the coordinates of the picture (the 20 nearest pairs
+# count), and **by features** as well (all places), and applies VICReg's three terms to the matched vectors, at every
+# place apart. With $\alpha = 0.75$ on the global loss: `losses.vicregl_local` and `methods/vicregl.py` have it in the
+# open.
 #
-# Three relatives in one sentence each. **SelfPatch** ([Yun et al., 2022](https://arxiv.org/abs/2206.07990)): a ViT's patch shall
-# be named as the teacher names the most similar of its eight neighbours. **InsLoc** ([Yang et al.,
-# 2021](https://arxiv.org/abs/2102.08318)): paste two views of a picture on two others, and contrast what is read within the
-# boxes. **DiLo** ([Zhao et al., 2021](https://arxiv.org/abs/2004.06638)): no dense loss at all; cut the object out and paste it on
-# other backgrounds, so that only the object is common to both views. They estimate the cut; we take the exact masks,
-# which is more than anybody has.
+# Three relatives in one sentence each. **SelfPatch** ([Yun et al., 2022](https://arxiv.org/abs/2206.07990)): a ViT's
+# patch shall be named as the teacher names the most similar of its eight neighbours. **InsLoc** ([Yang et al.,
+# 2021](https://arxiv.org/abs/2102.08318)): paste two views of a picture on two others, and contrast what is read within
+# the boxes. **DiLo** ([Zhao et al., 2021](https://arxiv.org/abs/2004.06638)): no dense loss at all; cut the object out
+# and paste it on other backgrounds, so that only the object is common to both views. They estimate the cut; we take the
+# exact masks, which is more than anybody has.
 #
 # ## What goes wrong: the mirror
 #
-# Coordinates are easy to get wrong. Half of the views are mirrored; then the first column of the map lies at the *right* of
-# the crop. Forget that, and places are matched with their mirror images. Nothing crashes, shapes fit, the loss
-# falls. It is a famous slip in the making: in the authors' code the coordinates of mirrored crops are left as they were
-# unless a flag is changed (`--no-flip-grid`, 1 by default, in `main_vicregl.py` and `transforms.py`).
+# Coordinates are easy to get wrong. Half of the views are mirrored; then the first column of the map lies at the
+# *right* of the crop. Forget that, and places are matched with their mirror images. Nothing crashes, shapes fit, the
+# loss falls. It is a famous slip in the making: in the authors' code the coordinates of mirrored crops are left as they
+# were unless a flag is changed (`--no-flip-grid`, 1 by default, in `main_vicregl.py` and `transforms.py`).
 #
-# The test needs no training. Take a picture whose **colours are its coordinates**: then every view carries in its pixels
-# where it was cut, and a matched pair must show the same colours.
+# The test needs no training. Take a picture whose **colours are its coordinates**: then every view carries in its
+# pixels where it was cut, and a matched pair must show the same colours.
 
 # %%
 ramp = (torch.arange(32) + 0.5) / 32
@@ -382,32 +385,17 @@ def shown(values, form=".1%"):
     return f"{mean(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
+KEYS = ("probe", "iou", "probe_swapped", "iou_swapped")
 lines = [
-    {
-        "arm": "chance; the mean mask",
-        "probe": "10.0%",
-        "iou": f"{simple['the mean mask']:.1%}",
-    }
+    {"arm": "chance; the mean mask", "probe": "10.0%"}
+    | {"iou": f"{simple['the mean mask']:.1%}"}
 ]
-for name, label in NAMES.items():
-    line = {
-        "arm": label,
-        "probe": shown(of(name, "probe")),
-        "iou": shown(of(name, "iou")),
-    }
-    lines.append(
-        line
-        | {
-            "iou_swapped": shown(of(name, "iou_swapped")),
-            "probe_swapped": shown(of(name, "probe_swapped")),
-        }
-    )
-lines.append(
-    {
-        "arm": "best possible with 8 x 8 places",
-        "iou": f"{simple['best possible with 8 x 8 places']:.1%}",
-    }
-)
+lines += [
+    {"arm": label} | {k: shown(of(name, k)) for k in KEYS}
+    for name, label in NAMES.items()
+]
+best_possible = "best possible with 8 x 8 places"
+lines.append({"arm": best_possible, "iou": f"{simple[best_possible]:.1%}"})
 plots.table(
     lines,
     f"Mean and range of {len(SEEDS)} seeds",
@@ -435,8 +423,8 @@ for name in [n for n in trained if n not in ("simclr", "vicreg", "dino vit")]:
 
 # %% tags=["hide-input"]
 fig, ax = plots.new_figure(7.2, 3.8)
-dots = {n: (100 * mean(of(n, "probe")), 100 * mean(of(n, "iou"))) for n in NAMES}
-dots = {n: xy for n, xy in dots.items() if n != "colours"}
+drawn = [n for n in NAMES if n != "colours"]
+dots = {n: (100 * mean(of(n, "probe")), 100 * mean(of(n, "iou"))) for n in drawn}
 low, high = min(y for _, y in dots.values()), max(y for _, y in dots.values())
 right = max(x for x, _ in dots.values()) + 4
 order = sorted(dots, key=lambda n: dots[n][1])
@@ -446,11 +434,10 @@ for k, name in enumerate(order):
     color = plots.COLORS[0] if name in trained else plots.GRAY
     ax.plot([x, right], [y, level], color=plots.GRAY, linewidth=0.5)
     ax.plot(x, y, "o" if name in trained else "s", color=color)
-    ax.annotate(NAMES[name], (right, level), xytext=(3, -3), textcoords="offset points")
-ax.set_xlim(right=right + 18)
+    ax.text(right + 0.3, level, NAMES[name], va="center")
 ax.set(
-    xlabel="probe for the kind (%)", ylabel="overlap of the object (%)",
-    title="What the picture's vector knows, and what its places know",
+    xlim=(None, right + 18), xlabel="probe for the kind (%)",
+    ylabel="overlap of the object (%)", title="What the picture knows, and its places",
 )  # fmt: skip
 plots.show(
     fig,
@@ -462,15 +449,16 @@ plots.show(
 )
 
 # %% [markdown]
-# Those lines answer the puzzle, in order. The two floors come first: how much an untrained net reaches, and what training
-# adds to it. Then each method against its own control, at equal steps, with what it pays or gains in the probe for
-# the kind. An arm that did not learn by the quantity asked for is *not tested*, whatever its number.
+# Those lines answer the puzzle, in order. The two floors come first: how much an untrained net reaches, and what
+# training adds to it. Then each method against its own control, at equal steps, with what it pays or gains in the probe
+# for the kind. An arm that did not learn by the quantity asked for is *not tested*, whatever its number.
 #
-# **Does the background matter?** [Xiao et al. (2021)](https://arxiv.org/abs/2006.09994) paste objects on backgrounds of their own
-# class and of random ones; the difference tells how much a classifier leans on the company that objects keep. In the
-# drawn world background and kind are independent: a background cannot give the label away, and a drop after pasting measures
-# mere *disturbance*. To keep the contrast, the other ground is as dark or as light as the object's own. The right columns of the
-# table show the drop; this is what a probe for the kind finds where there is no object at all:
+# **Does the background matter?** [Xiao et al. (2021)](https://arxiv.org/abs/2006.09994) paste objects on backgrounds of
+# their own class and of random ones; the difference tells how much a classifier leans on the company that objects keep.
+# In the drawn world background and kind are independent: a background cannot give the label away, and a drop after
+# pasting measures mere *disturbance*. To keep the contrast, the other ground is as dark or as light as the object's
+# own. The right columns of the table show the drop; this is what a probe for the kind finds where there is no object at
+# all:
 
 # %%
 for name in trained:
@@ -555,9 +543,9 @@ plots.table(
 
 # %% [markdown]
 # The last line is a row of the record, run again. In two frames of one scene the colours stay, so the mean colour of a
-# place is a strong tracker here; see what beats it before you credit a method. (In real videos light and view change too;
-# nothing here tests that.) *Open-vocabulary* detection goes one step further and names the boxes by text; that needs
-# captions, and is not tested either.
+# place is a strong tracker here; see what beats it before you credit a method. (In real videos light and view change
+# too; nothing here tests that.) *Open-vocabulary* detection goes one step further and names the boxes by text; that
+# needs captions, and is not tested either.
 #
 # ## Play: what looks like here?
 #
@@ -615,8 +603,8 @@ for name, stack in grams.items():
 # Replace a stub, run the cell, and read what the checker says. Solutions stand at the end of the notebook.
 #
 # ### 1 · Overlap by lot (••, 6 minutes)
-# A share `p` of all pixels is object. Somebody paints a share `q`, by lot. Which overlap do you expect (in a large picture)?
-# Floats; return a float. Then: which `q` is best, and what does that say about 0.17 in the first table?
+# A share `p` of all pixels is object. Somebody paints a share `q`, by lot. Which overlap do you expect (in a large
+# picture)? Floats; return a float. Then: which `q` is best, and what does that say about 0.17 in the first table?
 #
 # <details><summary>Hint</summary>What share of the pixels is in both? In either?</details>
 
@@ -630,8 +618,9 @@ ch23b.check_overlap_by_lot(overlap_by_lot)
 
 # %% [markdown]
 # ### 2 · A test for matchers (•••, 10 minutes)
-# `matcher(a, b)` takes float tensors `[N, P, D]`, `[N, Q, D]` and returns long `[N, P]`. Five of the seven matchers on the
-# shelf break something: another axis, another picture, lengths that count. Write a test that returns True for a broken one.
+# `matcher(a, b)` takes float tensors `[N, P, D]`, `[N, Q, D]` and returns long `[N, P]`. Five of the seven matchers on
+# the shelf break something: another axis, another picture, lengths that count. Write a test that returns True for a
+# broken one.
 #
 # <details><summary>Hint</summary>Make the right answer known by construction: rows of b that are rows of a, shuffled
 # and stretched, and a decoy in another picture. Let P and Q differ.</details>
@@ -646,9 +635,9 @@ ch23b.check_is_broken(is_broken)
 
 # %% [markdown]
 # ### 3 · Upside down (••, 8 minutes)
-# Aerial pictures are mirrored in both directions. `box` is a float64 tensor (top, left, height, width) in pixels, `flip_x` and
-# `flip_y` are bools: left and right swapped, top and bottom swapped. Return the middles of `side` x `side` places,
-# `[side, side, 2]`, (y, x).
+# Aerial pictures are mirrored in both directions. `box` is a float64 tensor (top, left, height, width) in pixels,
+# `flip_x` and `flip_y` are bools: left and right swapped, top and bottom swapped. Return the middles of `side` x `side`
+# places, `[side, side, 2]`, (y, x).
 #
 # <details><summary>Hint</summary>A flip changes which place lies where, not the box.</details>
 
@@ -664,10 +653,10 @@ ch23b.check_places(where_places_lie)
 
 # %% [markdown]
 # ### 4 · Nothing jumps (••, 8 minutes)
-# Between two frames things move a little. `similarity[q, p]` is float64 `[P, P]`, of place q of the new frame with place p
-# of the old one, places row by row; `labels` `[P]` of the old frame. Give every place q the label of the most similar old
-# place at most `radius` rows *and* columns away. Before you run it: would a radius of 1 help or hurt the tracker above, in
-# which objects may move by a quarter of the picture?
+# Between two frames things move a little. `similarity[q, p]` is float64 `[P, P]`, of place q of the new frame with
+# place p of the old one, places row by row; `labels` `[P]` of the old frame. Give every place q the label of the most
+# similar old place at most `radius` rows *and* columns away. Before you run it: would a radius of 1 help or hurt the
+# tracker above, in which objects may move by a quarter of the picture?
 #
 # <details><summary>Hint</summary>`p // side`, `p % side`; what is too far gets minus infinity.</details>
 
@@ -684,8 +673,9 @@ ch23b.check_carry_nearby(carry_nearby)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule come from [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
-# The papers fine-tune on photographs; here frozen features are read in the drawn world.
+# Statement, source and rule come from
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). The papers fine-tune on
+# photographs; here frozen features are read in the drawn world.
 
 
 # %%
@@ -706,8 +696,8 @@ book.claim("C-160f", drawn=arms("insloc", "simclr", "box"))
 book.claim("C-160g", drawn=arms("simclr, swapped backgrounds", "simclr", "probe"))
 
 # %% [markdown]
-# The last: does attention find objects? In SelfPatch's net one learned token looks at all patches. Take as many of the pixels it
-# attends to most as an average object has, against the same number taken where objects usually are.
+# The last: does attention find objects? In SelfPatch's net one learned token looks at all patches. Take as many of the
+# pixels it attends to most as an average object has, against the same number taken where objects usually are.
 
 # %%
 looks = None
@@ -725,10 +715,11 @@ book.claim("C-114", drawn=looks)
 # ## Where it comes from, where it went
 #
 # Reading maps is as old as the pretext tasks: [Vondrick et al. (2018)](https://arxiv.org/abs/1806.09594) learn to copy
-# colours and get a tracker. DenseCL moved contrast to places, VICRegL added location, and its authors name the price: of
-# their two ResNet-50s, the one with more weight on places segments better and classifies worse (70.4 against 71.2 % on
-# ImageNet, 55.9 against 54.0 on Pascal VOC; README of their code). iBOT and DINOv2 ([chapter
-# 15b](15b_centre_and_sharpen.ipynb)) hide patches and predict them instead, and are read by linear layers exactly as here.
+# colours and get a tracker. DenseCL moved contrast to places, VICRegL added location, and its authors name the price:
+# of their two ResNet-50s, the one with more weight on places segments better and classifies worse (70.4 against 71.2 %
+# on ImageNet, 55.9 against 54.0 on Pascal VOC; README of their code). iBOT and DINOv2 ([chapter
+# 15b](15b_centre_and_sharpen.ipynb)) hide patches and predict them instead, and are read by linear layers exactly as
+# here.
 #
 # ### Quiz
 #
