@@ -129,12 +129,12 @@ def best_rate(name: str) -> float:
 # ---- floors ---------------------------------------------------------------------------------------------------------
 
 OWN = world.GROUPS * world.WORDS["group"]
-NODE_FLOORS = {
+NODE_FLOORS = {  # the last but one is none: it is told which words matter
     "words alone": lambda graph, seed: graph.x,
     "edges alone, spectral": lambda graph, seed: counts.spectral(graph),
     "words averaged over neighbours": lambda graph, seed: counts.smoothed(graph),
     "averages, 16 directions": lambda graph, seed: counts.principal(counts.smoothed(graph)),
-    "averages, the group's words": lambda graph, seed: counts.smoothed(graph)[:, :OWN],  # who knows which they are
+    "averages, the group's words": lambda graph, seed: counts.smoothed(graph)[:, :OWN],
     "untrained": lambda graph, seed: objectives.features(gcn(seed), graph),
 }
 GRAPH_FLOORS = {

@@ -62,7 +62,7 @@ class Graphs:
         return kept.replace(owner=number[kept.owner], factors=factors, count=len(rows))
 
     def keep(self, nodes: Tensor) -> Graphs:
-        """The nodes where bool [N] `nodes` is true, and the edges among them; as many graphs as before, factors as they are."""
+        """The nodes where bool [N] `nodes` is true, and the edges among them; graphs and factors stay as they are."""
         number = nodes.cumsum(0) - 1
         edges = number[self.edges[:, nodes[self.edges].all(dim=0)]]
         return self.replace(x=self.x[nodes], edges=edges, owner=self.owner[nodes])

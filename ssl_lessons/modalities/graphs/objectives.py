@@ -82,7 +82,8 @@ class TwoViews(Task):
 class NodeContrast(TwoViews):
     """GRACE (Zhu et al. 2020) and GCA (Zhu et al. 2021): a node finds itself among all nodes of both views.
 
-    The loss of both is NT-Xent, node by node (GRACE, eq. 1 and 2): the other nodes of its own view are negatives, too.
+    The loss of both is NT-Xent, node by node (GRACE, eq. 1 and 2): the other nodes of its own view are negatives,
+    too.
     """
 
     def __init__(self, encoder: GCN, graphs: Graphs, temperature: float = 0.5, **options):
@@ -98,7 +99,7 @@ class NodeContrast(TwoViews):
 class Bootstrap(TwoViews):
     """BGRL (Thakoor et al. 2022): predict what a slowly following copy says of the same node, without negatives.
 
-    (The authors' encoder normalises batches, and their momentum rises to 1; here it is the GCN of all tasks, and fixed.)
+    The authors' encoder normalises batches, and their momentum rises to 1; here it is the GCN of all tasks, and fixed.
     """
 
     def __init__(self, encoder: GCN, graphs: Graphs, momentum: float = 0.99, **options):
