@@ -103,9 +103,8 @@ plots.show(
 # > **Predict before you go on.** (1) Order these by how well they tell the group from 60 labels: words alone, edges
 # > alone, words averaged over friends, a graph network that *nobody trained*. (By luck: one in 24.) Will training beat
 # > all four? (2) Everybody also has a *style*, which shows in words and not in friendships. Will training keep it? (3)
-# > Molecules: a network
-# > learns from pairs of spoiled copies. If you hide half of the atoms in both copies and leave all bonds, does it learn
-# > *which atoms bond with which*?
+# > Molecules: a network learns from pairs of spoiled copies. If you hide half of the atoms in both copies and leave all
+# > bonds, does it learn *which atoms bond with which*?
 #
 # ## What needs no training
 #
@@ -142,7 +141,7 @@ assert averaged > scores["words alone"] + 0.15
 assert averaged > scores["a GCN, untrained"] + 0.1
 
 # %% tags=["hide-input"]
-times, have = (0, 1, 2, 4, 8, 16), {0: scores["words alone"], 2: averaged}
+times, have = (0, 1, 2, 4, 8, 16, 32), {0: scores["words alone"], 2: averaged}
 curve = [have.get(t) or read(counts.smoothed(town, t)) for t in times]
 fig, ax = plots.new_figure(5.6, 2.8)
 ax.plot(times, curve, "o-", color=plots.COLORS[0], label="group, from words averaged")
@@ -151,7 +150,7 @@ ax.set(
     xlabel="how often averaged over friends", ylabel="accuracy", xticks=times,
     title="A few steps help most",
 )  # fmt: skip
-assert max(curve) == max(curve[1:-1]) and curve[times.index(2)] > curve[0] + 0.1
+assert max(curve) == max(curve[1:-1]) and curve[-1] < curve[1]
 plots.show(
     fig,
     alt="Accuracy at the group against the number of averaging steps: "
@@ -160,10 +159,11 @@ plots.show(
 
 # %% [markdown]
 # Averaging alone does much of the work: friends agree on the group and not on the noise. Many steps wash out the group,
-# too (*over-smoothing*). And random weights lose much of what plain averaging finds, for 64 random mixtures of 238 words
-# are mostly mixtures of noise. What is left to learn is **which words matter**: 60 labels cannot tell a probe which 48
-# of 238 do, a thousand people without labels may. So this is the question for every method below: does it beat the
-# encoder before training, plain averages, and averages in few directions?
+# too (*over-smoothing*): what tells groups apart shrinks with every step, until rounding is all that is left. And
+# random weights lose much of what plain averaging finds, for 64 random mixtures of 238 words are mostly mixtures of
+# noise. What is left to learn is **which words matter**: 60 labels cannot tell a probe which 48 of 238 do, a thousand
+# people without labels may. So this is the question for every method below: does it beat the encoder before training,
+# plain averages, and averages in few directions?
 #
 # ## Four ways to learn from one graph
 #
