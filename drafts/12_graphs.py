@@ -144,11 +144,11 @@ assert averaged > scores["a GCN, untrained"] + 0.1
 times, have = (0, 1, 2, 4, 8, 16, 32), {0: scores["words alone"], 2: averaged}
 curve = [have.get(t) or read(counts.smoothed(town, t)) for t in times]
 fig, ax = plots.new_figure(5.6, 2.8)
-ax.plot(times, curve, "o-", color=plots.COLORS[0], label="group, from words averaged")
+ax.plot(range(len(times)), curve, "o-", color=plots.COLORS[0])
 ax.axhline(curve[0], color=plots.GRAY, linestyle=":")
 ax.set(
-    xlabel="how often averaged over friends", ylabel="accuracy", xticks=times,
-    title="A few steps help most",
+    xlabel="how often averaged over friends", ylabel="accuracy at the group",
+    xticks=range(len(times)), xticklabels=times, title="A few steps help most",
 )  # fmt: skip
 assert max(curve) == max(curve[1:-1]) and curve[-1] < curve[1]
 plots.show(
@@ -484,8 +484,8 @@ assert found["hide atoms"][1] > 0.2 > found["hide atoms"][2]
 assert found["rewire bonds"][2] > 0.2 > found["rewire bonds"][1]
 
 # %% [markdown]
-# The first network finds partners without knowing what stands at a node; without the bonds it is lost. The second is its
-# mirror image. That is (3), and the general form of a *shortcut*: what both views share in full is learned first, and
+# The first network still finds most of its partners when what stands at a node is random; without the bonds it is lost.
+# The second is its mirror image. That is (3), and the general form of a *shortcut*: what both views share in full is learned first, and
 # may be all that is learned.
 #
 # ## Play: which pair would you take?
