@@ -485,8 +485,8 @@ assert found["rewire bonds"][2] > 0.2 > found["rewire bonds"][1]
 
 # %% [markdown]
 # The first network still finds most of its partners when what stands at a node is random; without the bonds it is lost.
-# The second is its mirror image. That is (3), and the general form of a *shortcut*: what both views share in full is learned first, and
-# may be all that is learned.
+# The second is its mirror image. That is (3), and the general form of a *shortcut*: what both views share in full is
+# learned first, and may be all that is learned.
 #
 # ## Play: which pair would you take?
 #
