@@ -52,10 +52,10 @@ device = book.setup("12")
 # %% [markdown]
 # ## The puzzle: words or friends?
 #
-# A town of 400 people. Everybody belongs to one of six **groups**, and nobody wrote down to which. You know who knows
-# whom: about ten friends each, half of them in one's own group. And you know which of 248 words each person uses: the
-# eight words of one's group a little more often than others do.
-#
+# A town of a thousand people. Everybody belongs to one of six **groups**, and nobody wrote down to which. You know who
+# knows whom: about eleven friends each, a little more than half of them in one's own group. And you know which of 238
+# words each person uses: the eight words of one's group more often than others do. Most words say nothing.
+
 # %%
 import torch
 from torch import nn
@@ -71,7 +71,8 @@ from ssl_lessons.training import fit
 
 town = world.town()
 known, asked = world.halves(len(town.x))
-print(f"{town.edges.shape[1]} friendships; words: {list(town.x.shape)}")
+print(f"{town.edges.shape[1]} friendships; people and words: {list(town.x.shape)}")
+assert town.x.shape == (1000, 238)
 
 
 def read(x: torch.Tensor, factor: str = "group") -> float:
@@ -93,17 +94,17 @@ axes[1].imshow(-town.x[order][:, :88], cmap="gray", aspect="auto")
 axes[1].set(title="The first 88 words, standardised", xlabel="word")
 plots.show(
     fig,
-    alt="Left, 400 by 400 people ordered by group, black where two are friends: six "
+    alt="Left, all pairs of people ordered by group, black where two are friends: six "
     "denser squares on the diagonal in a scatter of dots. Right, people by words: "
     "faint darker blocks.",
 )
 
 # %% [markdown]
 # > **Predict before you go on.** (1) Order these by how well they tell the group from 60 labels: words alone, edges
-# > alone, words averaged over friends, a graph network that *nobody trained*. (By luck: one in 24.) (2) Everybody also has
-# > a *style*, which shows in words and not in friendships. Will training without labels keep it? (3) Molecules: a network
-# > learns from pairs of spoiled copies. If you hide half of the atoms in both copies and leave all bonds, does it learn
-# > *which atoms bond with which*?
+# > alone, words averaged over friends, a graph network that *nobody trained*. (By luck: one in 24.) Will training beat
+# > all four? (2) Everybody also has a *style*, which shows in words and not in friendships. Will training keep it? (3)
+# > Molecules: a network learns from pairs of spoiled copies. If you hide half of the atoms in both copies and leave all
+# > bonds, does it learn *which atoms bond with which*?
 #
 # ## What needs no training
 #
@@ -112,7 +113,8 @@ plots.show(
 #
 # $$H \;\mapsto\; S H, \qquad S = \hat D^{-1/2} \hat A\, \hat D^{-1/2} .$$
 #
-# $S^2 X$ with a linear probe is a classifier without any hidden layer (SGC). A **graph convolutional network** puts
+# $S^2 X$ with a linear probe is a classifier without any hidden layer (SGC). Its 238 columns can be reduced to the 16
+# directions in which people differ most (PCA); that needs no label either. A **graph convolutional network** puts
 # weights and a bend between the steps: $H^{(l+1)} = \sigma(S H^{(l)} W^{(l)})$. All encoders of this section are two such
 # layers with 64 channels.
 
@@ -127,6 +129,7 @@ floors = {
     "words alone": town.x,
     "edges alone, spectral": counts.spectral(town),
     "words averaged twice": counts.smoothed(town),
+    "averages, 16 directions": counts.principal(counts.smoothed(town)),
     "a GCN, untrained": objectives.features(network(), town),
 }
 scores = {name: read(x) for name, x in floors.items()}
@@ -138,16 +141,16 @@ assert averaged > scores["words alone"] + 0.15
 assert averaged > scores["a GCN, untrained"] + 0.1
 
 # %% tags=["hide-input"]
-times, have = (0, 1, 2, 4, 8, 16), {0: scores["words alone"], 2: averaged}
+times, have = (0, 1, 2, 4, 8, 16, 32), {0: scores["words alone"], 2: averaged}
 curve = [have.get(t) or read(counts.smoothed(town, t)) for t in times]
 fig, ax = plots.new_figure(5.6, 2.8)
-ax.plot(times, curve, "o-", color=plots.COLORS[0], label="group, from words averaged")
+ax.plot(range(len(times)), curve, "o-", color=plots.COLORS[0])
 ax.axhline(curve[0], color=plots.GRAY, linestyle=":")
 ax.set(
-    xlabel="how often averaged over friends", ylabel="accuracy", xticks=times,
-    title="A few steps help most",
+    xlabel="how often averaged over friends", ylabel="accuracy at the group",
+    xticks=range(len(times)), xticklabels=times, title="A few steps help most",
 )  # fmt: skip
-assert max(curve) == max(curve[1:-1]) and curve[times.index(2)] > curve[0] + 0.1
+assert max(curve) == max(curve[1:-1]) and curve[-1] < curve[1]
 plots.show(
     fig,
     alt="Accuracy at the group against the number of averaging steps: "
@@ -155,10 +158,12 @@ plots.show(
 )  # fmt: skip
 
 # %% [markdown]
-# Averaging alone does much of the work: friends agree on the topic and not on the noise. Many steps wash out the topic,
-# too (*over-smoothing*). And random weights lose much of what plain averaging finds, for 64 random mixtures of 248 words
-# are mostly mixtures of noise. So **this is the question for every method below: does it beat the encoder before
-# training, and does it beat averaging?**
+# Averaging alone does much of the work: friends agree on the group and not on the noise. Many steps wash out the group,
+# too (*over-smoothing*): what tells groups apart shrinks with every step, until rounding is all that is left. And
+# random weights lose much of what plain averaging finds, for 64 random mixtures of 238 words are mostly mixtures of
+# noise. What is left to learn is **which words matter**: 60 labels cannot tell a probe which 48 of 238 do, a thousand
+# people without labels may. So this is the question for every method below: does it beat the encoder before training,
+# plain averages, and averages in few directions?
 #
 # ## Four ways to learn from one graph
 #
@@ -259,7 +264,8 @@ def spread(values) -> str:
 # %% tags=["hide-input"]
 SIMPLE = (
     "words alone", "edges alone, spectral", "labels spread over edges",
-    "words averaged over neighbours", "untrained",
+    "words averaged over neighbours", "averages, 16 directions",
+    "averages, the group's words", "untrained",
 )  # fmt: skip
 METHODS = tuple(objectives.tasks(network, town))
 FACTORS = {"group": 6, "style": 4, "level": 3}
@@ -289,17 +295,21 @@ def says(arms, other: str, part: str, factor: str) -> None:
 
 for factor in FACTORS:
     says(METHODS, "untrained", "nodes", factor)
-says(METHODS, "words averaged over neighbours", "nodes", "group")
+for rule in SIMPLE[3:6]:
+    says(METHODS, rule, "nodes", "group")
 
 # %% [markdown]
-# That answers (1) and (2). The last lines are the ones to read first: a baseline without a single weight is in the table,
-# and whoever does not beat it has learned to average. *Level* (how many friends one has) is in the edges alone; a
-# normalised average hides it, and random weights show some of it.
+# That answers (1) and (2). The last lines are the ones to read first. Whoever does not beat plain averages has learned
+# to average. Whoever does not beat averages in 16 directions has learned what PCA finds without a single step: words of
+# one group rise and fall together. *The group's words* is an average of the 48 right words, chosen by somebody who knows
+# them; a method that only learns which words matter ends about there. *Level* (how many friends one has in one's group) is in
+# the edges alone; a normalised average hides it, and random weights show some of it.
 #
 # ## Two details with a name
 #
-# **Which edges to drop (GCA).** Edges between little-known people are dropped more often. With $d_e$ the mean degree of
-# the two ends, $s_e = \log d_e$, and a wanted mean $p$,
+# **Which edges to drop (GCA).** Edges between little-known people are dropped more often, columns that the well-known
+# rarely use are hidden more often. With $d_e$ the mean degree of the two ends of an edge, $s_e = \log d_e$, and a wanted
+# mean $p$,
 #
 # $$p_e = \min\Big(p\, \frac{s_{\max} - s_e}{s_{\max} - \bar s},\; p_\tau\Big) .$$
 #
@@ -310,10 +320,19 @@ says(METHODS, "words averaged over neighbours", "nodes", "group")
 # %%
 chance = views.edge_chances(town, mean=0.3, most=0.7)
 degree = town.degrees()[town.edges].float().mean(dim=0)
-for low, high in ((0, 8), (8, 14), (14, 99)):
+same = town.factors["group"][town.edges[0]] == town.factors["group"][town.edges[1]]
+for low, high in ((0, 10), (10, 16), (16, 99)):
     rows = (degree >= low) & (degree < high)
-    print(f"{low} to {high} friends: dropped with chance {chance[rows].mean():.2f}")
+    print(
+        f"{low} to {high} friends: dropped with chance {chance[rows].mean():.2f}, "
+        f"{same[rows].float().mean():.0%} of the edges inside a group"
+    )
 assert abs(chance.mean() - 0.3) < 0.02
+assert same[degree >= 16].float().mean() > same[degree < 10].float().mean() + 0.1
+
+# %% [markdown]
+# The idea needs a world in which busy edges are the better ones. In this town they are: people are well known because of
+# friends in their own group. The claim at the end says whether that is enough.
 
 # %% [markdown]
 # ## Whole graphs: molecules
@@ -321,11 +340,12 @@ assert abs(chance.mean() - 0.3) < 0.02
 # A thousand trees of 20 to 36 atoms of four kinds. Each has a **rule** (which kinds are partners; a new atom obeys it in
 # three cases of ten), a **shape** (from chains to stars) and a size. All kinds are equally frequent under every rule. The
 # encoder is a **GIN**: sums over neighbours, then sums over the graph. Its rivals count: atoms, degrees, and *subtree
-# patterns* (an atom with the list of its neighbours; Weisfeiler and Lehman), which see all that a GIN can see.
+# patterns*, an atom with the list of its neighbours (Weisfeiler and Lehman; lists of lists, three deep, would tell apart
+# all that a GIN of three layers can).
 #
 # **InfoGraph** asks of each node whether it is from this graph or from another. **GraphCL** spoils a graph in two ways,
-# and the two must find each other among those of other graphs (NT-Xent once more). Which ways? Drop half of the atoms; rewire half of the
-# bonds; hide half of the atoms; cut out a connected half. That makes ten pairs.
+# and the two must find each other among those of other graphs (NT-Xent once more). Which ways? Drop half of the atoms;
+# rewire half of the bonds; hide half of the atoms; cut out a connected half. That makes ten pairs.
 
 # %%
 train, test = world.molecules(1000, 0), world.molecules(500, 1)
@@ -418,12 +438,14 @@ for f in grids:
     print(f"{f}: best pair {best}, worst pair {worst}")
 says(PAIRS, "untrained", "graphs", "rule")
 says(PAIRS, "untrained", "graphs", "shape")
+says((*PAIRS, "InfoGraph"), "degrees counted", "graphs", "shape")
 says((*PAIRS, "InfoGraph"), "subtrees counted", "graphs", "rule")
 
 # %% [markdown]
-# Same graphs, same runs, two labels: look at where the two matrices differ in sign. The loss knows nothing of your
-# label. Every pair makes the features indifferent to what it spoils, and **the label decides whether that is noise or
-# the answer**. Compare with the counts, too: subtree patterns contain the rule by construction, degrees the shape.
+# The counts come first: subtree patterns contain the rule by construction, degrees the shape, and neither has learned
+# anything. The last four lines say which pairs stay below them. Then look at where the two matrices differ. Same graphs, same
+# runs, two labels: the loss knows nothing of your label. Every pair makes the features indifferent to what it spoils,
+# and **the label decides whether that is noise or the answer**.
 #
 # ## What goes wrong: the bonds tell who you are
 #
@@ -462,9 +484,9 @@ assert found["hide atoms"][1] > 0.2 > found["hide atoms"][2]
 assert found["rewire bonds"][2] > 0.2 > found["rewire bonds"][1]
 
 # %% [markdown]
-# The first network finds partners without knowing what stands at a node; without the bonds it is lost. The second is its
-# mirror image. That is (3), and the general form of a *shortcut*: what both views share in full is learned first, and
-# may be all that is learned.
+# The first network still finds most of its partners when what stands at a node is random; without the bonds it is lost.
+# The second is its mirror image. That is (3), and the general form of a *shortcut*: what both views share in full is
+# learned first, and may be all that is learned.
 #
 # ## Play: which pair would you take?
 #
@@ -520,8 +542,8 @@ if networkx:
         print(f"{name}: {int((guess == side).sum())} of 34 right")
 
 # %% [markdown]
-# Thirty-four people decide nothing: one seed, two labels, and a rule without training beside it. (The graph is unweighted here;
-# the club's data also say how often people met.)
+# Thirty-four people decide nothing: one seed, two labels, and a rule without training beside it. (The graph is
+# unweighted here; the club's data also say how often people met.)
 #
 # ## Exercises
 #
@@ -638,8 +660,8 @@ book.claim("C-315", drawn=Runs(simplest, group["GRACE"], floor))
 #
 # **1.** A paper reports that a self-supervised method on a citation graph beats raw word counts by 30 points. What two
 # rows do you ask for?
-# <details><summary>Answer</summary>Words averaged over neighbours, and the same network untrained. Both use the graph;
-# raw counts do not, so the 30 points may be due to averaging.</details>
+# <details><summary>Answer</summary>Words averaged over neighbours (best in few directions, too), and the same network
+# untrained. Both use the graph; raw counts do not, so the 30 points may be due to averaging.</details>
 #
 # **2.** Your label is the number of bonds in a molecule. Which of the four spoilings keeps it, and is it then learned?
 # <details><summary>Answer</summary>Hiding atoms keeps all bonds. Rewiring keeps their number but for clashes. Dropping

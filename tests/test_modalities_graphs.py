@@ -9,7 +9,7 @@ import torch
 from ssl_lessons import evaluation
 from ssl_lessons.errors import InputError
 from ssl_lessons.modalities.graphs import counts, encoders, objectives, views, world
-from ssl_lessons.modalities.graphs.graph import Graphs, join
+from ssl_lessons.modalities.graphs.graph import Graphs
 from ssl_lessons.training import fit
 
 
@@ -59,16 +59,25 @@ def test_a_town_is_a_block_model_with_its_own_degrees(people):
     group, level = people.factors["group"], people.factors["level"]
     assert len(pairs(people)) == people.edges.shape[1] and (people.edges[0] < people.edges[1]).all()
     same = float((group[people.edges[0]] == group[people.edges[1]]).float().mean())
-    assert abs(same - 0.5) < 0.06  # five friends of ten in one's own group of six
-    assert abs(float(people.degrees().float().mean()) - 10) < 1.2
-    friends = [float(people.degrees()[level == k].float().mean()) for k in range(world.LEVELS)]
-    assert friends[1] > 1.5 * friends[0] and friends[2] > 1.5 * friends[1]
+    assert abs(same - 6 / 11) < 0.06  # six friends of eleven in one's own group of six
+    assert abs(float(people.degrees().float().mean()) - 11) < 1.3
+    own = (group[people.edges[0]] == group[people.edges[1]]).long().repeat(2)
+    inside = torch.zeros(len(people.x)).long().index_add(0, people.edges.flatten(), own)
+    for friends, grows in ((inside, True), (people.degrees() - inside, False)):
+        mean = [float(friends[level == k].float().mean()) for k in range(world.LEVELS)]
+        assert (mean[2] > 1.5 * mean[1] > 2.25 * mean[0]) if grows else (max(mean) < 1.2 * min(mean))
+
+
+def test_edges_between_the_well_known_stay_in_a_group_more_often(people):
+    group, central = people.factors["group"], people.degrees()[people.edges].float().mean(0)
+    same = (group[people.edges[0]] == group[people.edges[1]]).float()
+    assert same[central > central.median()].mean() > same[central < central.median()].mean() + 0.1
 
 
 def test_words_tell_group_and_style_and_the_rest_nothing(people):
     first = world.GROUPS * world.WORDS["group"]
     second = first + world.STYLES * world.WORDS["style"]
-    assert people.x.shape == (400, second + world.WORDS["idle"])
+    assert people.x.shape == (1000, second + world.WORDS["idle"])
     assert people.x.mean(0).abs().max() < 1e-5 and (people.x.std(0) - 1).abs().max() < 1e-4
 
     def apart(columns, name):
@@ -84,7 +93,7 @@ def test_words_tell_group_and_style_and_the_rest_nothing(people):
 def test_style_is_not_in_the_edges_and_level_not_in_the_words(people):
     style, a, b = people.factors["style"], *people.edges
     assert abs(float((style[a] == style[b]).float().mean()) - 1 / world.STYLES) < 0.05
-    known, asked = world.halves(400)
+    known, asked = world.halves(len(people.x))
     level = people.factors["level"]
     found = evaluation.linear_probe(people.x[known], level[known], people.x[asked], level[asked])
     assert found.accuracy < 0.45
@@ -131,13 +140,6 @@ def test_picked_graphs_are_whole_and_in_order(some):
     assert torch.equal(three.x[:n], first.x) and pairs(first) == {p for p in pairs(three) if p[1] < n}
     with pytest.raises(InputError, match="once only"):
         some.pick(torch.tensor([1, 1]))
-
-
-def test_joined_graphs_are_side_by_side(some):
-    a, b = some.pick(torch.arange(3)), some.pick(torch.arange(3, 7))
-    both = join([a, b])
-    assert len(both) == 7 and torch.equal(both.x, some.pick(torch.arange(7)).x)
-    assert pairs(both) == pairs(some.pick(torch.arange(7)))
 
 
 # ---- spoiling --------------------------------------------------------------------------------------------------------
@@ -208,7 +210,8 @@ def test_the_edges_of_the_well_known_are_dropped_least(people):
 
 
 def test_smoothing_is_the_matrix_of_the_paper(people):
-    a = torch.from_numpy(counts.adjacency(people)) + torch.eye(400, dtype=torch.float64)
+    a = torch.from_numpy(counts.adjacency(people))
+    a = a + torch.eye(len(a), dtype=torch.float64)
     root = torch.diag(a.sum(0).rsqrt())
     wanted = root @ a @ root @ people.x.double()
     assert torch.allclose(encoders.smooth(people, people.x).double(), wanted, atol=1e-5)
@@ -249,6 +252,13 @@ def test_subtrees_are_counted_with_names_that_both_splits_share(some):
     assert counts.subtree_counts(train, test, 1, least=5)[0].shape[1] < a.shape[1]
 
 
+def test_principal_directions_are_uncorrelated_and_the_widest_come_first(people):
+    z = counts.principal(people.x, 5)
+    spread = z.T @ z
+    assert z.shape == (len(people.x), 5) and torch.allclose(spread, spread.diag().diag(), atol=1e-2)
+    assert (spread.diag().diff() < 0).all()
+
+
 def test_degrees_and_atoms_are_counted(some):
     assert torch.equal(counts.composition(some).sum(1).long(), some.sizes())
     degrees = counts.degree_counts(some)
@@ -257,11 +267,11 @@ def test_degrees_and_atoms_are_counted(some):
 
 def test_labels_spread_over_edges_and_eigenmaps_tell_groups(people):
     group = people.factors["group"]
-    known, asked = world.halves(400)
+    known, asked = world.halves(len(people.x))
     said = counts.spread_labels(people, group, known)
     assert torch.equal(said[known], group[known]) or (said[known] == group[known]).float().mean() > 0.8
     assert (said[asked] == group[asked]).float().mean() > 0.4
-    assert counts.spectral(people, 4).shape == (400, 4)
+    assert counts.spectral(people, 4).shape == (len(people.x), 4)
 
 
 # ---- learning --------------------------------------------------------------------------------------------------------

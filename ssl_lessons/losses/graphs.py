@@ -15,9 +15,9 @@ def dgi(nodes: Tensor, corrupted: Tensor, weight: Tensor) -> Tensor:
         loss = -(mean_i log D(h_i) + mean_j log(1 - D(c_j))) / 2
 
     nodes: [N, D], h, of the graph as it is; corrupted: [K, D], c, the same encoder on shuffled features;
-    weight: [D, D], W, learned with the encoder.  The summary is that of the true graph; with K = N this is
-    the paper's mean over all 2 N.  Returns a scalar, float32 or better: log 2
-    when W is zero.  Raises InputError for shapes that do not fit, NotFiniteError for values that are not finite.
+    weight: [D, D], W, learned with the encoder.  The summary is that of the true graph; with K = N this is the paper's
+    mean over all 2 N.  Returns a scalar, float32 or better: log 2 when W is zero.
+    Raises InputError for shapes that do not fit, NotFiniteError for values that are not finite.
     """
     check_matrices(nodes, corrupted, weight)
     if not len(nodes) or not len(corrupted):

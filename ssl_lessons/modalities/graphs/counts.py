@@ -22,6 +22,13 @@ def smoothed(graphs: Graphs, times: int = 2) -> Tensor:
     return h
 
 
+def principal(x: Tensor, dim: int = 16) -> Tensor:
+    """The `dim` directions in which the rows of x [N, F] differ most, [N, dim]: PCA of all nodes (scikit-learn)."""
+    from sklearn.decomposition import PCA
+
+    return torch.from_numpy(PCA(dim, svd_solver="full").fit_transform(x.cpu().numpy()))
+
+
 def spectral(graphs: Graphs, dim: int = 16) -> Tensor:
     """Laplacian eigenmaps of the edges alone, [N, dim] (scikit-learn; Belkin and Niyogi 2003)."""
     from sklearn.manifold import SpectralEmbedding

@@ -42,7 +42,8 @@ class GCN(nn.Module):
 class GIN(nn.Module):
     """Graphs -> [M, layers * dim]: three times sum the neighbours and bend, then the sum over each graph's nodes.
 
-    nodes(graphs) -> [N, layers * dim], the layers side by side (Xu et al. 2019, eq. 4.1 and 4.2; epsilon is 0).
+    nodes(graphs) -> [N, layers * dim], the layers side by side, without x itself (Xu et al. 2019, eq. 4.1 and 4.2;
+    epsilon is 0).
     """
 
     def __init__(self, features: int, dim: int = 32, layers: int = 3):

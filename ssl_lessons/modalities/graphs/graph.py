@@ -48,7 +48,7 @@ class Graphs:
         return torch.cat([self.edges[0], self.edges[1]]), torch.cat([self.edges[1], self.edges[0]])
 
     def pick(self, rows: Tensor) -> Graphs:
-        """The graphs at `rows`, whole numbers without repetition, in ascending order; their factors with them.
+        """The graphs at `rows`, whole numbers without repetition, in ascending order; factors [M] with them.
 
         Raises InputError for a row that is named twice.
         """
@@ -62,20 +62,7 @@ class Graphs:
         return kept.replace(owner=number[kept.owner], factors=factors, count=len(rows))
 
     def keep(self, nodes: Tensor) -> Graphs:
-        """The nodes where bool [N] `nodes` is true, and the edges among them; as many graphs as before."""
+        """The nodes where bool [N] `nodes` is true, and the edges among them; graphs and factors stay as they are."""
         number = nodes.cumsum(0) - 1
         edges = number[self.edges[:, nodes[self.edges].all(dim=0)]]
         return self.replace(x=self.x[nodes], edges=edges, owner=self.owner[nodes])
-
-
-def join(graphs: list[Graphs]) -> Graphs:
-    """Several boxes as one, in this order; factors are joined by name."""
-    shifts = torch.tensor([0] + [len(g.x) for g in graphs]).cumsum(0)
-    numbers = torch.tensor([0] + [len(g) for g in graphs]).cumsum(0)
-    return Graphs(
-        torch.cat([g.x for g in graphs]),
-        torch.cat([g.edges + s for g, s in zip(graphs, shifts, strict=False)], dim=1),
-        torch.cat([g.owner + n for g, n in zip(graphs, numbers, strict=False)]),
-        {name: torch.cat([g.factors[name] for g in graphs]) for name in graphs[0].factors},
-        int(numbers[-1]),
-    )

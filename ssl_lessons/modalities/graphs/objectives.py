@@ -46,7 +46,8 @@ class Task(nn.Module):
 class Infomax(Task):
     """DGI (Velickovic et al. 2019): nodes of the true graph against nodes that stand where others stood.
 
-    The corruption shuffles the rows of x and leaves the edges where they are.
+    The corruption shuffles the rows of x and leaves the edges where they are.  (For one graph the authors' encoder has
+    one layer of 512; here it is the GCN of all tasks.)
     """
 
     def __init__(self, encoder: GCN, graphs: Graphs):
@@ -81,7 +82,8 @@ class TwoViews(Task):
 class NodeContrast(TwoViews):
     """GRACE (Zhu et al. 2020) and GCA (Zhu et al. 2021): a node finds itself among all nodes of both views.
 
-    The loss of both is NT-Xent, node by node: the other nodes of its own view are negatives, too.
+    The loss of both is NT-Xent, node by node (GRACE, eq. 1 and 2): the other nodes of its own view are negatives,
+    too.
     """
 
     def __init__(self, encoder: GCN, graphs: Graphs, temperature: float = 0.5, **options):
@@ -95,7 +97,10 @@ class NodeContrast(TwoViews):
 
 
 class Bootstrap(TwoViews):
-    """BGRL (Thakoor et al. 2022): predict what a slowly following copy says of the same node, without negatives."""
+    """BGRL (Thakoor et al. 2022): predict what a slowly following copy says of the same node, without negatives.
+
+    The authors' encoder normalises batches, and their momentum rises to 1; here it is the GCN of all tasks, and fixed.
+    """
 
     def __init__(self, encoder: GCN, graphs: Graphs, momentum: float = 0.99, **options):
         super().__init__(encoder, graphs, **options)
@@ -165,7 +170,7 @@ class GraphContrast(ManyGraphs):
     """GraphCL (You et al. 2020): a graph spoiled in two ways finds itself among others.
 
     first, second: names of `views.SPOILINGS`; share: how much of each graph is spoiled.  The loss is NT-Xent; the
-    paper's leaves out the negatives of a graph's own view.
+    authors' leaves out the graph's own view, and the partner in the denominator.
     """
 
     def __init__(self, encoder: GIN, graphs: Graphs, first: str = "subgraph", second: str = "drop nodes",

@@ -87,6 +87,8 @@ def edge_chances(graphs: Graphs, mean: float = 0.3, most: float = 0.7) -> Tensor
     """How likely each edge is dropped, float [E]: the less central its ends, the likelier (GCA, Zhu et al. 2021).
 
     s_e = log of the mean degree of its two ends,   p_e = min(mean (s_max - s_e) / (s_max - s_mean), most)
+
+    Raises InputError unless 0 <= mean <= most <= 1.
     """
     ends = graphs.degrees()[graphs.edges].to(graphs.x.dtype)
     return _adaptive(ends.mean(dim=0).log(), mean, most)
@@ -95,7 +97,7 @@ def edge_chances(graphs: Graphs, mean: float = 0.3, most: float = 0.7) -> Tensor
 def column_chances(graphs: Graphs, mean: float = 0.3, most: float = 0.7) -> Tensor:
     """How likely each column is hidden, float [F]: the less it is used by nodes of high degree, the likelier.
 
-    w_f = sum over nodes of |x_if| degree_i,   s_f = log w_f,   p_f as in `edge_chances`
+    w_f = sum over nodes of |x_if| degree_i,   s_f = log(w_f + 1), as in the authors' code,   p_f as in `edge_chances`
     """
     weight = graphs.x.abs().T @ graphs.degrees().to(graphs.x.dtype)
     return _adaptive((weight + 1).log(), mean, most)

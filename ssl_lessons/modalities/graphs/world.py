@@ -14,8 +14,8 @@ from ssl_lessons.errors import InputError
 from ssl_lessons.modalities.graphs.graph import Graphs
 
 GROUPS, STYLES, LEVELS = 6, 4, 3
-WORDS = {"group": 8, "style": 10, "idle": 160}  # words of each group, of each style, and of nobody
-PACE = (0.5, 1.0, 2.0)  # of the levels: how easily one makes friends
+WORDS = {"group": 8, "style": 10, "idle": 150}  # words of each group, of each style, and of nobody
+PACE = (0.5, 1.0, 2.0)  # of the levels: how easily one makes friends in one's group
 ATOMS, RULES, SHAPES, SIZES = 4, 3, 3, (20, 36)
 PARTNERS = ((1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))  # of atoms 0..3, under each rule
 HUBS = (0.6, 1.2, 3.0)  # of the shapes: 1 grows like a random tree, more favours early atoms
@@ -23,28 +23,31 @@ TOWN, MOLECULES = 7919, 104729  # apart, so that no two worlds share a seed
 
 
 def town(
-    seed: int = 0, n: int = 400, *, own: float = 5.0, other: float = 5.0, topic: float = 0.25, style: float = 0.4,
+    seed: int = 0, n: int = 1000, *, own: float = 6.0, other: float = 5.0, topic: float = 0.25, style: float = 0.4,
     idle: int = WORDS["idle"],
 ) -> Graphs:  # fmt: skip
     """One graph of n people: a stochastic block model with degrees of its own, and noisy words at the nodes.
 
     factors: "group" (6; in the edges and in the words), "style" (4; in the words alone) and "level" (3; in the edges
-    alone: how many friends one has).  own, other: friends in one's group and outside it, on average.  topic, style:
-    chance to say a word of one's group, of one's style; any other word has 5 %.  idle: words that say nothing.
+    alone: how many friends one has in one's own group).  own, other: friends in one's group and outside it, on average.
+    Friends outside are as many on every level, so that edges between the well-known are those that tell most about
+    groups.  topic, style: chance to say a word of one's group, of one's style; any other word has 5 %.  idle: words
+    that say nothing.
 
     x: float [n, 8 * 6 + 10 * 4 + idle], said or not, standardised in each column.  The same arguments give the same
     town.  Raises InputError for numbers that make no sense.
     """
     if n < 60 or min(own, other) < 0 or not own + other > 0 or idle < 0:
-        raise InputError("a town needs n >= 60 people, friends and idle >= 0")
+        raise InputError("a town needs n >= 60 people, friends and idle >= 0, and some friends")
     if not (0 <= topic <= 1 and 0 <= style <= 1):
         raise InputError("topic and style are chances: give numbers from 0 to 1")
     g = torch.Generator().manual_seed(seed + TOWN)
     group, manner, level = (torch.randint(k, (n,), generator=g) for k in (GROUPS, STYLES, LEVELS))
     pace = torch.tensor(PACE)[level]
     pace = pace / pace.mean()
-    rate = torch.where(group[:, None] == group, own, other / (GROUPS - 1)) * GROUPS / n
-    edges = (torch.rand(n, n, generator=g) < rate * pace[:, None] * pace).triu(1).nonzero().T
+    inside = group[:, None] == group
+    rate = torch.where(inside, own * pace[:, None] * pace, other / (GROUPS - 1)) * GROUPS / n
+    edges = (torch.rand(n, n, generator=g) < rate).triu(1).nonzero().T
     chance = torch.cat(
         [_words(group, GROUPS, WORDS["group"], topic), _words(manner, STYLES, WORDS["style"], style),
          torch.full((n, idle), 0.05)], dim=1,
