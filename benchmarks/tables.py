@@ -259,7 +259,7 @@ def run_network(name: str, arm: str, seed: int) -> dict:
 
 
 SHARES = (0.1, 0.3, 0.6, 0.9)
-WEIGHTS = (0.1, 30.0)  # beside VIME's 2; errors in units of a column's range, where 30 is about 1 in deviations
+WEIGHTS = (0.1, 30.0)  # beside VIME's 2; of errors in units of a range: 30 is about 1 in deviations
 ASKED = {"mask": {"values": False}, "values": {"mask": False}, "SCARF": {}}
 
 

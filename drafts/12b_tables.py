@@ -100,7 +100,8 @@ plots.show(fig, "Twenty rows of two tables as colours. Nothing tells them apart 
 # Look at what the mask depends on: how much *more* probable the others make this value. Where columns are independent,
 # $p(x_d \mid x_{-d}) = p_d(x_d)$, and the answer is $r$ for every cell of every row. With several cells replaced at once it is the
 # same: the spoiled row then has exactly the distribution of a clean one. The best guess for a replaced cell is then the mean of its
-# column, and a loss that asks for it teaches nothing either. **Mask and values can teach what ties columns together, and nothing else.**
+# column, and a loss that asks for values learns to copy cells, one by one. **Mask and values can teach what ties columns together, and
+# little else.**
 #
 # Corruption is four lines. The loss of **VIME** is two: the mask's cross-entropy, plus $\alpha$ times the squared error of
 # the restored row, all columns scaled to run from 0 to 1.

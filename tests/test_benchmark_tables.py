@@ -30,7 +30,7 @@ def test_no_test_row_is_tuned_on(bench, name):
 
 
 def test_the_plan_names_every_row_once_and_measures_no_seed_of_the_design(bench):
-    places = [(part, name, arm, seed) for part in bench.PARTS for name, arm, seed, _, _ in bench.rows_of(part)]
+    places = [(part, *row[:3]) for part in bench.PARTS for row in bench.rows_of(part)]
     assert len(set(places)) == len(places)
     assert {seed for *_, seed in places} == {bench.TUNING_SEED, *bench.SEEDS}
     assert not {0, 1, 2} & set(bench.SEEDS)
