@@ -18,7 +18,7 @@
 # - compare pretraining with gradient boosting, nearest neighbours and label spreading so that they may win.
 #
 # **You need** [chapter 05](05_restore_the_image.ipynb) (restoring), [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE)
-# and [chapter 23](23_evaluation.ipynb) (few labels, fairly compared). **Time**: 16 minutes to read, under half a minute to
+# and [chapter 23](23_evaluation.ipynb) (few labels, fairly compared). **Time**: 17 minutes to read, about half a minute to
 # run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
@@ -100,10 +100,11 @@ plots.show(fig, "Twenty rows of two tables as colours. Nothing tells them apart 
 # Look at what the mask depends on: how much *more* probable the others make this value. Where columns are independent,
 # $p(x_d \mid x_{-d}) = p_d(x_d)$, and the answer is $r$ for every cell of every row. With several cells replaced at once it is the
 # same: the spoiled row then has exactly the distribution of a clean one. The best guess for a replaced cell is then the mean of its
-# column, and a loss that asks for it teaches nothing either. **A row can teach what ties its columns together, and nothing else.**
+# column, and a loss that asks for values learns to copy cells, one by one. **Mask and values can teach what ties columns together, and
+# little else.**
 #
 # Corruption is four lines. The loss of **VIME** is two: the mask's cross-entropy, plus $\alpha$ times the squared error of
-# the restored row.
+# the restored row, all columns scaled to run from 0 to 1.
 
 
 # %%
@@ -140,7 +141,7 @@ assert found["tied"] > 0.55 and abs(found["loose"] - 0.5) < 0.03
 # B, `tied`, three blocks of sixteen columns each hide a *place*, one of eight on a ring, seen by every column from its own
 # angle $\varphi_d$, under noise:
 #
-# $$x_d \;\propto\; \sqrt 2 \cos\!\big(2\pi\, \text{place} / 8 - \varphi_d\big) + 0.8\,\epsilon .$$
+# $$x_d \;\propto\; \sqrt 2 \cos\!\big(2\pi\, \text{place} / 8 - \varphi_d\big) + \sigma\,\epsilon , \qquad \sigma = 0.6 .$$
 #
 # The label is the first block's place modulo 4. So two *opposite* places share a label, the mean of every class is zero, and
 # no linear rule sees the classes at all. In `loose` the label is a rule about six columns, and a linear one at that.
@@ -158,7 +159,8 @@ assert found["tied"] > 0.55 and abs(found["loose"] - 0.5) < 0.03
 #
 # The encoder is the same for all: 48 (or $D$) inputs, two hidden layers of 128, 64 features. SAINT's own network attends over columns *and
 # rows*; here an MLP stands in, so this tests its pretext, not its network. SubTab's encoder takes the values of a subset
-# alone; here missing columns are zero.
+# alone; here missing columns are zero. The last three are contrasts: even where columns are independent they can be solved, by
+# recognising cells that were left alone. What this teaches is another matter.
 
 # %%
 TRY = ("mask", "values", "VIME", "SCARF", "SubTab", "SAINT")
@@ -189,11 +191,12 @@ plots.table(
     {"arm": "features", "right": "right"},
 )
 assert live["the columns themselves"] < 0.4  # nothing linear in them
-assert live["mask"] > live["untrained network"]
+assert min(live["mask"], live["VIME"]) > live["values"] > live["untrained network"]
 
 # %% [markdown]
-# One seed, a third of the steps: a taste. The record has three seeds, rates of learning tuned from one list of three on held-out train
-# rows (each arm, library methods included, has three settings at most to choose from), and three draws of labels.
+# One seed, half the steps: a taste. The record has three seeds, three draws of labels, and settings tuned on held-out train rows: each
+# arm, library methods included, chooses one of three settings at most, and a fine-tuned one a rate of fine-tuning beside it. The drawn
+# tables were designed on other seeds than those recorded.
 #
 # ## What ten labels and 4,000 rows are worth
 
@@ -217,7 +220,7 @@ def spread(values) -> str:
     return f"{a:.0f} ({b:.0f} to {c:.0f})"
 
 
-COUNTS = (5, 10, 50)
+COUNTS = (10, 50)
 LIBRARY = (
     "logistic regression", "nearest neighbours", "PCA, logistic",
     "PCA, nearest neighbours", "label spreading", "boosting", "boosting, as it comes",
@@ -264,7 +267,7 @@ for name in TRY:
 # others, and a weighted sum knows no place on a ring. How far does the best one go?
 
 # %%
-linear, network = [], make["values"]().to(device)
+restored, network = {}, make["values"]().to(device)
 fit(network, network, steps=400, lr=3e-3)
 hidden, mask = views.corrupt(test.x, train.x, 0.3, torch.Generator().manual_seed(2))
 spoiled, _ = views.corrupt(train.x, train.x, 0.3, torch.Generator().manual_seed(3))
@@ -273,16 +276,48 @@ with torch.no_grad():
     guess = network.values(network.encoder(hidden.to(device))).cpu()
 for name, value in (("weighted sums", hidden @ weights), ("the network", guess)):
     error = (value - test.x)[mask].square().mean() / test.x[mask].square().mean()
+    restored[name] = float(1 - error)
     print(f"{name}: {1 - error:.0%} of the variation of replaced cells is restored")
+assert 0.2 < restored["weighted sums"] < restored["the network"]
 
 # %% [markdown]
-# Compare the two numbers: what lies between them is all that the loss pays for knowing the places. A mask has no such shortcut here. Its best answer is
+# Compare the two numbers: what lies between them is all that the squared error pays for knowing the places. A mask has no such shortcut here. Its best answer is
 # the ratio above, and $p(x_d \mid x_{-d})$ is no linear matter.
+#
+# That is why the weight $\alpha$ matters in VIME, and the unit that it is measured in. The paper's columns run from 0 to 1, and its code
+# has $\alpha = 2$. In deviations, the unit of our rows, errors are larger:
+
+# %%
+span = train.x.amax(dim=0) - train.x.amin(dim=0)  # [48]
+print(f"alpha = 2 is {2 * span.square().reciprocal().mean():.2f} in deviations")
+
+# %% tags=["hide-input"]
+WEIGHTS = {"mask": "0: mask alone", "alpha 0.1": "0.1", "VIME": "2", "alpha 30": "30"}
+
+
+def weighed(arm: str, key: str) -> list[float]:
+    return of("weights" if arm.startswith("alpha") else "labels", "tied", arm, key)
+
+
+plots.table(
+    [
+        {"alpha": text} | {k: spread(weighed(a, k)) for k in ("detection", "probe")}
+        for a, text in WEIGHTS.items()
+    ],
+    "VIME on the tied table: replaced cells found (area, %), and a linear probe (10 labels per class, %)",
+    {"alpha": "weight of the values", "detection": "found", "probe": "right"},
+)
+print(origin)
+assert mean(weighed("VIME", "detection")) > mean(weighed("alpha 30", "detection"))
+
+# %% [markdown]
+# Give errors in deviations a weight near 1, and that is the last row: the values drown the mask, and fewer of the replaced cells are
+# found. A weight means nothing without its unit.
 #
 # ## Honest tables
 #
 # Handwritten digits as 64 gray values, order of the columns forgotten; 30 measurements of breast tumours; and `loose`, the
-# control.
+# control. A real table has one split; its seeds differ in first weights, batches and labelled rows.
 
 # %% tags=["hide-input"]
 for name in ("digits", "cancer", "loose"):
@@ -298,9 +333,10 @@ for table in ("digits", "cancer", "loose"):
     print(f"{table}: {first} {mean(simple[first]):.0%}, {net} {mean(whole[net]):.0%}")
 
 # %% [markdown]
-# Read the library's rows first; where one of them wins, pretraining was not worth its time. Note the two rows of boosting. *As it
-# comes*, a leaf needs twenty rows, and with so few labels hardly a split is allowed: many a published victory over boosting was won
-# against a default. Note label spreading, which uses the same unlabelled rows and no network.
+# Both names are picked after the fact, the best of several on either side: read the whole tables. Read the library's rows first; where
+# one of them wins, pretraining was not worth its time. Note the two rows of boosting. *As it comes*, a leaf needs twenty rows, and with
+# so few labels hardly a split is allowed: beat the tuned row, not this one. Note label spreading, which uses unlabelled rows, too, and no
+# network.
 #
 # ## What goes wrong: the fill betrays itself
 #
@@ -339,7 +375,7 @@ print(origin)
 # ## How much to replace
 
 # %% tags=["hide-input"]
-SHARES = (0.05, 0.15, 0.3, 0.6, 0.9)
+SHARES = (0.1, 0.3, 0.6, 0.9)
 plots.table(
     [
         {"arm": a} | {s: spread(of("rates", "tied", f"{a}, {s}", "probe")) for s in SHARES}
@@ -361,8 +397,7 @@ print(origin)
 plots.table(
     [
         {"table": t, "arm": a, "fine": spread(of("aware", t, a, "fine"))}
-        for t in ("tied", "digits")
-        for p in ("mask", "values")
+        for t, p in (("tied", "mask"), ("tied", "values"), ("digits", "values"))
         for a in (p, f"{p}, labels too")
     ],
     "Fine-tuned with 10 labels per class, right (%)",
@@ -389,6 +424,7 @@ for seed in range(20):
 estimate, low, high = evidence.interval(gaps)
 low, high, estimate = (100 * v for v in (low, high, estimate))
 print(f"test rows in the mean: {estimate:+.1f} points [{low:+.1f}, {high:+.1f}]")
+assert abs(estimate) < 3  # small
 
 # %% [markdown]
 # Small here, one table and twenty splits, because test rows are like train rows. Do it right anyway: tomorrow's rows come one

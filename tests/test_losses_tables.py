@@ -47,8 +47,9 @@ def nt_xent_loop(a, b, t):
 def subtab_loop(restored, z, rows, t):
     total = sum(distance_loop(r, rows) for r in restored) / len(restored) if restored else 0.0
     pairs = [(k, m) for k in range(len(z)) for m in range(k + 1, len(z))]
+    unit = [v / v.norm(dim=1, keepdim=True) for v in z]
     for k, m in pairs:
-        total += (nt_xent_loop(z[k], z[m], t) + distance_loop(z[k], z[m])) / len(pairs)
+        total += (nt_xent_loop(z[k], z[m], t) + distance_loop(unit[k], unit[m])) / len(pairs)
     return total
 
 

@@ -151,6 +151,21 @@ def test_every_task_lowers_its_loss_and_gives_features(tied, name):
     assert x.shape == (50, 64) and x.isfinite().all() and x.std(0).min() > 0
 
 
+def test_the_weight_of_vimes_values_does_not_depend_on_the_unit_of_a_column(tied):
+    scale = torch.linspace(0.2, 9, 48)
+    loss = {}
+    for unit in (torch.ones(48), scale):
+        torch.manual_seed(0)
+        task = objectives.Vime(encoders.RowNet(48), tied.x * unit)
+        with torch.no_grad():
+            task.encoder.embed[0].weight /= unit
+            task.values[-1].weight *= unit[:, None]
+            task.values[-1].bias *= unit
+        loss[float(unit[0])] = float(task(seeded()).detach())
+    one, other = loss.values()
+    assert other == pytest.approx(one, rel=1e-4)
+
+
 def spotted(kind: str, fill: str, steps: int = 500) -> float:
     train, test = world.split(kind, 0, 3000, 500)
     torch.manual_seed(0)

@@ -17,7 +17,8 @@ def vime(mask_logits: Tensor, mask: Tensor, values: Tensor, rows: Tensor, alpha:
 
         loss = -mean_(i,d) [ m log s(l) + (1 - m) log(1 - s(l)) ] + alpha * mean_(i,d) (v - x)^2,   s: logistic
 
-    Yoon et al. (2020), section 4.1.  The squared error is over all cells, as there, not over the replaced ones alone.
+    Yoon et al. (2020), section 4.1, equations 4 to 6.  The squared error is over all cells, as there, not over the
+    replaced ones alone.  Its unit decides what alpha means: there every column runs from 0 to 1 (section 5).
     mask_logits, values, rows: [N, D]; mask: bool [N, D], true where a cell was replaced.
     Returns a scalar.  Raises InputError for shapes that differ, a mask that is not bool, an alpha that is not positive.
     """
@@ -38,11 +39,12 @@ def subtab(
 ) -> Tensor:
     """SubTab: from each subset of the columns the whole row, and the subsets' projections near each other.
 
-        loss = mean_k mean_i |r_ki - x_i|^2  +  mean over pairs k < l of [ NT-Xent(z_k, z_l) + mean_i |z_ki - z_li|^2 ]
+        loss = mean_k mean_i |r_ki - x_i|^2  +  mean over pairs k < l of [ NT-Xent(z_k, z_l) + mean_i |u_ki - u_li|^2 ]
 
-    Ucar et al. (2021), section 2 (reconstruction + contrastive + distance); squares are summed over columns, as in the
-    official code.  reconstructions: K tensors [N, D], or none to leave that term out; projections: K tensors [N, P], or
-    none to leave out the last two; rows: [N, D].
+    with u = z / |z|.  Ucar et al. (2021), section 2 (reconstruction + contrastive + distance); squares are summed over
+    columns and projections have length 1, as in the official code (getMSEloss, normalize).
+    reconstructions: K tensors [N, D], or none to leave that term out; projections: K tensors [N, P], or none to leave
+    out the last two; rows: [N, D].
     Returns a scalar.  Raises InputError for shapes that do not fit, one projection alone, neither of both, or a
     temperature that is not positive.
     """
@@ -60,6 +62,7 @@ def subtab(
         if restored:
             terms.append(torch.stack([_distance(r, rows) for r in restored]).mean())
         if z:
+            z = [F.normalize(v, dim=1) for v in z]
             pairs = [nt_xent(a, b, temperature) + _distance(a, b) for a, b in combinations(z, 2)]
             terms.append(torch.stack(pairs).mean())
         return torch.stack(terms).sum()
@@ -70,14 +73,16 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def saint(
-    clean: Tensor, mixed: Tensor, values: Tensor, rows: Tensor, temperature: float = 0.7, weight: float = 10.0
+    clean: Tensor, mixed: Tensor, values: Tensor, rows: Tensor, temperature: float = 0.7, weight: float = 20.0
 ) -> Tensor:
     """SAINT's pretraining: a row and its mixed self find each other, both ways, and the row is restored.
 
         loss = (InfoNCE(clean -> mixed) + InfoNCE(mixed -> clean)) / 2  +  weight * mean_(i,d) (v - x)^2
 
-    After the official code of Somepalli et al. (2021), with cosines in the contrast.  clean, mixed: projections [N, P]
-    of the rows and of what CutMix and mixup made of them; values, rows: [N, D]; weight 0 leaves the second term out.
+    Somepalli et al. (2021), section 4, with the two ways of the official code's pretraining.py.  There features have
+    length 1 before the projection; here projections have, so that the contrast is one of cosines.
+    clean, mixed: projections [N, P] of the rows and of what CutMix and mixup made of them; values, rows: [N, D]; weight
+    0 leaves the second term out.
     Returns a scalar.  Raises InputError for shapes that do not fit, a negative weight, a temperature not above 0.
     """
     check_matrices(values, rows)

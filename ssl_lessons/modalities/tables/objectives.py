@@ -27,11 +27,8 @@ class Task(nn.Module):
         super().__init__()
         if x.ndim != 2 or x.shape[1] != encoder.columns or len(x) < 2:
             raise InputError(f"needs rows [N, {encoder.columns}], at least two, not {list(x.shape)}")
-        self.encoder, self.rows, self.batch = (
-            encoder,
-            [x],
-            min(batch, len(x)),
-        )  # in a list: data are no buffers
+        self.encoder, self.batch = encoder, min(batch, len(x))
+        self.rows = [x]  # in a list: data are no buffers
 
     def draw(self, generator: torch.Generator) -> Tensor:
         x = self.rows[0]
@@ -46,11 +43,16 @@ class Task(nn.Module):
 
 
 class Vime(Task):
-    """Which cells were replaced (mask), and what stood there (values); both together are VIME."""
+    """Which cells were replaced (mask), and what stood there (values); both together are VIME.
+
+    Yoon et al. (2020), section 4.1, equations 3 to 6; the official code has rate 0.3 and alpha 2.  There every column
+    runs from 0 to 1 (section 5), and alpha is a weight of errors in that unit.  Rows come standardised here: beside the
+    mask, errors are divided by the range of their column in x, which gives the same loss.
+    """
 
     def __init__(
         self, encoder, x, rate: float = 0.3, mask: bool = True, values: bool = True, fill: str = "marginal",
-        alpha: float = 1.0, batch: int = BATCH,
+        alpha: float = 2.0, batch: int = BATCH,
     ):  # fmt: skip
         super().__init__(encoder, x, batch)
         if not (mask or values):
@@ -58,6 +60,8 @@ class Vime(Task):
         self.mask = nn.Sequential(nn.ReLU(), nn.Linear(encoder.dim, encoder.columns)) if mask else None
         self.values = nn.Sequential(nn.ReLU(), nn.Linear(encoder.dim, encoder.columns)) if values else None
         self.rate, self.fill, self.alpha = rate, fill, alpha
+        span = x.amax(dim=0) - x.amin(dim=0)
+        self.register_buffer("span", torch.where(span > 0, span, torch.ones_like(span)))
 
     def spoiled(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return views.corrupt(x, self.rows[0].to(x.device), self.rate, generator, self.fill)
@@ -70,7 +74,7 @@ class Vime(Task):
             return F.mse_loss(self.values(h), x)
         if self.values is None:
             return F.binary_cross_entropy_with_logits(self.mask(h), mask.float())
-        return losses.vime(self.mask(h), mask, self.values(h), x, self.alpha)
+        return losses.vime(self.mask(h), mask, self.values(h) / self.span, x / self.span, self.alpha)
 
     @torch.no_grad()
     def suspicion(self, corrupted: Tensor) -> Tensor:
@@ -89,7 +93,11 @@ class Vime(Task):
 
 
 class Scarf(Task):
-    """A row and its corrupted self find each other among those of other rows (InfoNCE)."""
+    """A row and its corrupted self find each other among those of other rows (InfoNCE).
+
+    Bahri et al. (2022), section 3, algorithm 1, with the rate and temperature of its section 4.  There a row has
+    exactly floor(rate * columns) cells replaced; here each cell has a chance of its own.
+    """
 
     def __init__(self, encoder, x, rate: float = 0.6, temperature: float = 1.0, batch: int = BATCH):
         super().__init__(encoder, x, batch)
@@ -106,13 +114,15 @@ class Scarf(Task):
 class SubTab(Task):
     """Subsets of the columns; from each the whole row, and all of them near each other.
 
-    The official encoder takes the subset's values alone and so does not know which columns they are; here a missing
-    column is zero, its mean.  Features are means over the subsets, as there.
+    Ucar et al. (2021), section 2, with the four subsets, overlap and temperature of the official code's mnist.yaml,
+    which also swaps some cells of a subset; here the subsets alone are tested.  The official encoder takes the values
+    of a subset and does not know which columns they are; here a missing column is zero, its mean.  Features are means
+    over the subsets, as there.  A row is seen k times in a step, so a batch has a quarter of the rows of the others.
     """
 
     def __init__(
         self, encoder, x, k: int = 4, overlap: float = 0.75, values: bool = True, contrast: bool = True,
-        temperature: float = 0.1, batch: int = BATCH,
+        temperature: float = 0.1, batch: int = BATCH // 4,
     ):  # fmt: skip
         super().__init__(encoder, x, batch)
         self.register_buffer("keep", views.subsets(encoder.columns, k, overlap))
@@ -137,12 +147,14 @@ class SubTab(Task):
 class Saint(Task):
     """SAINT's pretraining with an MLP for its attention: CutMix of cells, mixup of embeddings, InfoNCE, denoising.
 
-    cut: share of the cells taken from one other row.  own: share of the row's own embedding in the mixture.
-    denoise: weight of the squared error (10 in the official code, where the contrast has 0.5); 0 leaves it out.
+    Somepalli et al. (2021), section 4 (pre-training); the temperature is that of the official code.
+    cut: share of the cells taken from one other row.  own: share of the row's own embedding in the mixture.  The code's
+    defaults are 0.1 and 0.3; a mixture that is mostly another row is hard to restore, and here the own share is larger.
+    denoise: weight of the squared error, 20 times that of the contrast as in the code (10 and 0.5); 0 leaves it out.
     """
 
     def __init__(
-        self, encoder, x, cut: float = 0.3, own: float = 0.8, temperature: float = 0.7, denoise: float = 10.0,
+        self, encoder, x, cut: float = 0.3, own: float = 0.8, temperature: float = 0.7, denoise: float = 20.0,
         batch: int = BATCH,
     ):  # fmt: skip
         super().__init__(encoder, x, batch)
@@ -180,7 +192,7 @@ class Classify(Task):
 
 
 class Aware(nn.Module):
-    """A pretext and the labels that there are, at once (target-aware pretraining, after Rubachev et al. 2022)."""
+    """A pretext and the labels that there are, at once: target-aware pretraining, after Rubachev et al. (2022)."""
 
     def __init__(self, pretext: Task, x: Tensor, y: Tensor, classes: int, weight: float = 1.0):
         super().__init__()
@@ -204,7 +216,6 @@ def tasks(encoder: Callable[[], RowNet], x: Tensor) -> dict[str, Callable[[], Ta
         "SCARF": lambda: Scarf(encoder(), x),
         "SubTab": lambda: SubTab(encoder(), x),
         "SubTab, values only": lambda: SubTab(encoder(), x, contrast=False),
-        "SubTab, contrast only": lambda: SubTab(encoder(), x, values=False),
         "SAINT": lambda: Saint(encoder(), x),
         "SAINT, contrast only": lambda: Saint(encoder(), x, denoise=0.0),
     }

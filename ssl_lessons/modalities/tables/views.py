@@ -17,9 +17,9 @@ def corrupt(
     """Replace cells: (corrupted [N, D], mask bool [N, D], true where a cell has changed).
 
     Each cell is drawn with probability `rate`.  fill: "marginal", the value that a random row of `pool` [M, D] has in
-    the same column, drawn for each cell anew (VIME, Yoon et al. 2020, section 4.1; SCARF, Bahri et al. 2022, algorithm
-    1); "gauss", a normal number with the column's mean and deviation; "mean", the column's mean; "code", one
-    number far outside, as tables write -999 where something is missing.
+    the same column, drawn for each cell anew (VIME, Yoon et al. 2020, equation 3; SCARF, Bahri et al. 2022, algorithm
+    1, which draws a fixed number of cells per row); "gauss", a normal number with the column's mean and deviation;
+    "mean", the column's mean; "code", one number far outside, as tables write -999 where something is missing.
     A cell that is replaced by an equal value is not masked: nobody could tell, and the official code of VIME counts it
     so.  Raises InputError for a rate outside 0..1, an unknown fill, or a pool of other columns.
     """
@@ -57,7 +57,7 @@ def subsets(columns: int, k: int = 4, overlap: float = 0.75) -> Tensor:
 
 
 def mix(h: Tensor, own: float, generator: Generator) -> Tensor:
-    """own * h + (1 - own) * h of another row of the batch (mixup of embeddings, Somepalli et al. 2021).
+    """own * h + (1 - own) * h of another row of the batch (mixup of embeddings, Somepalli et al. 2021, section 4).
 
     h: [N, D].  Raises InputError unless 0 <= own <= 1.
     """
