@@ -238,7 +238,7 @@ def run_life(name: str, seed: int) -> dict:
     bonus, screen = name.split(", ")
     journey = exploring.live(bonus, tv=screen == "screen", seed=seed, steps=2 * SIZES["steps"])
     half, end = (float(journey.covered[k]) for k in (SIZES["steps"], -1))
-    return {"covered": end, "half": half, "watching": journey.watching}
+    return {"covered": end, "half": half, "watching": journey.watching()}
 
 
 LIVES = [f"{bonus}, {screen}" for bonus in exploring.BONUSES for screen in ("no screen", "screen")]
