@@ -420,9 +420,11 @@ plots.table(
 print(origin)
 
 # %% [markdown]
-# *Count* pays one over the root of the visits, and cannot be fooled by what a place shows. *Pixel error* predicts pixels,
-# *random features* an encoder that never learns. The test you can reuse: **take the noise away and live the same life
-# again.** An error has two parts, what one does not know yet and what nobody can; only the first deserves a bonus.
+# *Count* pays one over the root of the visits, and cannot be fooled by what a place shows. *Latent error* is the bonus of
+# **BYOL-Explore**: the squared distance between the predicted unit vector of the next picture and what a slow copy of the
+# encoder makes of it; *random features* keep that copy as it was drawn. *Pixel progress* pays the fall of the pixel error,
+# earlier minus now. The test you can reuse: **take the noise away and live the same life again.** An error has two
+# parts, what one does not know yet and what nobody can; only the first deserves a bonus.
 #
 # ## Play: how far ahead must one look?
 #
@@ -514,7 +516,7 @@ ch12c.check_surprise_left(surprise_left)
 
 # %%
 screen, plain = (
-    of("lives", f"latent error, {s}", "covered") for s in ("screen", "no screen")
+    of("lives", f"pixel error, {s}", "covered") for s in ("screen", "no screen")
 )
 book.claim("C-153", drawn=Runs(screen, plain))
 learned, untrained = (of("maps", a, "way") for a in ("contrastive RL", "untrained"))

@@ -63,7 +63,7 @@ class Surprise(nn.Module):
         one_hot = F.one_hot(action, len(COMPASS)).float()
         said = guess["out"](guess["dynamics"](guess["eye"](now), one_hot))
         if self.pixels:
-            change = (then.float() / 255 - world.empty()).flatten(1)  # the rooms themselves need not be guessed
+            change = (then.float() / 255 - world.empty()).flatten(1)  # the rooms need no guess
             return (said - change).square().mean(dim=1)
         with torch.no_grad():
             target = self.norm(self.slow["eye"](then))
@@ -138,7 +138,7 @@ class Agent:
         return self.surprise(self.before[places], self.action[places], self.arrived[places])
 
     def bonus(self) -> Tensor:
-        """[P]: what arriving pays; a place never seen is hoped to pay what the seen ones paid at their best, by median."""
+        """[P]: what arriving pays; a place never seen is hoped to pay the median of what the seen paid at best."""
         known = self.visits.nonzero()[:, 0]
         paid = self.paid(known)
         self.peak[known] = torch.maximum(self.peak[known], paid)
