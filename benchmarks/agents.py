@@ -161,7 +161,8 @@ def tune(name: str, lr: float, seed: int = TUNING_SEED) -> dict:
     row = train(task, lr, seed)
     held = world.Walks(*(t[cut:] for t in (walks.frames, walks.actions, walks.positions)))
     row |= {"method": name, "way": along_the_way(task, held, seed)}
-    return row | {"score": -wrong(task, held, seed) if isinstance(task.encoder, encoders.Still) else row["way"]}
+    still = isinstance(task.encoder, encoders.Still)
+    return row | {"score": -wrong(task, held, seed) if still else row["way"]}
 
 
 @torch.no_grad()

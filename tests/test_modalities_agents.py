@@ -149,7 +149,7 @@ def test_the_critic_starts_at_chance_and_reads_the_action():
     torch.manual_seed(0)
     walks = world.walks("train", 30)
     task = objectives.Reach(encoders.Critic(8), walks, batch=64)
-    assert abs(float(task(generator())) - math.log(40)) < 1
+    assert abs(task(generator()).item() - math.log(40)) < 1
     x = walks.frames[:4, 0]
     assert not torch.equal(task.encoder.here(x, torch.zeros(4, 2)), task.encoder.here(x, torch.ones(4, 2)))
 
