@@ -149,7 +149,7 @@ def test_the_critic_starts_at_chance_and_reads_the_action():
     torch.manual_seed(0)
     walks = world.walks("train", 30)
     task = objectives.Reach(encoders.Critic(8), walks, batch=64)
-    assert abs(float(task(generator())) - math.log(40)) < 1
+    assert abs(task(generator()).item() - math.log(40)) < 1
     x = walks.frames[:4, 0]
     assert not torch.equal(task.encoder.here(x, torch.zeros(4, 2)), task.encoder.here(x, torch.ones(4, 2)))
 
@@ -207,6 +207,29 @@ def test_counting_sees_more_than_walking_at_random():
     lives = {b: exploring.live(b, steps=300, side=12) for b in ("none", "count")}
     assert lives["count"].covered[-1] > lives["none"].covered[-1] + 0.1
     assert lives["count"].covered[-1] == len(lives["count"].places.unique()) / 144
+
+
+def test_a_life_says_how_much_of_its_end_is_spent_where_the_screen_is():
+    near = torch.tensor([True] * 6 + [False, True, True, False])
+    life = exploring.Journey(torch.arange(10), torch.ones(10), near)
+    assert life.watching(4) == 0.5 and life.watching() == pytest.approx(0.8)
+
+
+def test_noise_keeps_an_error_alive_but_is_no_progress():
+    """What a screen of noise leaves of each bonus when there is nothing to learn any more."""
+    left = {}
+    for kind in ("pixel error", "pixel progress"):
+        torch.manual_seed(0)
+        surprise, g = exploring.Surprise(kind, lr=5e-3), generator()
+        here, action = torch.full((16, 2), 0.1), torch.zeros(16, dtype=torch.long)
+        for _ in range(150):
+            now, then = (world.draw(here, g, tv=torch.ones(16, dtype=torch.bool)) for _ in range(2))
+            surprise.learn(now, action, then)
+        now, then = (world.draw(here, g, tv=torch.ones(16, dtype=torch.bool)) for _ in range(2))
+        left[kind] = float(surprise(now, action, then).mean())
+    screen = 36 / 256 / 12  # its share of the picture, times the variance of a uniform number
+    assert 0.7 * screen < left["pixel error"] < 2 * screen
+    assert left["pixel progress"] < 0.3 * left["pixel error"]
 
 
 def test_a_surprise_that_can_be_learned_goes_away():

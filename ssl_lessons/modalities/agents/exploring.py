@@ -18,59 +18,77 @@ from ssl_lessons.modalities.agents import world
 from ssl_lessons.modalities.agents.encoders import Dynamics, Eye
 from ssl_lessons.modalities.agents.lattice import COMPASS, Lattice, lattice
 
-BONUSES = ("none", "count", "latent error", "pixel error", "random features")
+BONUSES = ("none", "count", "pixel error", "random features", "latent error", "pixel progress")
 
 
 @dataclass(frozen=True)
 class Journey:
-    """One life: places int [T + 1], covered [T + 1] (share seen so far), watching (share of time at the screen)."""
+    """One life: places int [T + 1], covered [T + 1] (share seen so far), near bool [T + 1] (where the screen is)."""
 
     places: Tensor
     covered: Tensor
-    watching: float
+    near: Tensor
+
+    def watching(self, last: int = 300) -> float:
+        """The share of the last so many moves spent where the screen is seen."""
+        return float(self.near[-last:].float().mean())
 
 
 class Surprise(nn.Module):
     """How wrong was the guess of the next picture, in a space that is learned, fixed, or the pixels themselves?
 
-    "latent error" is BYOL-Explore (Guo et al. 2022) for fully seen worlds: a predictor says what a slow copy of the
-    encoder will make of the next picture; the error, squared distance of unit vectors, is loss and bonus.  The copy's
-    vectors are standardised by a running mean and deviation first: else what all pictures share decides.
+    "pixel error": the mean squared error of the next picture.  "latent error": BYOL-Explore (Guo et al. 2022) for a
+    world that one picture shows whole: a predictor says what a slow copy of the encoder will make of the next picture;
+    the error, squared distance of unit vectors, is loss and bonus.  The copy's vectors are standardised by a running
+    mean and deviation first: else what all pictures share decides.  "random features": the same for a copy that stays
+    as it was drawn (Burda et al. 2018).  "pixel progress": by how much the pixel error of a slow copy of everything is
+    larger than today's, never below 0: what nobody can learn pays nothing.  (Learning Progress Monitoring,
+    https://arxiv.org/abs/2509.25438, rewards the same difference, with a second network for the earlier error.)
     """
 
     def __init__(self, kind: str, dim: int = 16, momentum: float = 0.98, lr: float = 2e-3):
         super().__init__()
         self.kind, self.momentum = kind, momentum
-        self.eye = Eye(dim)
-        self.target = copy.deepcopy(self.eye).requires_grad_(False)
-        wide = 3 * world.SIDE**2 if kind == "pixel error" else dim
+        self.pixels = kind.startswith("pixel")
+        wide = 3 * world.SIDE**2 if self.pixels else dim
+        dynamics = Dynamics(dim, actions=len(COMPASS))
+        out = nn.Sequential(nn.Linear(dim, 128), nn.ReLU(), nn.Linear(128, wide))
+        self.guess = nn.ModuleDict({"eye": Eye(dim), "dynamics": dynamics, "out": out})
+        self.slow = copy.deepcopy(self.guess).requires_grad_(False)
         self.norm = nn.BatchNorm1d(dim, affine=False)
-        self.dynamics, self.out = Dynamics(dim, actions=len(COMPASS)), nn.Linear(dim, wide)
-        trained = [p for p in self.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(trained, lr)
+        self.optimizer = torch.optim.Adam(self.guess.parameters(), lr)
 
+    def error(self, guess: nn.ModuleDict, now: Tensor, action: Tensor, then: Tensor) -> Tensor:
+        """[N]: how wrong `guess` is about the next picture."""
+        one_hot = F.one_hot(action, len(COMPASS)).float()
+        said = guess["out"](guess["dynamics"](guess["eye"](now), one_hot))
+        if self.pixels:
+            change = (then.float() / 255 - world.empty()).flatten(1)  # the rooms need no guess
+            return (said - change).square().mean(dim=1)
+        with torch.no_grad():
+            target = self.norm(self.slow["eye"](then))
+        return 2 - 2 * F.cosine_similarity(said, target, dim=1)
+
+    @torch.no_grad()
     def forward(self, now: Tensor, action: Tensor, then: Tensor) -> Tensor:
         """The bonus [N] of pictures now and then, uint8 [N, 3, S, S], and what was done between, int [N]."""
-        guess = self.out(self.dynamics(self.eye(now), F.one_hot(action, len(COMPASS)).float()))
-        if self.kind == "pixel error":
-            return (guess - then.flatten(1).float() / 255).square().mean(dim=1)
-        with torch.no_grad():
-            target = self.norm(self.target(then))
-        return 2 - 2 * F.cosine_similarity(guess, target, dim=1)
-
-    def learn(self, now: Tensor, action: Tensor, then: Tensor) -> Tensor:
-        """One step of Adam; the bonuses [N] from before it."""
-        self.norm.train()
-        bonus = self(now, action, then)
         self.norm.eval()
+        error = self.error(self.guess, now, action, then)
+        if self.kind != "pixel progress":
+            return error
+        return (self.error(self.slow, now, action, then) - error).clamp_min(0)
+
+    def learn(self, now: Tensor, action: Tensor, then: Tensor) -> None:
+        """One step of Adam on the mean error."""
+        self.norm.train()
         self.optimizer.zero_grad(set_to_none=True)
-        bonus.mean().backward()
+        self.error(self.guess, now, action, then).mean().backward()
         self.optimizer.step()
-        if self.kind == "latent error":
-            with torch.no_grad():
-                for slow, fast in zip(self.target.parameters(), self.eye.parameters(), strict=True):
-                    slow.lerp_(fast, 1 - self.momentum)
-        return bonus.detach()
+        if self.kind == "random features":
+            return
+        with torch.no_grad():
+            for slow, fast in zip(self.slow.parameters(), self.guess.parameters(), strict=True):
+                slow.lerp_(fast, 1 - self.momentum)
 
 
 def seen(places: Lattice, at: Tensor, tv: bool, generator: torch.Generator) -> Tensor:
@@ -101,35 +119,40 @@ class Agent:
         torch.manual_seed(seed)
         self.kind = bonus
         self.surprise = None if bonus in ("none", "count") else Surprise(bonus)
-        self.visits = torch.zeros(len(places))
+        self.visits, self.peak = torch.zeros(2, len(places))
         shape = (len(places), 3, world.SIDE, world.SIDE)
         self.before, self.arrived = (torch.zeros(shape, dtype=torch.uint8) for _ in range(2))
         self.action = torch.zeros(len(places), dtype=torch.long)
 
     def remember(self, now: Tensor, action: int, place: int, then: Tensor) -> None:
+        """One arrival, before anything is learned from it."""
         self.visits[place] += 1
         self.before[place], self.action[place], self.arrived[place] = now, action, then
+        here = torch.tensor([place])
+        self.peak[here] = torch.maximum(self.peak[here], self.paid(here))
 
-    def bonus(self, hope: float = 1.0) -> Tensor:
-        """[P]: what arriving pays; a place never seen is hoped to pay `hope` times the most that a seen one pays."""
-        if self.kind == "count":
-            return self.visits.clamp_min(1).rsqrt()
-        known = self.visits > 0
-        with torch.no_grad():
-            found = self.surprise(self.before[known], self.action[known], self.arrived[known])
-        return torch.full_like(self.visits, hope * float(found.max())).masked_scatter(known, found)
+    def paid(self, places: Tensor) -> Tensor:
+        """[K]: what the last arrival at each of these places [K] pays by what is known now."""
+        if self.surprise is None:
+            return self.visits[places].rsqrt()
+        return self.surprise(self.before[places], self.action[places], self.arrived[places])
+
+    def bonus(self) -> Tensor:
+        """[P]: what arriving pays; a place never seen is hoped to pay the median of what the seen paid at best."""
+        known = self.visits.nonzero()[:, 0]
+        paid = self.paid(known)
+        self.peak[known] = torch.maximum(self.peak[known], paid)
+        return self.peak[known].median().expand(len(self.visits)).scatter(0, known, paid)
 
 
 def live(
     bonus: str, *, tv: bool = False, steps: int = 800, seed: int = 0, side: int = 16, chance: float = 0.1,
-    every: int = 4, batch: int = 32, hope: float = 1.0,
+    every: int = 4, batch: int = 32,
 ) -> Journey:  # fmt: skip
     """One life of `steps` moves from the lower left corner.
 
-    bonus: "none" (a random walk), "count" (1 / sqrt of how often one was there), "latent error" (BYOL-Explore), "pixel
-    error", or "random features" (the latent error for a target that never learns).  chance: how often a random move
-    replaces the best one.  every: moves between two looks at the bonuses.  hope: what a place
-    never seen is expected to pay, as a share of the most surprising one that was seen.
+    bonus: "none" (a random walk), "count" (1 / sqrt of how often one was there), or a kind of `Surprise`.  chance: how
+    often a random move replaces the best one.  every: moves between two looks at the bonuses.
     """
     places, g = lattice(side), torch.Generator().manual_seed(seed)
     agent, at, moves = Agent(bonus, places, seed), len(places) - side, len(COMPASS)
@@ -148,7 +171,7 @@ def live(
             x, a, y = zip(*(recent[r] for r in rows), strict=True)
             agent.surprise.learn(torch.stack(x), torch.tensor(a), torch.stack(y))
         if bonus != "none" and step % every == 0:
-            q = values(places, agent.bonus(hope))
+            q = values(places, agent.bonus())
         now = then
         way.append(at)
     return _journey(way, places)
@@ -160,4 +183,4 @@ def _journey(way: list[int], places: Lattice) -> Journey:
         known.add(place)
         covered.append(len(known) / len(places))
     path = torch.tensor(way)
-    return Journey(path, torch.tensor(covered), float(near_tv(places.positions[path]).float().mean()))
+    return Journey(path, torch.tensor(covered), near_tv(places.positions[path]))
