@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from ssl_lessons.book import frames
+from ssl_lessons.book import atlas, frames
 from ssl_lessons.book.bundled import bundled, require
 from ssl_lessons.book.files import CHAPTERS, CLAIM_MIME, find
 from ssl_lessons.book.site import api, build, instructors, outline, pages, source
@@ -41,6 +41,8 @@ SECOND = """# 13 · Contrast
 **You need** [chapter 00](00_dots.ipynb). **Time**: 4 minutes to read, half a minute to run.
 
 [Chen et al., 2020](https://arxiv.org/abs/2002.05709) and [chapter 20](20_collapse.ipynb).
+
+## 4 · A batch $k$ times as large: which `rate`, "mine" or Young's? (•••, 20 minutes)
 
 <details><summary>Hint</summary>Take `log` of $x^2$.</details>"""
 
@@ -193,7 +195,38 @@ def test_every_claim_and_system_has_its_row(book):
     ledger = pages._ledger(known)
     for claim in pages.claims().values():
         assert f'id="{claim.id}"' in ledger
-    assert pages._atlas(known).count("<tr data-kind=") == len(pages._rows("atlas.csv"))
+    assert pages._atlas(known).count("<tr data-kind=") == len(pages.systems())
+
+
+ALIVE = {
+    "chapters/13_contrast.ipynb#a-batch NT-Xent": 'href="chapters/13_contrast.html#a-batch">13<',
+    "chapters/20_collapse.ipynb#the-ladder": '/blob/main/chapters/20_collapse.ipynb">20<',
+    "tests/test_words.py::test_pmi_against_loops": '/blob/main/tests/test_words.py">test_words.py<',
+    "benchmarks/families.py": '/blob/main/benchmarks/families.py">families.py<',
+}
+
+
+@pytest.mark.parametrize("place", ALIVE)
+def test_a_system_of_the_atlas_leads_to_its_place(book, place):
+    known = outline.outline((), book, ".html")
+    assert ALIVE[place] in pages._alive(known, {"place": place, "chapter": "13"})
+
+
+def test_the_atlas_says_which_systems_have_no_place(book):
+    known = outline.outline((), book, ".html")
+    assert pages._alive(known, {"place": "", "chapter": "27"}) == "27 (planned)"
+    assert pages._alive(known, {"place": "", "chapter": "13"}) == "not yet"
+    assert "data cards" in pages._alive(known, {"place": "", "chapter": "cards"})
+    with pytest.raises(InputError, match="is no place"):
+        pages._alive(known, {"place": "chapter 13", "chapter": "13"})
+
+
+def test_every_place_of_the_atlas_in_a_chapter_is_a_link_into_the_site():
+    known = outline.outline((), CHAPTERS, ".html")
+    page = pages._atlas(known)
+    for row in pages.systems():
+        if (there := pages.place(row["place"])) and there.chapter:
+            assert f'<a href="chapters/{there.chapter}.html#{there.anchor}">' in page, row["id"]
 
 
 def test_the_map_draws_what_the_title_cells_say(book):
@@ -240,6 +273,14 @@ def test_a_docstring_keeps_its_code_and_loses_its_markup():
 
 
 # ---- the site ----------------------------------------------------------------------------------------------
+
+
+@made_up
+def test_headings_have_the_ids_that_places_name(site):
+    text = (site / "chapters" / "13_contrast.html").read_text(encoding="utf-8")
+    heading = SECOND.partition("## ")[2].partition("\n")[0]
+    assert atlas.anchor(heading) == "a-batch-k-times-as-large-which-rate-mine-or-young-s-20-minutes"
+    assert f'id="{atlas.anchor(heading)}"' in text
 
 
 def html_pages(site):

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ssl_lessons.book.atlas import place, systems
 from ssl_lessons.book.files import ROOT, data_file, number_of, sources_of
 from ssl_lessons.book.ledger import PLACES, claims
 from ssl_lessons.book.site import instructors
@@ -177,20 +178,36 @@ def _ledger(book: Outline) -> str:
     )
 
 
-def _atlas(book: Outline) -> str:
-    rows, here = [], {c.number for c in book.chapters}
-    for row in _rows("atlas.csv"):
+def _alive(book: Outline, row: dict) -> str:
+    """HTML that leads to the place of a system: a section of a chapter, else a test or a script in the repository."""
+    if (there := place(row["place"])) is None:
+        here = {c.number for c in book.chapters}
         number = row["chapter"]
-        place = book.link(number) if number in here else f"{html.escape(number)} (planned)"
         if number == "cards":
-            place = f'<a href="{book.repository}/blob/main/data/README.md">data cards</a>'
+            return f'<a href="{book.repository}/blob/main/data/README.md">data cards</a>'
+        return f"{html.escape(number)} (planned)" if number not in here else "not yet"
+    if there.chapter in {c.name for c in book.chapters}:
+        address = f"chapters/{there.chapter}{book.suffix}#{there.anchor}"
+    else:
+        address = f"{book.repository}/blob/main/{there.file}"
+    text = number_of(Path(there.chapter)) if there.chapter else Path(there.file).name
+    return f'<a href="{address}">{html.escape(text)}</a>'
+
+
+def _atlas(book: Outline) -> str:
+    rows, known = [], systems()
+    for row in known:
         cells = [html.escape(row[key]) for key in ("name", "year", "authors", "kind", "modality")]
-        rows.append(([*cells, place], {"kind": row["kind"], "modality": row["modality"], "chapter": number}))
+        values = {"kind": row["kind"], "modality": row["modality"], "chapter": row["chapter"]}
+        rows.append(([*cells, _alive(book, row)], values))
+    alive = sum(bool(row["place"]) for row in known)
     return WIDE + (
-        f"# Atlas\n\n{len(rows)} named systems of the literature, and the chapter that brings each to life.\n\n"
+        f"# Atlas\n\n{len(rows)} named systems of the literature. For {alive} of them the last column leads to where "
+        "they come to life: the section of a chapter, a test or a script in which one is run, computed, measured or "
+        "written down.\n\n"
         + table(
             "Atlas",
-            ("name", "year", "authors", "kind", "modality", "chapter"),
+            ("name", "year", "authors", "kind", "modality", "alive in"),
             rows,
             {"kind": "Kind", "modality": "Modality", "chapter": "Chapter"},
         )

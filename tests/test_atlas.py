@@ -1,0 +1,158 @@
+"""Every system of `data/atlas.csv` that counts is alive: its place exists, and it stands there."""
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ssl_lessons.book import atlas
+from ssl_lessons.book.files import ROOT, find, number_of
+from ssl_lessons.errors import InputError
+
+ROWS = atlas.systems()
+PLACES = {row["id"]: atlas.place(row["place"]) for row in ROWS}
+CHAPTERS = {path.stem: path for path in find()}
+SECTIONS = {name: atlas.sections(path) for name, path in CHAPTERS.items()}
+IDLE = r"where-it-comes-from|further-reading|solutions|quiz|a-question|(two|three)-questions"  # names stand there, only
+
+# Rows that count (priority A and B) and are not alive, by the chapter they wait for: first the chapters to come ...
+NOT_YET = {
+    "08b": """back-translation bert-flow bert-whitening bm25-negatives cert conpono contextual-augmentation cutoff
+        declutr dropout-augmentation eda infoxlm is-bert masking-cropping-text nli-contradiction-negatives
+        quick-thought sbert simcse skip-thought""",
+    "09b": "calm jukebox wavenet",
+    "10b": "motion-segmentation-pathak tracking-wang-gupta videoclip videogpt walker-vqvae-video",
+    "11": """align ambient-sound amdim audio-visual-correspondence clip cmc codesearchnet color-dropping-channels
+        cross-modal-retrieval lit mil-nce multiview-coding slip text-anchors-invariance xdc
+        zero-shot-classification""",
+    "12": "dgi gca graph-augmentations graphcl graphmae",
+    "12b": """marginal-corruption mask-vector-prediction saint scarf subtab tabular-pretraining-comparison vime""",
+    "12c": "byol-explore contrastive-rl curl laplacian-eigenmaps-rl noisy-tv proto-rl spr",
+    "22b": "cutmix mixmatch mixup pseudo-label s4l uda virtual-adversarial-training",
+    "23b": """attention-map-visualisation background-reliance densecl detection-segmentation-transfer
+        distilling-localization emergent-attention-segmentation instance-localization open-vocabulary-detection
+        selfpatch vicregl video-tracking-no-finetune""",
+    "27": """fd-augmentation-selection fd-augmentation-theory fd-combine-pretext fd-data-quality fd-dataset-bias
+        fd-efficient-negatives fd-equivariance fd-guarantees-fairness-robustness fd-lack-of-theory
+        fd-large-batch-transfer fd-negative-sampling fd-right-pretext-task fd-social-bias fd-synthetic-web-data
+        fd-training-efficiency fd-uncurated-data oq-objective-selection oq-pretext-to-generalisation
+        oq-projection-head-necessity oq-universal-negatives""",
+}
+# ... then those that are there and have no place for them.
+LEFT_OUT = {
+    "06": "self-prediction-taxonomy",
+    "14": "inter-sample-classification",
+    "15b": "dinov2",
+    "20": "augmentation-invariances-differ",
+    "22": """autoaugment backbone-output-width bn-in-projector-vit cls-vs-mean-pool combine-pretext-tasks
+        crop-plus-grayscale-cheap curated-retrieval ema-projector-only equimod essl gaussian-noise layer-decay
+        layer-scale looc patch-size pba randaugment stochastic-depth temperature-annealing
+        uncurated-pretraining""",
+    "25": "hf-resnet18 pytorch-2-1 torchvision-0-15",
+    "26c": "similarity-search-service",
+    "cards": "dtd inaturalist18",
+}
+WAITING = [name for ids in (*NOT_YET.values(), *LEFT_OUT.values()) for name in ids.split()]
+
+
+def plain(text: str) -> str:
+    """Lower case, one blank for everything between words."""
+    return re.sub(r"[\s_-]+", " ", text.lower())
+
+
+def stands_in(words: str, text: str) -> bool:
+    return re.search(r"(?<![a-z0-9])" + re.escape(plain(words).strip()), plain(text)) is not None
+
+
+def own_names(name: str) -> list[str]:
+    """The parts of a name between slashes or colons without what is in brackets, and abbreviations from there."""
+    parts = re.split(r"\s+/\s+|:\s", re.sub(r"\s*\([^)]*\)", "", name))
+    return [*parts, *re.findall(r"\(([A-Z][\w-]{2,})\)", name)]
+
+
+def problem(row: dict, there: atlas.Place) -> str:
+    """What is wrong with a place, "" if nothing: it is not there, it is idle, or the system is not in it."""
+    if there.chapter:
+        if there.anchor not in SECTIONS.get(there.chapter, {}):
+            return f"there is no heading #{there.anchor} in {there.file}"
+        if re.match(IDLE, there.anchor):
+            return f"#{there.anchor} only names systems"
+        text = SECTIONS[there.chapter][there.anchor]
+        if not ("```python" in text or "$" in text or row["miniature"].startswith("no")):
+            return f"#{there.anchor} has neither code nor a formula"
+    elif not (ROOT / there.file).is_file():
+        return f"there is no {there.file}"
+    else:
+        text = (ROOT / there.file).read_text(encoding="utf-8")
+        if there.test and there.test not in {getattr(node, "name", "") for node in ast.parse(text).body}:
+            return f"there is no {there.test} in {there.file}"
+    names = [there.words] if there.words else own_names(row["name"])
+    return "" if any(stands_in(name, text) for name in names) else f"none of {names} stands there"
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row["place"]], ids=lambda row: row["id"])
+def test_a_system_stands_at_its_place(row):
+    assert problem(row, PLACES[row["id"]]) == ""
+
+
+def test_every_row_that_counts_is_alive_or_waits():
+    counts = {row["id"] for row in ROWS if row["priority"] in "AB"}
+    assert [name for name, n in Counter(WAITING).items() if n > 1] == []
+    assert counts - set(WAITING) == {name for name in counts if PLACES[name]}
+    assert set(WAITING) <= counts and not any(PLACES[name] for name in WAITING)
+
+
+def test_nobody_waits_for_a_chapter_that_is_there():
+    there = {number_of(path) for path in CHAPTERS.values()}
+    assert not there & set(NOT_YET)
+    assert set(LEFT_OUT) - {"cards"} <= there
+
+
+def test_what_is_no_place_is_told():
+    some = next(row for row in ROWS if row["id"] == "nt-xent")
+
+    def said(text: str) -> str:
+        return problem(some, atlas.place(text))
+
+    chapter = "chapters/13_from_nce_to_nt_xent.ipynb"
+    assert said(some["place"]) == ""
+    assert "no heading #nowhere" in said(f"{chapter}#nowhere")
+    assert "only names systems" in said(f"{chapter}#where-it-comes-from-where-it-went")
+    assert "none of ['a walrus'] stands there" in said(f"{some['place']} a walrus")
+    assert "none of ['NT-Xent'] stands there" in said("tests/test_words.py::test_direct_bias_by_hand")
+    assert "no test_nothing" in said("tests/test_words.py::test_nothing")
+    assert "no benchmarks/nothing.py" in said("benchmarks/nothing.py")
+    for wrong in (
+        "13",
+        f"{chapter}",
+        "tests/test_words.py",
+        f"{chapter}#Upper",
+        "drafts/11_several_senses.py",
+    ):
+        with pytest.raises(InputError, match="is no place: write chapters/NAME.ipynb#heading"):
+            atlas.place(wrong)
+
+
+def test_sections_hold_what_is_below_them(tmp_path):
+    path = tmp_path / "00_x.py"
+    cells = (
+        "# %% [markdown]\n# # 00 · X\n# ## One\n# text",
+        "# %%\nrun()",
+        "# %% [markdown]\n# ### 1 · Two (••)\n# more",
+    )
+    path.write_text("\n\n".join((*cells, "# %% [markdown]\n# ## Three\n# end\n")), encoding="utf-8")
+    found = atlas.sections(path)
+    assert list(found) == ["x", "one", "two", "three"]
+    assert "run()" in found["one"] and "more" in found["one"] and "end" not in found["one"]
+    assert "more" in found["two"] and "run()" not in found["two"]
+
+
+def test_headings_of_a_chapter_have_ids_of_their_own():
+    for path in CHAPTERS.values():
+        ids = [
+            atlas.anchor(h)
+            for h in re.findall(r"^# #{1,4} (.*)$", Path(path).read_text(encoding="utf-8"), re.M)
+        ]
+        assert len(ids) == len(set(ids)), path.name
