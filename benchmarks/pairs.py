@@ -65,7 +65,7 @@ def eye_of(eye):
 
 
 def found(u, v, k: int) -> float:
-    """recall@k: each picture looks for its caption; the captions say everything, equal ones count as right."""
+    """recall@k: each picture looks for its own caption, which says everything; equal ones of others count as wrong."""
     rows = torch.arange(len(u))
     return evaluation.recall_at_k(u, rows, k, v, rows)
 

@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE) and [chapter 02](02_words_from_neighbours.ipynb)
 # (words as vectors).
-# **Time**: 26 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 28 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -168,13 +168,15 @@ by_prompt = {p: exams.zero_shot(clip, test, "kind", (p,)) for p in captions.PROM
 for template, correct in by_prompt.items():
     print(f"{template.format('...'):>30}: {correct:.1%}")
 together = exams.zero_shot(clip, test, "kind", captions.PROMPTS)
+print(f"the mean of these eight: {sum(by_prompt.values()) / 8:.1%}")
 print(f"the mean of the eight vectors of each class: {together:.1%}")
 spread_of_prompts = max(by_prompt.values()) - min(by_prompt.values())
 print(f"best and worst single prompt are {100 * spread_of_prompts:.0f} points apart")
 
 # %% [markdown]
-# You would have to choose a template without labels. The ensemble averages the classes' unit vectors over templates. Read it
-# against the *mean* of the single ones: the best one you know only now. This reader averages words, so a word that all
+# You would have to choose a template without labels. The ensemble averages the classes' unit vectors over templates. Compare
+# it with the *mean* of the single ones, not with the best, which you know only now. Here the difference is too small to
+# tell (C-302, below). This reader averages words, so a word that all
 # classes share shifts all of them alike, and nearly cancels; for a transformer it need not.
 #
 # ## What is said is kept
@@ -211,15 +213,17 @@ plots.table(
 silent, before = (readout[n] for n in ("captions say kinds", "untrained"))
 for name in ("colour", "ground"):
     print(
-        f"{name}: {silent[name]:.0%} after captions of kinds, {before[name]:.0%} before"
+        f"{name}: {100 * silent[name]:.0f} after captions of kinds, "
+        f"{100 * before[name]:.0f} before (0 is chance)"
     )
     assert silent[name] < before[name]
 assert silent["kind"] > before["kind"] + 0.2
 
 # %% [markdown]
-# That is (2): worse. Two pictures with the same caption are, for this loss, the same picture. The words do what the
-# augmentation does in SimCLR: they say which differences matter. What they leave out stays only if it helps to find what
-# they say, as a place may help to see a shape. Here is the record, with three seeds.
+# That is (2): worse. Two pictures that would get the same captions, equally often, are the same picture for the best
+# solution of this loss. The words do what the augmentation does in SimCLR: they say which differences matter. What they
+# leave out may go, or stay. Here is the record: three seeds, 400 steps instead of 250 and tuned rates, so its numbers are
+# higher.
 
 # %%
 record, origin = book.recorded("pairs")
@@ -285,10 +289,11 @@ for arm in arms_of("said"):
 ground, place = (factor("said", "the kind", k) for k in ("ground", "place"))
 assert max(ground) < 0.5 < 0.9 < min(floor["ground"])
 assert min(place) > 0.85
+assert min(factor("said", "the kind", "size")) > max(floor["size"]) + 0.2
 
 # %% [markdown]
-# An eye that was told kinds alone has lost the ground, dark or light, which every untrained eye sees; places it keeps,
-# though nobody named them. Text anchors the eye, and it can blind it: what you want to read later must be in the
+# An eye that was told kinds alone has lost most of the ground, dark or light, which every untrained eye sees. Places it
+# keeps, and sizes it gains, though nobody named them: perhaps they help to see a shape. Text anchors the eye, and it can blind it: what you want to read later must be in the
 # captions, or the eye needs another reason to keep it.
 #
 # ## One question instead of a crowd: SigLIP
@@ -299,7 +304,7 @@ assert min(place) > 0.85
 # $$L = -\frac{1}{N} \sum_{i,j} \log \sigma\big(y_{ij} (a\, u_i \cdot v_j + b)\big) , \qquad \sigma(x) = \frac{1}{1 + e^{-x}} .$$
 #
 # Of $N^2$ answers $N$ are yes. While all cosines are near 0, the bias alone answers, and it should say "no" just often enough.
-# The paper, with large batches, starts at $b = -10$. Exercise 1 asks for the best start; here are both.
+# The paper, with large batches, starts at $b = -10$. Exercise 1 asks for the best start; here are both, in one short run.
 
 
 # %%
@@ -339,19 +344,30 @@ plots.table(
 )
 print(origin)
 
+# %%
+small = {a: mean(of("batch", a, "pairs")) for a in arms_of("batch")}
+assert all(
+    small[f"SigLIP, batch {b}"] < small[f"CLIP, batch {b}"] + 0.02 for b in (8, 32)
+)
+starts = [mean(of("methods", f"SigLIP{x}", "kind")) for x in ("", ", bias from -10")]
+assert abs(starts[0] - starts[1]) < 0.05
+
 # %% [markdown]
-# *recall@5*: a picture looks for its caption among 1,000, and the right words are among the first five. (Half the rate
-# that was tuned for batches of 128, twice the steps.)
+# *recall@5*: a picture looks for its caption (all five facts said) among 1,000, and finds it among the first five. Equal
+# captions of other pictures count as wrong; exercise 4 mends that. The rate is half of what was tuned for batches of 128,
+# the steps are twice as many. The sigmoid is not ahead in any of the rows, and where its bias starts does not matter
+# either (the table of all methods, below).
 #
 # ## Wrong captions, and bags of them
 #
-# Captions from the web are often of something else. **ALIGN** takes a billion of them uncleaned: noise in pairs costs
+# Captions from the web are often of something else. **ALIGN** takes more than a billion of them, hardly cleaned: noise in pairs costs
 # something, and more pairs pay for it. Is that so here?
 
 # %% tags=["hide-input"]
 plots.table(
     [
         {"arm": a, "scale": f"{mean(of('noise', a, 'scale')):.0f}"}
+        | {"loss": f"{mean(of('noise', a, 'loss')):.2f}"}
         | {k: spread(of("noise", a, k)) for k in ("kind", "pairs", "recall")}
         for a in arms_of("noise")
     ],
@@ -362,7 +378,7 @@ plots.table(
         "pairs": "kind and colour",
         "recall": "recall@5 of 1,000",
     }
-    | {"scale": "learned scale"},
+    | {"scale": "learned scale", "loss": "loss"},
 )
 print(origin)
 
@@ -372,19 +388,22 @@ assert scale["3000 pairs, 40% wrong"] < 0.7 * scale["3000 pairs, 0% wrong"]
 assert scale["750 pairs, 40% wrong"] > 0.9 * scale["750 pairs, 0% wrong"]
 loss_of = {a: mean(of("noise", a, "loss")) for a in arms_of("noise")}
 assert loss_of["750 pairs, 80% wrong"] < 1.2 * loss_of["750 pairs, 0% wrong"]
+few, many = "750 pairs, 0% wrong", "3000 pairs, 40% wrong"
+assert abs(mean(of("noise", few, "kind")) - mean(of("noise", many, "kind"))) < 0.03
+assert min(of("noise", few, "recall")) > max(of("noise", many, "recall")) + 0.1
 
 # %% [markdown]
-# Noise costs a lot, and four times as many pairs pay for two wrong ones in five. Look at the learned scale: of 3,000 pairs
-# the loss learns that some are wrong, and lowers it. 750 pairs are learned by heart, the wrong ones as well as the right
-# ones: neither scale nor loss betrays them.
+# Noise costs a lot. Four times as many pairs pay for two wrong ones in five where kinds are asked, not in recall. Look at
+# the learned scale, which began at 10: with 3,000 pairs it rises less if some are wrong. 750 pairs are learned by heart,
+# wrong ones too: neither the scale nor the loss betrays them.
 #
-# A narrator says the right thing, but a little early or late. So take several candidates: a **bag** $B_i$ of captions, one of
-# which belongs to picture $i$. **MIL-NCE** adds the candidates up *inside* the logarithm,
+# A narrator says the right thing, but a little early or late. So take several candidates: a **bag** $B_i$ of captions, one
+# of picture $i$ (here with three of other pictures, always the same). **MIL-NCE** adds the candidates up *inside* the logarithm,
 #
 # $$L = -\frac{1}{N} \sum_i \log \frac{P_i}{P_i + \text{negatives}_i} , \qquad P_i = \sum_{k \in B_i} e^{s_{ik}} ,$$
 #
-# where the negatives of $i$ are the other bags' captions for picture $i$, and the captions of bag $i$ for other pictures. One
-# candidate that fits makes $P_i$ large; nothing drags the picture to those that do not.
+# where negatives$_i$ sums $e^s$ over picture $i$ with the other bags' captions, and over the other pictures with bag $i$'s. One
+# candidate that fits makes $P_i$ large; then those that do not fit pull little.
 
 # %%
 bags = objectives.Bags(
@@ -420,17 +439,23 @@ print(origin)
 by_bag = {a: of("bags", a, "kind") for a in arms_of("bags")}
 assert min(by_bag["mil-nce"]) > max(by_bag["all of the bag"]) > 0.4
 assert max(by_bag["one of the bag"]) < min(by_bag["all of the bag"])
+best, rest = (
+    [mean(of("bags", a, k)) for k in ("kind", "recall")]
+    for a in ("the right one", "mil-nce")
+)
+assert 0.05 < best[0] - rest[0] < 0.15 and best[1] - rest[1] < 0.04
 
 # %% [markdown]
-# With the sum inside the logarithm, one right candidate in four is nearly as good as the right one alone; pulling the
-# picture to all four, or to one by lot, is not.
+# With the sum inside the logarithm, one right candidate in four is nearly as good as the right one alone in recall, ten
+# points worse in kinds. Pulling the picture to all four, or to one by lot, is far worse.
 #
 # ## With and without words
 #
 # All of it in one table. *Two views*: SimCLR on the same pictures, no captions. **SLIP**: both losses on one eye. **LiT**:
 # the eye of two views, locked, and only the reader learns; below it, the same start unlocked. The floors: an untrained
-# eye; pixels, with the caption of the nearest training picture; and ridge regression from pixels to the words of the
-# caption, which no network made.
+# eye; pixels, with the true kind and colour of the nearest training picture (labels!); and ridge regression from pixels to
+# the words of the caption, without a network. *Augmented*: in views of which the caption stays true (no mirror, no change
+# of hue, at least 70 % of the area). LiT and its rival have twice the steps in all.
 
 # %% tags=["hide-input"]
 READ = ("kind", "colour", "stripes")
@@ -474,19 +499,22 @@ gain = {
     for a in names
 }
 print("kinds read better than from an untrained eye by:")
-print(", ".join(a for a in names if gain[a].word == evidence.HOLDS))
+print("; ".join(a for a in names if gain[a].word == evidence.HOLDS))
 print(
     "not surely:",
-    ", ".join(a for a in names if gain[a].word != evidence.HOLDS) or "none",
+    "; ".join(a for a in names if gain[a].word != evidence.HOLDS) or "none",
 )
 
 # %%
 eye = {a: factor("methods", a, "kind") for a in ("CLIP", "CLIP, augmented", "LiT")}
-assert max(eye["CLIP, augmented"]) + 0.2 < min(eye["CLIP"]) and max(eye["LiT"]) < 0.15
+assert max(eye["CLIP, augmented"]) < min(eye["CLIP"]) and max(eye["LiT"]) < 0.15
+named = ("CLIP, augmented", "pixels", "LiT")
+best, pixels, locked = (mean(of("methods", a, "kind")) for a in named)
+assert best > pixels > locked
 
 # %% [markdown]
-# At equal steps, crops and changed colours do not help here: the captions say already what matters, and the pictures have
-# become harder to name. Two views alone teach no kinds in so short a run. So **a locked eye can be read out only**: what it
+# Augmented pictures do not help here at equal steps: kinds are read a little worse. Two augmented views alone teach no kinds
+# in so short a run; the nearest pixels name more of them than LiT does. So **a locked eye can be read out only**: what it
 # does not tell apart, no reader finds again.
 #
 # Never shown together: six of the 36 combinations of colour and kind were kept out of training.
@@ -508,7 +536,8 @@ plots.table(
 print(origin)
 
 # %% [markdown]
-# A classifier with 30 outputs could not even say the other six. A sentence can.
+# A classifier with 30 outputs could not even say the other six. Sentences do, less well than what they know. (Two
+# classifiers, one of kinds and one of colours, could say all 36, too.)
 #
 # ## The gap between the senses
 #
@@ -558,8 +587,8 @@ assert max(shifted) < min(found) - 0.1
 # A large scale keeps the gap of the start, and then the two clouds are no longer shifted copies of each other: to move them
 # together does harm.
 #
-# Why is there a gap at all? Before training each network maps all its inputs into a narrow cone of its own. And the loss does
-# not mind: add one vector to all $v_j$, and in a picture's row **all scores rise by the same, which cancels in a softmax**.
+# Why is there a gap at all? Before training each network maps its inputs into a cone of its own (here a narrow one of the
+# eye, a wide one of the reader). And half of the loss does not mind: add one vector to all $v_j$, and in a picture's row **all scores rise by the same, which cancels in a softmax**.
 # Only lengths, and the other direction, object. Whether the scale sets how far the gap closes is a claim below.
 #
 # ## What goes wrong: the words without the sentence
@@ -583,9 +612,9 @@ assert recall > 0.15 and own == 0.5
 # That is (3), and no training can change it: a mean does not know the order of what it was made of. The retrieval score does
 # not show it. **The test is the swap: same words, other meaning.**
 #
-# A reader that sees the order, a transformer, *can* tell. Whether it learns to depends on what it costs not to. Where
-# captions say who stands left, order pays in every comparison. Now let them say "and", in either order. Two kinds and two
-# colours make two scenes, and only the one asks for the other's colours.
+# A reader that sees the order, a transformer, *can* tell. Where captions say who stands left, it does (the table below).
+# Now let them say "and", in either order. Two kinds and two colours make two scenes; only where both are in the batch does
+# the loss ask whose colour is whose.
 
 # %%
 scenes = math.comb(6, 2) * math.comb(6, 2) * 2
@@ -594,8 +623,9 @@ for size in (16, 128):
     print(f"batch {size}: a scene meets its swap in {meets:.0%}")
 
 # %% [markdown]
-# Where they meet, not knowing costs $\log 2$; everywhere else it is free. Negatives with swapped captions ask in every row.
-# The last row below does so on a corpus with only *one* of each two scenes; the columns show either half.
+# Where they meet, not knowing costs at least $\log 2$; everywhere else it is free. Negatives with swapped captions ask in every row.
+# The last row below does so on a corpus with only *one* of each two scenes; the columns show either half. All readers but
+# the first are transformers.
 
 # %% tags=["hide-input"]
 plots.table(
@@ -622,14 +652,15 @@ assert abs(mean(asked[0]) - mean(asked[1])) < 0.05 and min(asked[1]) > 0.7
 assert min(of("binding", "and", "own")) > 0.65
 
 # %% [markdown]
-# Captioned photographs are such a corpus (there are few blue bananas). Read the last row with care: a swapped caption is
-# *never* true there, and a reader could reject it without a look at the picture. Then it would fail on the other half. It
-# does not. And the row above without such negatives is not at a coin's level either: a quarter of the rows asked.
+# Read the last row with care: a swapped caption is *never* true there, and a reader could reject it without a look at the
+# picture. Then it would fail on the other half. It does not. (Every kind comes in every colour here. In photographs, with
+# few blue bananas, rejecting is easier.) The row "and", without such negatives, is far above a coin, too; whether they help
+# more than the rows that ask anyway, three seeds cannot tell (C-304).
 #
 # ## Play: say it in words
 #
-# Choose words; "(unsaid)" leaves one out. Pictures come in the order of their similarity. **Find a caption of two words for
-# which some of the first eight are wrong. Which word is forgotten first?**
+# Choose words; "(unsaid)" leaves one out. Pictures come in the order of their similarity. **Find a size and a kind for
+# which some of the first eight are wrong. Which of the two words is not true of them?**
 
 # %%
 ranking = caption.Ranking(
@@ -641,9 +672,9 @@ widgets.explore(
     static=[
         {"kind": "ring", "colour": "green"},
         {"kind": "dart", "colour": caption.UNSAID, "place": "bottom left"},
-        {"kind": caption.UNSAID, "colour": "blue", "size": "small", "ground": "dark"},
+        {"kind": "square", "colour": caption.UNSAID, "size": "small"},
     ],
-    captions=["a colour and a kind", "a kind and a place", "no kind at all"],
+    captions=["a colour and a kind", "a kind and a place", "a size and a kind"],
     alt=ranking.describe,
     columns=1,
 )
@@ -658,7 +689,12 @@ true_of = {
     for size in captions.SAID["size"]
 }
 worst = min(true_of, key=true_of.get)
-print(f"a {worst}: true of {true_of[worst]} of the first eight")
+print(f"a {worst}: true of {true_of[worst]} of the first eight;", end=" ")
+size, kind = worst.split()
+first, _ = ranking.first(**unsaid | {"kind": kind, "size": size})
+for name, word in (("size", size), ("kind", kind)):
+    wrong = test.factors[name][first] != captions.SAID[name].index(word)
+    print(f"wrong {name}: {int(wrong.sum())}", end=" ")
 
 # %% [markdown]
 # ## Exercises
@@ -683,7 +719,7 @@ ch11.check_best_bias(best_bias)
 # %% [markdown]
 # ### 2 · One vector per class (•, 5 minutes)
 # `texts`, a float tensor `[T, K, D]`, holds the vectors of `T` templates for `K` classes; their lengths differ. Return
-# `[K, D]`, the ensemble: every prompt counts the same, and every class has length 1.
+# a tensor `[K, D]`, the ensemble: every prompt counts the same, and every class has length 1.
 #
 # <details><summary>Hint</summary>Divide by the length twice.</details>
 
@@ -789,8 +825,8 @@ book.claim("C-305", drawn=Runs(wide, near))
 # films: [MIL-NCE](https://arxiv.org/abs/1912.06430); a locked eye: [LiT](https://arxiv.org/abs/2111.07991); words and
 # views: [SLIP](https://arxiv.org/abs/2112.12750). That text stands in for augmentation:
 # [the cookbook](https://arxiv.org/abs/2304.12210), section 4.2. The gap: [Liang et al. (2022)](https://arxiv.org/abs/2203.02053).
-# Bags of words: [Yuksekgonul et al. (2023)](https://arxiv.org/abs/2210.01936); that each tower knows more of the order than
-# their scores show: [Koishigarina et al. (2025)](https://arxiv.org/abs/2502.03566).
+# Bags of words: [Yuksekgonul et al. (2023)](https://arxiv.org/abs/2210.01936); that each tower knows better whose attribute is
+# whose than their scores show: [Koishigarina et al. (2025)](https://arxiv.org/abs/2502.03566).
 #
 # ## Two questions
 #

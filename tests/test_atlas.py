@@ -24,10 +24,8 @@ NOT_YET = {
         quick-thought sbert simcse skip-thought""",
     "09b": "calm jukebox wavenet",
     "10b": "motion-segmentation-pathak tracking-wang-gupta videoclip videogpt walker-vqvae-video",
-    "11": """align ambient-sound amdim audio-visual-correspondence clip cmc codesearchnet color-dropping-channels
-        cross-modal-retrieval lit mil-nce multiview-coding slip text-anchors-invariance xdc
-        zero-shot-classification""",
-    "12": "dgi gca graph-augmentations graphcl graphmae",
+    "11b": """ambient-sound amdim audio-visual-correspondence cmc codesearchnet color-dropping-channels
+        multiview-coding xdc""",
     "12b": """marginal-corruption mask-vector-prediction saint scarf subtab tabular-pretraining-comparison vime""",
     "12c": "byol-explore contrastive-rl curl laplacian-eigenmaps-rl noisy-tv proto-rl spr",
     "22b": "cutmix mixmatch mixup pseudo-label s4l uda virtual-adversarial-training",

@@ -48,7 +48,7 @@ CORRECT = {
 WRONG = [
     ("check_best_bias", "odds of 1", lambda n: -math.log(n)),
     ("check_best_bias", "below 0", lambda n: math.log(n - 1)),
-    ("check_best_bias", "instead of", lambda n: -10),
+    ("check_best_bias", "paper's start", lambda n: -10),
     ("check_class_vectors", "outvote", lambda z: F.normalize(z.mean(0), dim=1)),
     ("check_class_vectors", "again", lambda z: F.normalize(z, dim=2).mean(0)),
     ("check_bag_loss", "asks every", lambda s: F.cross_entropy(

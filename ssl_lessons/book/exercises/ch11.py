@@ -43,6 +43,7 @@ BEST_BIAS = Exercise(
         ("there are n pairs among n^2 questions: one in n, not one in n^2", lambda n: -math.log(n**2 - 1)),
         ("this is the share of yes itself: the bias goes through a sigmoid first", lambda n: 1 / n),
         ("these are the odds: take their logarithm", lambda n: 1 / (n - 1)),
+        ("this is the paper's start for every batch; here the best one depends on n", lambda n: -10.0),
         ("the natural logarithm: the sigmoid is made of e", lambda n: -math.log10(n - 1)),
     ),
     praise="for a batch of 32,768 it is -10.4; the paper begins at -10",
@@ -116,6 +117,10 @@ BAG_LOSS = Exercise(
             "here every bag looks for its picture: the softmax runs over the bags (dim=1)",
             lambda s: -s.logsumexp(dim=2).log_softmax(dim=0).diagonal().mean(),
         ),
+        (
+            "both directions are the chapter's formula; here pictures look for bags only",
+            lambda s: (_bag(s) + _bag(s.transpose(0, 1))) / 2,
+        ),
         ("the sign: minus the logarithm", lambda s: -_bag(s)),
     ),
     praise="one good candidate is enough",
@@ -161,6 +166,10 @@ RECALL = Exercise(
         (
             "the smallest scores come first here: the most similar have the largest",
             lambda s, w, c, k: (c[(-s).topk(k, dim=1).indices] == w[:, None]).any(dim=1).double().mean(),
+        ),
+        (
+            "these are places among the M: look up with `shown` which caption stands there",
+            lambda s, w, c, k: (s.topk(k, dim=1).indices == w[:, None]).any(dim=1).double().mean(),
         ),
         (
             "this is recall at 1, whatever k is",

@@ -21,15 +21,20 @@ BAGS = ("mil-nce", "one of the bag", "all of the bag")
 
 
 def policy(size: int = 24) -> Policy:
-    """The augmentation of all tasks that use one: crops of at least a third of the area, colours, gray."""
+    """The augmentation of all tasks between pictures: crops of at least a third of the area, mirrors, colours, gray."""
     return Policy.simclr(size, 0.5).replace(crop_scale=(0.35, 1.0), blur_p=0)
+
+
+def true_to_words(size: int = 24) -> Policy:
+    """The augmentation of captioned pictures: what a caption names stays true (no mirror, no other hue, no gray)."""
+    return policy(size).replace(crop_scale=(0.7, 1.0), flip_p=0, hue=0, grayscale_p=0)
 
 
 class Captioned(nn.Module):
     """Pictures and captions must find each other: CLIP, ConVIRT (weights 3 : 1), SigLIP.
 
-    augmented: show a random view of every picture.  swapped: to each picture its caption with the two colours
-    exchanged is a further negative (scenes of two things; CLIP only).
+    augmented: show a random view of every picture, of which its caption stays true.  swapped: to each picture its
+    caption with the two colours exchanged is a further negative (scenes of two things; CLIP only).
     """
 
     def __init__(
@@ -49,7 +54,7 @@ class Captioned(nn.Module):
         rows = torch.randint(len(self.scenes), (self.batch,), generator=generator)
         device = self.towers.log_scale.device
         x, ids = self.scenes.pictures[rows].to(device), self.scenes.ids[rows].to(device)
-        return rows, augment(x, policy(), generator) if self.augmented else x, ids
+        return rows, augment(x, true_to_words(), generator) if self.augmented else x, ids
 
     def forward(self, generator: torch.Generator) -> Tensor:
         _, x, ids = self.draw(generator)
