@@ -26,7 +26,7 @@ READ, READ_RATE = 400, 1e-2  # steps and rate of the readers
 
 
 CMC = {f"CMC, {split}": split for split in wordless.SPLITS}
-SOUNDS = ("correspondence", "contrast with sounds", "clusters of sounds", "XDC")
+SOUNDS = ("correspondence", "contrast with sounds", "clusters of sounds", "XDC", "own clusters")
 NAMES = (*CMC, "AMDIM", *SOUNDS)
 FLOORS = ("pixels", "untrained", *(f"untrained, {split}" for split in wordless.SPLITS))
 
@@ -38,6 +38,7 @@ def two_eyes(seed: int, split: str) -> wordless.TwoEyes:
 
 def build(name: str, seed: int, scenes, heard):
     torch.manual_seed(seed)
+    refresh = max(1, SIZES["steps"] // 5)
     eye, ear = encoders.PictureNet(), sounds.EarNet()
     if name in CMC:
         return wordless.Channels(two_eyes(seed, CMC[name]), scenes)
@@ -46,7 +47,8 @@ def build(name: str, seed: int, scenes, heard):
         "correspondence": lambda: wordless.Correspond(eye, ear, scenes, heard),
         "contrast with sounds": lambda: wordless.HeardContrast(eye, ear, scenes, heard),
         "clusters of sounds": lambda: wordless.Clusters(eye, ear, scenes, heard),
-        "XDC": lambda: wordless.Clusters(eye, ear, scenes, heard, refresh=max(1, SIZES["steps"] // 5)),
+        "XDC": lambda: wordless.Clusters(eye, ear, scenes, heard, refresh=refresh),
+        "own clusters": lambda: wordless.Clusters(eye, ear, scenes, heard, refresh=refresh, own=True),
     }[name]()
 
 

@@ -159,6 +159,13 @@ def test_xdc_renews_the_labels_and_owens_does_not(some, heard):
         assert set(before.tolist()) == {0, 1, 2, 3}
 
 
+def test_own_clusters_are_those_of_the_same_sense(some, heard):
+    eye, ear = encoders.PictureNet(), sounds.EarNet()
+    xdc, own = (wordless.Clusters(eye, ear, some, heard, clusters=4, refresh=1, own=o) for o in (False, True))
+    assert torch.equal(own.labels[0], xdc.labels[1]) and torch.equal(own.labels[1], xdc.labels[0])
+    assert not torch.equal(own.labels[0], own.labels[1])
+
+
 def test_programs_are_real_and_hold_no_docstring():
     test = programs.programs("test", most=150)
     assert len(test) == 150
@@ -203,7 +210,8 @@ def test_reciprocal_rank():
     [
         (lambda: sounds.sounds(world.scenes("test", 3), wrong=2.0), "from 0 to 1"),
         (lambda: programs.programs("dev"), "split"),
-        (lambda: wordless.TwoEyes(split="thirds"), "split must be"),
+        (lambda: wordless.Clusters(None, None, [], [], own=True), "refresh"),
+        (lambda: wordless.TwoEyes(split="quarters"), "split must be"),
         (lambda: programs.reciprocal_rank(torch.zeros(2, 3)), "square"),
         (
             lambda: wordless.HeardContrast(

@@ -180,11 +180,17 @@ class Clusters(Heard):
     """Pictures learn the cluster of their sound (Owens et al. 2016); with `refresh`, each learns the other's (XDC).
 
     Without refresh the clusters are those of the sounds' statistics, once.  XDC (Alwassel et al. 2020): from time to
-    time the ear's features are clustered for the eye, and the eye's for the ear.
+    time the ear's features are clustered for the eye, and the eye's for the ear.  own: each sense learns the clusters
+    of its own features instead (their single-modality baseline).  Raises InputError for own without refresh.
     """
 
-    def __init__(self, eye, ear, scenes, heard, clusters: int = 16, refresh: int = 0, batch: int = BATCH):
+    def __init__(
+        self, eye, ear, scenes, heard, clusters: int = 16, refresh: int = 0, own: bool = False, batch: int = BATCH
+    ):  # fmt: skip
         super().__init__(eye, ear, scenes, heard, batch)
+        if own and not refresh:
+            raise InputError("own clusters are those of features: say after how many steps to refresh them")
+        self.own = own
         self.clusters, self.refresh = clusters, refresh
         self.heads = nn.ModuleList([nn.Linear(net.dim, clusters) for net in (eye, ear)])
         self.labels = [self.groups(statistics(heard)), None]  # for the eye, for the ear
@@ -195,10 +201,10 @@ class Clusters(Heard):
         return losses.kmeans((x - x.mean(dim=0)) / (x.std(dim=0) + 1e-6), self.clusters)[0]
 
     def relabel(self) -> None:
-        """Clusters of either sense's features become the other's classes; the heads begin anew, as the numbers do."""
+        """Clusters of one sense's features become the other's classes (or its own); the heads begin anew."""
         ear = apply(self.ear, self.sounds[0], self.ear)
         eye = apply(self.eye, self.scenes.pictures, self.eye)
-        self.labels = [self.groups(ear), self.groups(eye)]
+        self.labels = [self.groups(x) for x in ((eye, ear) if self.own else (ear, eye))]
         for head in self.heads:
             head.reset_parameters()
         self.train()
