@@ -98,31 +98,35 @@ def run_eye(name: str, seed: int) -> dict:
 
 # ---- rooms ----------------------------------------------------------------------------------------------------------
 
+HUM = 0.3
 # arm -> (has every room's camera a tint?, are false pairs of one room?)
 ROOMS = {
-    "cameras alike": (False, False), "a tint for each room": (True, False),
+    "untrained": (True, False), "cameras alike": (False, False), "a tint for each room": (True, False),
     "a tint for each room, false pairs of one room": (True, True),
 }  # fmt: skip
+
+
+def filmed(split: str, seed: int, tint: bool):
+    """Scenes, their sounds, the same without the thing, and the rooms."""
+    scenes, seed = drawn(split, seed), seed + 1000 * (split == "test")
+    heard, room = sounds.sounds(scenes, seed, hum=HUM)
+    silent = sounds.sounds(scenes, seed, hum=HUM, silent=True)[0]
+    return sounds.tinted(scenes, room) if tint else scenes, heard, silent, room
 
 
 def run_room(name: str, seed: int) -> dict:
     """Right answers on test scenes: `right`; `one room`: the false pairs are of one room; `silent`: no thing sounds."""
     tint, same = ROOMS[name]
-    scenes, heard, room = {}, {}, {}
-    for split in ("train", "test"):
-        scenes[split] = drawn(split, seed)
-        heard[split], room[split] = sounds.sounds(scenes[split], seed + 1000 * (split == "test"))
-        if tint:
-            scenes[split] = sounds.tinted(scenes[split], room[split])
-    train, test = scenes["train"], scenes["test"]
+    train, heard, _, room = filmed("train", seed, tint)
     torch.manual_seed(seed)
-    task = wordless.Correspond(
-        encoders.PictureNet(), sounds.EarNet(), train, heard["train"], rooms=room["train"] if same else None
-    )
-    row = trained(task, SIZES["steps"], best_rate("correspondence"), seed)
-    silent = sounds.sounds(test, seed + 1000, silent=True)[0]
+    eye, ear = encoders.PictureNet(), sounds.EarNet()
+    task = wordless.Correspond(eye, ear, train, heard, rooms=room if same else None)
+    row = {"steps": 0}
+    if name != "untrained":
+        row = trained(task, SIZES["steps"], best_rate("correspondence"), seed)
+    test, heard, silent, room = filmed("test", seed, tint)
     return row | {
-        "right": task.right(test, heard["test"]), "one room": task.right(test, heard["test"], room["test"]),
+        "right": task.right(test, heard), "one room": task.right(test, heard, room),
         "silent": task.right(test, silent), "factors": kept(eye_of(task.eye), train, test),
     }  # fmt: skip
 
