@@ -37,7 +37,8 @@ def sounds(
 
     Partials at multiples of the pitch, which wavers by 6 %, rise when the thing is struck and decay; the room adds a
     hum of its own, of that strength.  wrong: the share of scenes that get the sound of another one.  silent: the same
-    sounds without the thing; the room is left.  Raises InputError for a share outside [0, 1] and for negative noise or hum.
+    sounds without the thing; the room is left.
+    Raises InputError for a share outside [0, 1], and for negative noise or hum.
     """
     if not 0 <= wrong <= 1 or min(noise, hum) < 0:
         raise InputError("wrong is a share from 0 to 1, and noise and hum are not negative")
