@@ -78,12 +78,6 @@ def shown(split: str, scene: int) -> list[Tensor]:
     return [x[0].clamp(0, 1).permute(1, 2, 0) for x in (gray, lab_to_rgb(full))]
 
 
-def shared(split: str, least: float = 0.2) -> list[str]:
-    """The factors that an untrained eye finds, by at least `least`, in either view alone."""
-    first, second = told(split)
-    return [name for name in world.FACTORS if min(first[name], second[name]) >= least]
-
-
 def render(split: str, scene: int) -> Figure:
     """The two views of a scene, and bars: what either view alone tells an untrained eye, and what CMC made of both."""
     fig, (left, right, ax) = plots.new_figure(8.6, 2.9, columns=3)
