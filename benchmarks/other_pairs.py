@@ -1,9 +1,8 @@
-"""Pairs without captions: what an eye learns from channels, places and sounds, and who finds which program.
-
-The record is data/results/other_pairs.json, one row per part, arm and seed.
+"""Pairs without captions: chapter 11b's record, data/results/other_pairs.json, one row per part, arm and seed.
 
 tuning    each task at each learning rate, half the steps, on a world of its own (seed 100), by held-out train scenes.
-eyes      what an eye keeps (linear readout of every factor) after CMC, AMDIM and four questions about sounds.
+eyes      what an eye keeps (linear readout of every factor) after CMC, AMDIM and four questions about sounds; floors.
+rooms     correspondence where each room has a hum and a camera with a tint: answers with and without the thing's sound.
 programs  functions and docstrings of the standard library: mean reciprocal rank among 500, other modules than trained.
 """
 
@@ -13,36 +12,44 @@ from functools import lru_cache, partial
 import torch
 import torch.nn.functional as F
 from _record import arguments, recorded, resume
-from pairs import RATES, SEEDS, STEPS, TUNING_SEED, drawn, eye_of, kept
+from pairs import RATES, SEEDS, TUNING_SEED, drawn, eye_of, kept, small
 
 from ssl_lessons import losses
 from ssl_lessons.modalities.pairs import encoders, programs, sounds, wordless
 from ssl_lessons.training import fit
 
 KEY = ("part", "arm", "seed")
+STEPS = 600
 SIZES = {"steps": STEPS}
 AMONG, RATE = 500, 4e-3
+READ, READ_RATE = 400, 1e-2  # steps and rate of the readers
 
 
-def seen_channels(seed: int):
+CMC = {f"CMC, {split}": split for split in wordless.SPLITS}
+SOUNDS = ("correspondence", "contrast with sounds", "clusters of sounds", "XDC", "own clusters")
+NAMES = (*CMC, "AMDIM", *SOUNDS)
+FLOORS = ("pixels", "untrained", *(f"untrained, {split}" for split in wordless.SPLITS))
+
+
+def two_eyes(seed: int, split: str) -> wordless.TwoEyes:
     torch.manual_seed(seed)
-    return wordless.TwoEyes()
+    return wordless.TwoEyes(split=split)
 
 
 def build(name: str, seed: int, scenes, heard):
     torch.manual_seed(seed)
+    refresh = max(1, SIZES["steps"] // 5)
     eye, ear = encoders.PictureNet(), sounds.EarNet()
+    if name in CMC:
+        return wordless.Channels(two_eyes(seed, CMC[name]), scenes)
     return {
-        "CMC": lambda: wordless.Channels(seen_channels(seed), scenes),
         "AMDIM": lambda: wordless.GlobalLocal(eye, scenes),
         "correspondence": lambda: wordless.Correspond(eye, ear, scenes, heard),
         "contrast with sounds": lambda: wordless.HeardContrast(eye, ear, scenes, heard),
         "clusters of sounds": lambda: wordless.Clusters(eye, ear, scenes, heard),
-        "XDC": lambda: wordless.Clusters(eye, ear, scenes, heard, refresh=max(1, SIZES["steps"] // 5)),
+        "XDC": lambda: wordless.Clusters(eye, ear, scenes, heard, refresh=refresh),
+        "own clusters": lambda: wordless.Clusters(eye, ear, scenes, heard, refresh=refresh, own=True),
     }[name]()
-
-
-NAMES = ("CMC", "AMDIM", "correspondence", "contrast with sounds", "clusters of sounds", "XDC")
 
 
 def trained(task, steps: int, lr: float, seed: int) -> dict:
@@ -70,18 +77,64 @@ def best_rate(name: str) -> float:
     return max(rows, key=lambda r: r["mean"])["lr"] if rows else RATE
 
 
+def floor(name: str, seed: int, train, test) -> dict:
+    if name == "pixels":
+        return kept(small, train, test)
+    torch.manual_seed(seed)
+    split = name.removeprefix("untrained, ")
+    return kept(
+        eye_of(two_eyes(seed, split) if split in wordless.SPLITS else encoders.PictureNet()), train, test
+    )
+
+
 def run_eye(name: str, seed: int) -> dict:
     train, test = drawn("train", seed), drawn("test", seed)
-    if name.startswith("untrained"):
-        torch.manual_seed(seed)
-        eye = encoders.PictureNet() if name == "untrained" else seen_channels(seed)
-        return {"steps": 0, "factors": kept(eye_of(eye), train, test)}
+    if name in FLOORS:
+        return {"steps": 0, "factors": floor(name, seed, train, test)}
     task = build(name, seed, train, sounds.sounds(train, seed)[0])
     row = trained(task, SIZES["steps"], best_rate(name), seed)
     return row | {"factors": kept(eye_of(task.eye), train, test)}
 
 
+# ---- rooms ----------------------------------------------------------------------------------------------------------
+
+HUM = 0.3
+# arm -> (has every room's camera a tint?, are false pairs of one room?)
+ROOMS = {
+    "untrained": (True, False), "cameras alike": (False, False), "a tint for each room": (True, False),
+    "a tint for each room, false pairs of one room": (True, True),
+}  # fmt: skip
+
+
+def filmed(split: str, seed: int, tint: bool):
+    """Scenes, their sounds, the same without the thing, and the rooms."""
+    scenes, seed = drawn(split, seed), seed + 1000 * (split == "test")
+    heard, room = sounds.sounds(scenes, seed, hum=HUM)
+    silent = sounds.sounds(scenes, seed, hum=HUM, silent=True)[0]
+    return sounds.tinted(scenes, room) if tint else scenes, heard, silent, room
+
+
+def run_room(name: str, seed: int) -> dict:
+    """Right answers on test scenes: `right`; `one room`: the false pairs are of one room; `silent`: no thing sounds."""
+    tint, same = ROOMS[name]
+    train, heard, _, room = filmed("train", seed, tint)
+    torch.manual_seed(seed)
+    eye, ear = encoders.PictureNet(), sounds.EarNet()
+    task = wordless.Correspond(eye, ear, train, heard, rooms=room if same else None)
+    row = {"steps": 0}
+    if name != "untrained":
+        row = trained(task, SIZES["steps"], best_rate("correspondence"), seed)
+    test, heard, silent, room = filmed("test", seed, tint)
+    return row | {
+        "right": task.right(test, heard), "one room": task.right(test, heard, room),
+        "silent": task.right(test, silent), "factors": kept(eye_of(task.eye), train, test),
+    }  # fmt: skip
+
+
 # ---- programs -------------------------------------------------------------------------------------------------------
+
+
+READERS = ("TF-IDF", "untrained, two readers", "two readers", "untrained, one reader", "one reader")
 
 
 @lru_cache(maxsize=2)
@@ -94,21 +147,40 @@ def cut(texts: list[str]) -> list[list[str]]:
 
 
 def run_programs(name: str, seed: int) -> dict:
-    """Another 500 of the test functions for each seed; `found`: the mean reciprocal rank of the right program."""
+    """Another 500 of the test functions for each seed.
+
+    `found`: the mean reciprocal rank of the right program; `unshared`: of queries without the words of their program.
+    """
     train, test = library("train"), library("test")
     rows = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:AMONG].tolist()
-    texts, codes = ([some[i] for i in rows] for some in (test.texts, test.codes))
-    if name == "TF-IDF":
-        from sklearn.feature_extraction.text import TfidfVectorizer
+    texts, codes = (cut([some[i] for i in rows]) for some in (test.texts, test.codes))
+    score, row = counting(train) if name == "TF-IDF" else reading(name, seed, train)
+    bare = programs.unshared(texts, codes)
+    return row | {
+        "found": programs.reciprocal_rank(score(texts, codes)),
+        "unshared": programs.reciprocal_rank(score(bare, codes)),
+    }
 
-        count = TfidfVectorizer(analyzer=programs.words, sublinear_tf=True).fit(train.texts + train.codes)
-        return {"steps": 0, "found": rank(count.transform(texts) @ count.transform(codes).T)}
+
+def counting(train: programs.Programs):
+    """TF-IDF of scikit-learn, fitted on the training functions: scores of lists of words, and what a row says of it."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    count = TfidfVectorizer(analyzer=list, sublinear_tf=True).fit(cut(train.texts) + cut(train.codes))
+    return (
+        lambda texts, codes: torch.from_numpy((count.transform(texts) @ count.transform(codes).T).toarray()),
+        {"steps": 0},
+    )
+
+
+def reading(name: str, seed: int, train: programs.Programs):
+    """The same from bags of words, one reader for both sides or two, trained by contrast or not."""
     numbers = programs.Numbers(cut(train.texts) + cut(train.codes))
     torch.manual_seed(seed)
-    shared = encoders.BagOfWords(96, len(numbers))
-    readers = [shared, shared if name == "one reader" else encoders.BagOfWords(96, len(numbers))]
-    both, row = torch.nn.ModuleList(readers), {"steps": 0}
-    if name != "untrained":
+    first = encoders.BagOfWords(96, len(numbers))
+    readers = [first, first if name.endswith("one reader") else encoders.BagOfWords(96, len(numbers))]
+    row = {"steps": 0}
+    if not name.startswith("untrained"):
         text, code = (numbers.ids(cut(some)) for some in (train.texts, train.codes))
 
         def one_batch(g):
@@ -116,26 +188,27 @@ def run_programs(name: str, seed: int) -> dict:
             return losses.clip(readers[0](text[pick]), readers[1](code[pick]), 14.0)
 
         start = time.process_time()
-        history = fit(both, one_batch, SIZES["steps"], lr=1e-2, seed=seed)
+        history = fit(torch.nn.ModuleList(readers), one_batch, READ, lr=READ_RATE, seed=seed)
         row = {
-            "steps": SIZES["steps"],
-            "loss": sum(history[-20:]) / 20,
+            "steps": READ, "lr": READ_RATE, "first": history[0], "loss": sum(history[-20:]) / 20,
             "seconds": time.process_time() - start,
-        }
-    with torch.no_grad():
-        u, v = (
-            F.normalize(r(numbers.ids(cut(t))), dim=1) for r, t in zip(readers, (texts, codes), strict=True)
-        )
-    return row | {"found": programs.reciprocal_rank(u @ v.T)}
+        }  # fmt: skip
 
+    @torch.no_grad()
+    def score(texts, codes):
+        u, v = (F.normalize(r(numbers.ids(t)), dim=1) for r, t in zip(readers, (texts, codes), strict=True))
+        return u @ v.T
 
-def rank(score) -> float:
-    return programs.reciprocal_rank(torch.from_numpy(score.toarray()))
+    return score, row
 
 
 PARTS = {
-    "eyes": (("untrained", "untrained, two eyes", *NAMES), run_eye),
-    "programs": (("untrained", "TF-IDF", "two readers", "one reader"), run_programs),
+    "eyes": ((*FLOORS, *NAMES), run_eye),
+    "rooms": (tuple(ROOMS), run_room),
+    "programs": (
+        ("TF-IDF", "untrained, two readers", "two readers", "untrained, one reader", "one reader"),
+        run_programs,
+    ),
 }
 
 

@@ -52,6 +52,77 @@ def test_lightness_and_colour_are_two_halves_of_a_picture(some):
     assert (back - some.pictures[:20].float()).abs().max() < 1.5
 
 
+def test_splits_show_parts_of_a_picture(some):
+    x = encoders.to_float(some.pictures[:20])
+    first, second = wordless.rows(some.pictures[:20])
+    assert torch.equal(first + second, x) and first.any() and not (first * second).any()
+    left, right = wordless.thirds(some.pictures[:20])
+    assert torch.equal(left[..., :8], x[..., :8]) and torch.equal(right[..., 16:], x[..., 16:])
+    assert not left[..., 8:].any() and not right[..., :16].any()
+    for name, (split, channels) in wordless.SPLITS.items():
+        assert tuple(v.shape[1] for v in split(some.pictures[:2])) == channels
+        assert wordless.TwoEyes(split=name)(some.pictures[:2]).shape == (2, 128)
+
+
+def test_no_thing_reaches_into_both_thirds(some):
+    x = some.pictures.float() / 255
+    vivid = x.amax(dim=1) - x.amin(dim=1) > 0.45
+    both = vivid[:, :, :8].flatten(1).sum(dim=1).clamp(max=3) * vivid[:, :, 16:].flatten(1).sum(dim=1).clamp(
+        max=3
+    )
+    assert (both >= 4).float().mean() < 0.02  # a pixel of noise may be vivid
+
+
+def test_silence_takes_the_thing_out_of_a_sound_and_leaves_the_room(some):
+    quiet, room = sounds.sounds(some, noise=0.05, silent=True)
+    loud, same = sounds.sounds(some, noise=0.05)
+    assert torch.equal(room, same) and loud.mean() > quiet.mean() + 0.1
+    x = quiet[:, 0].mean(dim=2)
+    means = {k: [x[:200][v[:200] == c].mean(dim=0) for c in range(n)]
+             for k, v, n in (("room", room, 4), ("kind", some.factors["kind"], 6))}  # fmt: skip
+    found = {k: torch.cdist(x[200:], torch.stack(m)).argmin(dim=1) for k, m in means.items()}
+    assert (found["room"] == room[200:]).float().mean() > 0.9
+    assert (found["kind"] == some.factors["kind"][200:]).float().mean() < 0.3
+
+
+def test_a_tint_is_that_of_the_room(some):
+    room = torch.arange(400) % sounds.ROOMS
+    change = (sounds.tinted(some, room, 0.1).pictures.float() - some.pictures).mean(dim=(2, 3))
+    for k in range(3):
+        assert (change[room == k].argmax(dim=1) == k).all() and (change[room == k].sum(dim=1) > 15).all()
+    assert not change[room == 3].any()
+
+
+def test_another_scene_is_another_one_of_the_same_group():
+    groups = torch.randint(4, (50,), generator=seeded())
+    other = wordless.others(groups)
+    assert torch.equal(other.sort().values, torch.arange(50))
+    assert torch.equal(groups[other], groups) and (other != torch.arange(50)).all()
+    assert torch.equal(wordless.others(torch.zeros(5, dtype=torch.long)), torch.tensor([1, 2, 3, 4, 0]))
+    assert wordless.others(torch.tensor([7, 1, 7])).tolist() == [2, 1, 0]
+
+
+def test_right_counts_true_and_false_pairs_alike(some, heard):
+    """A head that says yes where the room, written into the features, agrees: 7 of 8, and a coin within a room."""
+    room = torch.arange(400) % 4
+
+    class Known(torch.nn.Module):
+        dim = 1
+
+        def forward(self, x):
+            return x[:, :1, 0, 0].float()
+
+    task = wordless.Correspond(Known(), Known(), some, heard, rooms=room)
+    task.head = torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False))
+    task.head[0].weight.data = torch.tensor([[1.0, 1.0]])
+    marked = world.Scenes(room[:, None, None, None], some.ids, some.factors, some.right)
+    sound = (
+        0.5 - room[:, None, None, None].float()
+    )  # their sum is 0.5 within a room, and at most -0.5 if one less
+    assert task.right(marked, sound, room) == 0.5
+    assert task.right(marked, sound) == pytest.approx(0.5 * (1 + 0.75))
+
+
 @pytest.mark.parametrize("name", ["channels", "places", "correspond", "contrast", "ambient", "XDC"])
 def test_every_task_gives_its_eye_a_gradient(name, some, heard):
     torch.manual_seed(0)
@@ -88,6 +159,13 @@ def test_xdc_renews_the_labels_and_owens_does_not(some, heard):
         assert set(before.tolist()) == {0, 1, 2, 3}
 
 
+def test_own_clusters_are_those_of_the_same_sense(some, heard):
+    eye, ear = encoders.PictureNet(), sounds.EarNet()
+    xdc, own = (wordless.Clusters(eye, ear, some, heard, clusters=4, refresh=1, own=o) for o in (False, True))
+    assert torch.equal(own.labels[0], xdc.labels[1]) and torch.equal(own.labels[1], xdc.labels[0])
+    assert not torch.equal(own.labels[0], own.labels[1])
+
+
 def test_programs_are_real_and_hold_no_docstring():
     test = programs.programs("test", most=150)
     assert len(test) == 150
@@ -114,6 +192,13 @@ def test_words_of_code_are_cut_at_capitals_and_underscores():
     assert numbers.ids([["a", "z"], []], 3).tolist() == [[2, 1, 0], [1, 0, 0]] and len(numbers) == 3
 
 
+def test_unshared_words_are_those_that_the_own_code_lacks():
+    assert programs.unshared([["read", "one", "line"], ["two"]], [["read", "line"], ["one", "two"]]) == [
+        ["one"],
+        [],
+    ]
+
+
 def test_reciprocal_rank():
     score = torch.tensor([[0.9, 0.1, 0.2], [0.8, 0.5, 0.1], [0.3, 0.2, 0.1]])
     assert programs.reciprocal_rank(score) == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
@@ -125,6 +210,8 @@ def test_reciprocal_rank():
     [
         (lambda: sounds.sounds(world.scenes("test", 3), wrong=2.0), "from 0 to 1"),
         (lambda: programs.programs("dev"), "split"),
+        (lambda: wordless.Clusters(None, None, [], [], own=True), "refresh"),
+        (lambda: wordless.TwoEyes(split="quarters"), "split must be"),
         (lambda: programs.reciprocal_rank(torch.zeros(2, 3)), "square"),
         (
             lambda: wordless.HeardContrast(

@@ -107,6 +107,11 @@ class Numbers:
         return out
 
 
+def unshared(texts: list[list[str]], codes: list[list[str]]) -> list[list[str]]:
+    """The words of each text that do not stand in its own code: what is left cannot be found by counting."""
+    return [[w for w in text if w not in set(code)] for text, code in zip(texts, codes, strict=True)]
+
+
 def reciprocal_rank(score: Tensor) -> float:
     """MRR of queries [N] among candidates [N], the right one on the diagonal (Husain et al. 2019, section 4).
 

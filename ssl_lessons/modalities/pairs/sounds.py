@@ -6,6 +6,8 @@ it is, when it begins, and the noise of the room.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -23,32 +25,50 @@ TIMBRE = torch.tensor([
 ])  # fmt: skip
 
 
-def sounds(scenes: Scenes, seed: int = 0, wrong: float = 0.0, noise: float = 0.25) -> tuple[Tensor, Tensor]:
+def sounds(
+    scenes: Scenes,
+    seed: int = 0,
+    wrong: float = 0.0,
+    noise: float = 0.25,
+    hum: float = 0.15,
+    silent: bool = False,
+) -> tuple[Tensor, Tensor]:
     """(sounds [N, 1, 32, 12], log energies of 32 bands over 12 frames; room [N], one of ROOMS).
 
     Partials at multiples of the pitch, which wavers by 6 %, rise when the thing is struck and decay; the room adds a
-    hum of its own.  wrong: the share of scenes that get the sound of another one.  Raises InputError for a share
-    outside [0, 1] or negative noise.
+    hum of its own, of that strength.  wrong: the share of scenes that get the sound of another one.  silent: the same
+    sounds without the thing; the room is left.
+    Raises InputError for a share outside [0, 1], and for negative noise or hum.
     """
-    if not 0 <= wrong <= 1 or noise < 0:
-        raise InputError("wrong is a share from 0 to 1, and noise is not negative")
+    if not 0 <= wrong <= 1 or min(noise, hum) < 0:
+        raise InputError("wrong is a share from 0 to 1, and noise and hum are not negative")
     n, g = len(scenes), torch.Generator().manual_seed(seed + 77003)
     kind, size = scenes.factors["kind"], scenes.factors["size"]
     pitch = torch.tensor(PITCH)[size] * (1 + 0.06 * (2 * torch.rand(n, generator=g) - 1))
     partial = pitch[:, None] * torch.arange(1, 7)  # [N, 6]
     strength = TIMBRE[kind] * (0.7 + 0.6 * torch.rand(n, 6, generator=g))
     bump = torch.exp(-0.5 * ((torch.arange(BANDS) - partial[..., None]) / 0.6).square())  # [N, 6, BANDS]
-    spectrum = (strength[..., None] * bump).sum(dim=1)
+    spectrum = (strength[..., None] * bump).sum(dim=1) * (not silent)
     time = torch.arange(FRAMES) - torch.randint(FRAMES // 2, (n, 1), generator=g)
     envelope = torch.where(time >= 0, torch.exp(-time / 5.0), 0.02)  # [N, FRAMES]
     room = torch.randint(ROOMS, (n,), generator=g)
-    hum = 0.15 * torch.exp(-0.5 * ((torch.arange(BANDS) - (4 + 8 * room)[:, None]) / 2.0).square())
+    hums = hum * torch.exp(-0.5 * ((torch.arange(BANDS) - (4 + 8 * room)[:, None]) / 2.0).square())
     loud = torch.exp(0.4 * torch.randn(n, 1, 1, generator=g))
-    energy = loud * (spectrum[:, :, None] * envelope[:, None] + hum[..., None]) + 0.02
+    energy = loud * (spectrum[:, :, None] * envelope[:, None] + hums[..., None]) + 0.02
     heard = energy.log() + noise * torch.randn(n, BANDS, FRAMES, generator=g)
     if (chosen := torch.randperm(n, generator=g)[: round(wrong * n)]).numel() > 1:
         heard[chosen] = heard[chosen.roll(1)]
     return heard[:, None], room
+
+
+def tinted(scenes: Scenes, room: Tensor, strength: float = 0.2) -> Scenes:
+    """The same scenes filmed by four cameras, one for each room; each has a tint of its own, red, green, blue or none.
+
+    room: int [N] below ROOMS, as `sounds` gives it.  strength: added to the tinted channel, as a share of the range.
+    """
+    tint = 255 * strength * torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]])[room]
+    pictures = (scenes.pictures + tint[:, :, None, None]).round().clamp(0, 255).byte()
+    return replace(scenes, pictures=pictures)
 
 
 class EarNet(nn.Module):
