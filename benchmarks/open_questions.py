@@ -9,10 +9,10 @@ negatives  who must be pushed away?  32 pairs against 64 negatives: other pictur
 heads      SimCLR with and without a projector under two strengths of colour jitter: every factor of the drawn world,
            read from h and from z.
 choose     contrast, reconstruction, masking, and a sum of the first and the third, on four sets of pictures: every
-           factor after the run, and after a run of a quarter of the steps on held-out train pictures.  Digits are read
-           with ten labels of each; so are they from encoders that were trained on drawn upright objects.
-criterion  (only on demand, an hour or two) the 36 policies of benchmarks/extensions.py in three worlds more, with the same
-           scores that need no labels.
+           factor after the run, and, on held-out train pictures, after one of a quarter of the steps.  Digits are
+           read with ten labels of each; so are they from encoders that were trained on drawn upright objects.
+criterion  (only on demand, an hour or two) the 36 policies of benchmarks/extensions.py in three worlds more, with
+           the same scores that need no labels.
 """
 
 import time
@@ -140,9 +140,7 @@ def run_negatives(arm: str, _: str, seed: int) -> dict:
         features = through(settle(encoder, unlabeled.images[:1024]))
     else:
         pool = unlabeled.images
-        method = (
-            SimCLR(encoder, TEMPERATURE) if arm == "the batch" else Against(encoder, arm, pool, seed)
-        )
+        method = SimCLR(encoder, TEMPERATURE) if arm == "the batch" else Against(encoder, arm, pool, seed)
         row = train(method, seed, pool, batch=32)
         row |= {"rank_z": float(diagnostics.rank_me(method.embed(views.normalize(test.images)).detach()))}
         features = through(encoder)
@@ -242,7 +240,10 @@ def main(parts, seeds, seconds: float, steps: int, pictures: int, dry: bool) -> 
         raise SystemExit("other sizes are for trials: add --dry")
     SIZES.update(steps=steps, pictures=pictures)
     jobs = (
-        ({"world": WORLD, "part": part, "arm": arm, "data": name, "seed": seed}, partial(run, arm, name, seed))
+        (
+            {"world": WORLD, "part": part, "arm": arm, "data": name, "seed": seed},
+            partial(run, arm, name, seed),
+        )
         for part in parts
         for seed in seeds or SEEDS
         for run, names, arms in (PARTS[part],)

@@ -58,7 +58,7 @@ def data_file(name: str) -> Path:
 
 def records_read(source: str) -> list[str]:
     """The records that the text of a chapter reads, by name, in order."""
-    names = re.findall(r"""\brecorded\(\s*["'](\w+)["']""", source)
+    names = re.findall(r"""\bbook\.recorded\(\s*["'](\w+)["']""", source)
     return list(dict.fromkeys(names + ["families"] * ("results_table(" in source)))
 
 

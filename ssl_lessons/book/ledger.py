@@ -163,7 +163,7 @@ def undecided() -> list[Undecided]:
 def _seconds_per_run(record: str) -> float | None:
     """The median time of the runs of a record, None where it notes no times."""
     rows = json.loads(data_file(f"results/{record}.json").read_text(encoding="utf-8"))["rows"]
-    times = [row[key] for row in rows for key in SECONDS if row.get(key)]
+    times = [row[key] for row in rows for key in SECONDS if isinstance(row.get(key), int | float)]
     return statistics.median(times) if times else None
 
 

@@ -80,7 +80,7 @@ class Study:
     def needed(self) -> int:
         """How many pairs decide in four of five studies, if effect and spread are as expected."""
         turned = self.effect if self.rule in ("higher", "no_higher") else -self.effect
-        return evidence.seeds_needed(turned, self.spread, self.margin)
+        return evidence.pairs_to_decide(turned, self.spread, self.margin)
 
     def card(self) -> None:
         """Show the plan as a table, with the power that follows from it."""
@@ -111,18 +111,21 @@ class Study:
             isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in (low, high)
         )
         if not numbers or not low < high:
-            raise InputError("predict an interval in points, low below high: study.predict(low=-1, high=3, ...)")
+            raise InputError(
+                "predict an interval in points, low below high: study.predict(low=-1, high=3, ...)"
+            )
         if not isinstance(because, str) or len(because.split()) < 3:
             raise InputError("say why, in three words or more: a guess without a reason teaches you nothing")
         state = self._read()
         if state.get("rows"):
             raise InputError(
-                f"{self.path} has results already: what comes after them is no prediction; give a new study a new name"
+                f"{self.path.name} has results already: what comes after them is no prediction; "
+                "give a new study a new name"
             )
         now = datetime.datetime.now().isoformat(timespec="minutes")
         said = {"low": low, "high": high, "because": because, "at": now}
         self._write({"plan": self._plan(), "prediction": said, "rows": {}})
-        print(f"Written to {self.path}: between {low:+g} and {high:+g} points, because {because}")
+        print(f"Written to {self.path.name}: between {low:+g} and {high:+g} points, because {because}")
 
     def results(self, measure: Callable[[int], Mapping[str, float]]) -> Verdict:
         """Run what is missing, save each pair at once, show the verdict beside the prediction, return the verdict.
@@ -139,7 +142,7 @@ class Study:
         plan = self._plan()
         if changed := [key for key in plan if plan[key] != state["plan"].get(key)]:
             raise InputError(
-                f"{changed[0]!r} is not what it was when you predicted: give the new study a new name, and predict again"
+                f"{changed[0]!r} is not what it was when you predicted: give the new study a new name and predict"
             )
         for seed in self.seeds:
             if str(seed) not in state["rows"]:
@@ -161,7 +164,7 @@ class Study:
             points = 100 * verdict.estimate
             place = "inside" if said["low"] <= points <= said["high"] else "outside"
             lines.append(
-                f"  {points:+.1f} points: {place} your {said['low']:+g} to {said['high']:+g} of {said['at']}, "
+                f"  {points:+.1f} points: {place} the {said['low']:+g} to {said['high']:+g} written down before, "
                 f"because {said['because']}"
             )
         return "\n".join([*lines, f"  What would change your mind: {self.changes_my_mind}"])

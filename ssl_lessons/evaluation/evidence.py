@@ -134,6 +134,19 @@ def chances(
     return {HOLDS: holds, FAILS: fails, UNSURE: 1 - holds - fails}
 
 
+def pairs_to_decide(effect: float, spread: float, margin: float = MARGIN) -> int:
+    """The smallest n at which a study decides, either way, with the chance POWER: see `chances`.
+
+    MOST + 1 stands for more than MOST.  An effect exactly at the margin is never decided: its estimate lies below the
+    margin in half of the studies, however many pairs they have.
+    """
+
+    def decides(n: int) -> bool:
+        return chances(effect, spread, n, margin, studies=2000)[UNSURE] <= 1 - POWER
+
+    return bisect_left(range(MOST + 1), True, lo=FEWEST, key=decides)
+
+
 def compare(
     treatment: Sequence,
     control: Sequence,

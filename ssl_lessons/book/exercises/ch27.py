@@ -59,8 +59,14 @@ PUSH = Exercise(
             "near negatives count more: weights by softmax, not a plain mean",
             lambda z, u, t: _tangent(z, u.mean(0) / t),
         ),
-        ("this is the push itself, downhill: return the slope", lambda z, u, t: -_tangent(z, _slope(z, u, t))),
-        ("this is only the part along z, which the sphere forbids", lambda z, u, t: (_slope(z, u, t) @ z) * z),
+        (
+            "this is the push itself, downhill: return the slope",
+            lambda z, u, t: -_tangent(z, _slope(z, u, t)),
+        ),
+        (
+            "this is only the part along z, which the sphere forbids",
+            lambda z, u, t: (_slope(z, u, t) @ z) * z,
+        ),
         (
             "the softmax takes the similarities divided by the temperature",
             lambda z, u, t: _tangent(z, (u @ z).softmax(0) @ u / t),
@@ -79,7 +85,10 @@ REGRET = Exercise(
     reference=lambda score, probe: probe.max() - probe[score.argmax()],
     mistakes=(
         ("the arm with the smallest score was picked", lambda s, p: p.max() - p[s.argmin()]),
-        ("the sign: a pick can only cost, so the regret is never negative", lambda s, p: p[s.argmax()] - p.max()),
+        (
+            "the sign: a pick can only cost, so the regret is never negative",
+            lambda s, p: p[s.argmax()] - p.max(),
+        ),
         ("against the mean arm: compare with the best one", lambda s, p: p.mean() - p[s.argmax()]),
         ("this is the probe of the pick, not what it lacks", lambda s, p: p[s.argmax()]),
         ("scores and probes have different units: subtract probes", lambda s, p: s.max() - s[p.argmax()]),

@@ -152,9 +152,7 @@ def _ledger(book: Outline) -> str:
         records = found.get(claim.id, [])
         cells, values = [], {}
         for world in ("drawn", "photographs"):
-            told = [one.verdicts[world] for one in records] or [
-                Verdict(UNTESTED, reason="in no chapter yet")
-            ]
+            told = [one.verdicts[world] for one in records] or [Verdict(UNTESTED, reason="in no chapter yet")]
             cells.append("<br>".join(html.escape(str(verdict)) for verdict in told))
             values[world] = "|".join(dict.fromkeys(verdict.word for verdict in told))
         numbers = [one.chapter.partition("_")[0] for one in records]

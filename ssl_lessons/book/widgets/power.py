@@ -62,7 +62,7 @@ def describe(effect: float, spread: float, margin: float, seeds: int) -> str:
     """The picture of `render` in words."""
     now = chances(effect, spread, seeds, margin)
     said = ", ".join(f"{word} {now[word]:.0%}" for word in WORDS)
-    needed = evidence.seeds_needed(effect, spread, margin)
+    needed = evidence.pairs_to_decide(effect, spread, margin)
     enough = f"more than {evidence.MOST}" if needed > evidence.MOST else f"about {needed}"
     return (
         f"True effect {effect:+g} points, spread {spread:g}, margin {margin:g}, {seeds} seeds: {said}. "
