@@ -72,5 +72,8 @@ def test_the_real_ledger_can_be_read_and_every_record_it_names_is_there():
 
 
 def test_which_records_a_text_reads():
-    text = 'a, _ = book.recorded("one", world=2)\nresults_table(())\nmine = recorded("arm")\nbook.recorded(\n    "two")\nbook.recorded("one")'
+    text = (
+        'a, _ = book.recorded("one", world=2)\nmine = recorded("arm")\nresults_table(())\n'
+        'book.recorded(\n    "two")\nbook.recorded("one")'
+    )
     assert files.records_read(text) == ["one", "two", "families"]

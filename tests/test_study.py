@@ -161,7 +161,7 @@ def test_the_template_is_closed_as_it_comes_and_opens_with_a_prediction(tmp_path
         run_template(text, tmp_path, monkeypatch)
     opened, n = re.subn(r"^# (study\.predict\()", r"\1", text, flags=re.MULTILINE)
     short, m = re.subn(r"^STEPS = \d+", "STEPS = 1", opened, flags=re.MULTILINE)
-    small = short.replace("n=2000", "n=200")
+    small = short.replace("n=2000", "n=400")
     assert n == m == 1 and small != short
     run_template(small, tmp_path, monkeypatch)
     assert "because outlines survive" in capsys.readouterr().out

@@ -33,7 +33,7 @@ study = Study(
     control="SimCLR without",
     measured="probe with ten labels per class",
     changes_my_mind="an interval that lies below two points: then I leave blur out",
-    effect=0.02,
+    effect=0.04,
     spread=0.02,
     seeds=(0, 1, 2),
 )

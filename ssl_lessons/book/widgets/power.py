@@ -40,21 +40,21 @@ def render(effect: float, spread: float, margin: float, seeds: int) -> Figure:
     """The shares of the words against the number of seeds, one upon the other; the line is the chosen number."""
     found = [chances(effect, spread, n, margin) for n in SEEDS]
     now = chances(effect, spread, seeds, margin)
-    fig, ax = plots.new_figure(4.8, 3.0)
+    fig, ax = plots.new_figure(4.8, 3.2)
     shares = [[100 * f[word] for f in found] for word in WORDS]
     colors = (plots.COLORS[0], plots.COLORS[1], "#c8c8c8")
     stacks = ax.stackplot(SEEDS, shares, colors=colors, labels=WORDS, alpha=0.85)
     for stack, hatch in zip(stacks, ("", "//", ""), strict=True):
         stack.set(hatch=hatch, edgecolor="white", linewidth=0)
-    ax.axvline(seeds, color="black", linestyle=":")
+    ax.axvline(seeds, color=plots.GRAY, linestyle=":")
     ax.set(
-        xlim=(SEEDS[0], SEEDS[-1]),
+        xlim=(2, SEEDS[-1]),
         ylim=(0, 100),
         xlabel="seeds",
         ylabel="of 100 studies",
         title=f"{seeds} seeds: {now[HOLDS] + now[FAILS]:.0%} of the studies decide",
     )
-    ax.legend(loc="upper right", fontsize=8, framealpha=0.95)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, fontsize=8, columnspacing=1.0)
     return fig
 
 
