@@ -72,7 +72,7 @@ PUSH = Exercise(
             lambda z, u, t: _tangent(z, (u @ z).softmax(0) @ u / t),
         ),
     ),
-    praise="negatives all around push in no direction",
+    praise="the more evenly a crowd fills the sphere, the shorter this gets",
 )
 
 
