@@ -20,7 +20,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (NT-Xent), [chapter 15](15_self_distillation.ipynb) (BYOL) and
 # [chapter 18](18_masked_images.ipynb) (masking).
-# **Time**: 20 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 25 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:

@@ -240,3 +240,26 @@ def test_judge_takes_the_rule_from_outside():
 def test_what_cannot_be_judged_is_refused(call, says):
     with pytest.raises(InputError, match=says):
         call()
+
+
+@pytest.mark.parametrize(("effect", "spread", "n"), [(0.03, 0.03, 3), (0.0, 0.02, 5), (0.02, 0.03, 10)])
+def test_chances_are_how_often_compare_says_each_word(effect, spread, n):
+    d = effect + spread * np.random.default_rng(0).standard_normal((300, n))
+    said = [evidence.compare(row, np.zeros(n), learns="none").word for row in d]
+    found = evidence.chances(effect, spread, n, studies=300)
+    assert {word: said.count(word) / 300 for word in found} == pytest.approx(found)
+
+
+def test_chances_without_enough_pairs_or_sense():
+    assert evidence.chances(0.5, 0.01, 2)[evidence.UNSURE] == 1
+    for wrong in ({"spread": -1.0}, {"margin": 0.0}, {"n": 0}):
+        with pytest.raises(InputError, match="needs a spread"):
+            evidence.chances(**{"effect": 0.0, "spread": 1.0, "n": 3} | wrong)
+
+
+def test_pairs_to_decide_is_the_first_number_with_the_power_and_none_at_the_margin():
+    n = evidence.pairs_to_decide(0.03, 0.03)
+    decided = [1 - evidence.chances(0.03, 0.03, k, studies=2000)[evidence.UNSURE] for k in (n - 1, n)]
+    assert decided[0] < evidence.POWER <= decided[1] + 1e-9
+    assert evidence.pairs_to_decide(0.02, 0.03) == evidence.MOST + 1
+    assert evidence.pairs_to_decide(0.1, 0.0) == evidence.FEWEST

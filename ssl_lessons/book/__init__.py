@@ -13,7 +13,8 @@ __all__, __getattr__ = hand_on(
     __name__,
     {
         "chapter": ("per_seed", "recorded", "results_table", "setup"),
-        "ledger": ("claim", "claims"),
+        "ledger": ("Judged", "claim", "claims", "judged", "undecided"),
+        "study": ("Study",),
         "files": ("CHAPTERS", "ROOT", "badge", "check_pair", "clean", "data_file", "find", "last_state", "repository",
                   "setup_cell"),
         "running": ("ChapterRun", "build", "collect_claims", "run"),

@@ -56,6 +56,12 @@ def data_file(name: str) -> Path:
     raise InputError(f"There is no data file {name!r} in the book.")
 
 
+def records_read(source: str) -> list[str]:
+    """The records that the text of a chapter reads, by name, in order."""
+    names = re.findall(r"""\bbook\.recorded\(\s*["'](\w+)["']""", source)
+    return list(dict.fromkeys(names + ["families"] * ("results_table(" in source)))
+
+
 def number_of(path: Path) -> str:
     """The number of a chapter ("13") or of a companion to it ("13b"), from its file's name."""
     return Path(path).stem.partition("_")[0]

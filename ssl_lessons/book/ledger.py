@@ -7,20 +7,24 @@ what they mean.
 import csv
 import functools
 import html
+import json
 import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ssl_lessons.book import plots
 from ssl_lessons.book.files import CLAIM_MIME, data_file
 from ssl_lessons.errors import InputError
-from ssl_lessons.evaluation.evidence import Runs, Verdict, judge
+from ssl_lessons.evaluation.evidence import UNSURE, Runs, Verdict, judge
 
 PLACES = {
     "page": "the web page with the build",
     "slides": "the tutorial's slides",
     "overview": "the overview",
 }
+WORLDS = ("drawn", "photographs")
+SECONDS = ("seconds", "cpu_seconds", "processor_seconds")  # what records call the time of a run
 SAYS = {
     "higher": "{treatment}: higher than {control}, by at least {margin}",
     "lower": "{treatment}: lower than {control}, by at least {margin}",
@@ -103,6 +107,64 @@ def claim(
         ("Photographs", str(found["photographs"])),
     ]
     _show(id, rows, {"id": id} | {world: asdict(verdict) for world, verdict in found.items()})
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one chapter says of one claim: a verdict for each world, and the records that the chapter reads."""
+
+    chapter: str
+    claim: Claim
+    verdicts: dict[str, Verdict]
+    records: tuple[str, ...]
+
+
+def judged() -> list[Judged]:
+    """The book-wide ledger, as the saved notebooks hold it, in their order."""
+    rows = json.loads(data_file("results/claims.json").read_text(encoding="utf-8"))
+    return [
+        Judged(
+            row["chapter"],
+            claims()[row["id"]],
+            {world: Verdict(**row[world]) for world in WORLDS},
+            tuple(row.get("records", ())),
+        )
+        for row in rows
+    ]
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """A claim on which the runs of a world cannot tell.
+
+    more: pairs still to run.  minutes: an estimate for them, two runs to a pair, each as long as the median run of the
+    slowest record that the chapter reads; None where no record has times.
+    """
+
+    judged: Judged
+    world: str
+    more: int
+    minutes: float | None
+
+
+def undecided() -> list[Undecided]:
+    """What the ledger could not decide, the cheapest first; those of unknown cost last, by pairs."""
+    found = []
+    for one in judged():
+        for world, verdict in one.verdicts.items():
+            if verdict.word == UNSURE:
+                more = verdict.decide - verdict.n
+                seconds = [s for name in one.records if (s := _seconds_per_run(name)) is not None]
+                found.append(Undecided(one, world, more, 2 * more * max(seconds) / 60 if seconds else None))
+    return sorted(found, key=lambda u: (u.minutes is None, u.minutes or 0, u.more))
+
+
+@functools.cache
+def _seconds_per_run(record: str) -> float | None:
+    """The median time of the runs of a record, None where it notes no times."""
+    rows = json.loads(data_file(f"results/{record}.json").read_text(encoding="utf-8"))["rows"]
+    times = [row[key] for row in rows for key in SECONDS if isinstance(row.get(key), int | float)]
+    return statistics.median(times) if times else None
 
 
 def _address(key: str) -> str:

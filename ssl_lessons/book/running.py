@@ -220,6 +220,7 @@ def collect_claims(chapters: Path = CHAPTERS) -> list[dict]:
     """
     ledger = []
     for path in files.sources_of(chapters):
+        records = files.records_read(path.read_text(encoding="utf-8"))
         path, seen = path.with_suffix(".ipynb"), set()
         if not path.is_file():
             continue
@@ -233,7 +234,7 @@ def collect_claims(chapters: Path = CHAPTERS) -> list[dict]:
                         f"Chapter {path.stem} reports claim {record['id']} twice; give each its own id."
                     )
                 seen.add(record["id"])
-                ledger.append({"chapter": path.stem, **record})
+                ledger.append({"chapter": path.stem, "records": records, **record})
     target = Path(chapters).parent / "data" / "results" / "claims.json"
     files.write(target, json.dumps(ledger, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
     return ledger

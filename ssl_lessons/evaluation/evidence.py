@@ -111,6 +111,42 @@ def seeds_needed(estimate: float, spread: float, margin: float) -> int:
     return bisect_left(range(MOST + 1), True, lo=FEWEST, key=decides)
 
 
+def chances(
+    effect: float, spread: float, n: int, margin: float = MARGIN, studies: int = 4000, seed: int = 0
+) -> dict[str, float]:
+    """How often `compare` would say each word of "the treatment is higher", if one knew the truth beforehand.
+
+    effect: the true mean of the differences, spread: their standard deviation over seeds, both in the units of the
+    margin; n: pairs.  `studies` studies are drawn with normal differences.  Returns {word: share} for the words that
+    a tested statement can get.  Raises InputError for a negative spread, a margin that is not positive, n < 1.
+    """
+    from scipy.special import stdtrit
+
+    if spread < 0 or not margin > 0 or n < 1:
+        raise InputError("chances needs a spread of 0 or more, a positive margin and at least one pair")
+    if n < FEWEST:
+        return {HOLDS: 0.0, FAILS: 0.0, UNSURE: 1.0}
+    d = effect + spread * np.random.default_rng(seed).standard_normal((studies, n))
+    mean = d.mean(axis=1)
+    half = stdtrit(n - 1, (1 + CONFIDENCE) / 2) * d.std(axis=1, ddof=1) / math.sqrt(n)
+    holds = float(((mean - half > 0) & (mean >= margin)).mean())
+    fails = float((mean + half < margin).mean())
+    return {HOLDS: holds, FAILS: fails, UNSURE: 1 - holds - fails}
+
+
+def pairs_to_decide(effect: float, spread: float, margin: float = MARGIN) -> int:
+    """The smallest n at which a study decides, either way, with the chance POWER: see `chances`.
+
+    MOST + 1 stands for more than MOST.  An effect exactly at the margin is never decided: its estimate lies below the
+    margin in half of the studies, however many pairs they have.
+    """
+
+    def decides(n: int) -> bool:
+        return chances(effect, spread, n, margin, studies=2000)[UNSURE] <= 1 - POWER
+
+    return bisect_left(range(MOST + 1), True, lo=FEWEST, key=decides)
+
+
 def compare(
     treatment: Sequence,
     control: Sequence,

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ssl_lessons.book.atlas import place, systems
-from ssl_lessons.book.files import ROOT, data_file, number_of, sources_of
-from ssl_lessons.book.ledger import PLACES, claims
+from ssl_lessons.book.files import ROOT, data_file, number_of, records_read, sources_of
+from ssl_lessons.book.ledger import PLACES, Judged, claims, judged
 from ssl_lessons.book.site import instructors
 from ssl_lessons.book.site.course_map import drawing
 from ssl_lessons.book.site.outline import PARTS, Outline, notebook
@@ -140,9 +140,9 @@ def _source(book: Outline, key: str) -> str:
 
 
 def _ledger(book: Outline) -> str:
-    found: dict[str, list[dict]] = {}
-    for record in json.loads(data_file("results/claims.json").read_text(encoding="utf-8")):
-        found.setdefault(record["id"], []).append(record)
+    found: dict[str, list[Judged]] = {}
+    for one in judged():
+        found.setdefault(one.claim.id, []).append(one)
     rows, withdrawn = [], []
     for claim in claims().values():
         statement = f'<span id="{claim.id}">{html.escape(claim.id)}</span>: {html.escape(claim.statement)}'
@@ -153,12 +153,10 @@ def _ledger(book: Outline) -> str:
         records = found.get(claim.id, [])
         cells, values = [], {}
         for world in ("drawn", "photographs"):
-            told = [Verdict(**record[world]) for record in records] or [
-                Verdict(UNTESTED, reason="in no chapter yet")
-            ]
+            told = [one.verdicts[world] for one in records] or [Verdict(UNTESTED, reason="in no chapter yet")]
             cells.append("<br>".join(html.escape(str(verdict)) for verdict in told))
             values[world] = "|".join(dict.fromkeys(verdict.word for verdict in told))
-        numbers = [record["chapter"].partition("_")[0] for record in records]
+        numbers = [one.chapter.partition("_")[0] for one in records]
         values["chapter"] = "|".join(numbers)
         places = ", ".join(book.link(number) for number in numbers)
         rows.append(([statement, source, html.escape(claim.comparison()), *cells, places], values))
@@ -218,10 +216,7 @@ def _readers(chapters: Path) -> dict[str, list[str]]:
     """Record -> numbers of the chapters whose source reads it."""
     found: dict[str, list[str]] = {}
     for path in sources_of(chapters):
-        text = path.read_text(encoding="utf-8")
-        names = re.findall(r"""\brecorded\(\s*["'](\w+)["']""", text)
-        names += ["families"] * ("results_table(" in text)
-        for name in dict.fromkeys(names):
+        for name in records_read(path.read_text(encoding="utf-8")):
             found.setdefault(name, []).append(number_of(path))
     return found
 
