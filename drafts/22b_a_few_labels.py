@@ -231,18 +231,20 @@ plots.show(
 # %% [markdown]
 # ## Both at once, or one after the other?
 #
-# Back to pictures: 8,192 without labels, and 10 or 4 labels for each of ten classes. On one side everything above and
+# Back to pictures: 8,192 without labels, and 10 labels for each of ten classes. On one side everything above and
 # **S4L** ([Zhai et al., 2019](https://arxiv.org/abs/1905.03670)), which adds a pretext task (how far was the picture
 # turned?) to the labelled loss: labels and pictures in one run. On the other SimCLR on the pictures first, and the
-# labels after it, for a frozen probe or for fine-tuning. All see as many pictures, 250 steps of 256; those that use
-# labels at once see 64 labelled ones in each. Rate and weight of each arm come from a list of equal length, by 1,000
-# held-out labels of another world.
+# labels after it, for a frozen probe or for fine-tuning. 1,000 steps of 256 pictures; those that use labels at once see 64
+# labelled ones in each, and *64 a step* shows what these do alone. (SimCLR sees its pictures twice, and is fine-tuned for
+# 500 steps.) Rate and weight of each arm come from its own list, by 1,000 held-out labels of another world, after 250
+# steps.
 
 # %%
 record, origin = book.recorded("semi_supervised", world=2)
 arms = [r for r in record if r["part"] == "arms"]
 FLOORS = ("pixels", "untrained, probe")
 names = list(dict.fromkeys(r["arm"] for r in arms))
+PER_CLASS = sorted({r["per_class"] for r in arms}, reverse=True)
 
 
 def of(arm: str, per_class: int) -> list[float]:
@@ -266,7 +268,7 @@ HEADINGS = {
     "arm": "what is done", "mean": "accuracy", "range": "range", "n": "seeds",
     "gain": "over labels only, points, 90 %",
 }  # fmt: skip
-for per_class in (10, 4):
+for per_class in PER_CLASS:
     plots.table(
         sorted((line(arm, per_class) for arm in names), key=lambda e: -e["mean"]),
         f"Test accuracy with {10 * per_class} labels (chance 10 %)",
@@ -276,7 +278,7 @@ for per_class in (10, 4):
 print(origin)
 
 # %%
-for per_class in (10, 4):
+for per_class in PER_CLASS:
     floor = max(mean(of(arm, per_class)) for arm in FLOORS)
     score = {a: mean(of(a, per_class)) for a in names if a not in FLOORS}
     low = [a for a in score if score[a] <= floor + 0.02]
