@@ -723,7 +723,8 @@ for name, row in final.items():
     print(f"{name:27} spread {row['spread_z']:.4f}: diagnosed as {row['verdict']}")
 
 # %% [markdown]
-# Plot the spread, and never the loss of such a method by itself. On record, three seeds each:
+# The printed diagnosis can come late: plot the spread, and never the loss of such a method by itself. On record, three
+# seeds each:
 
 # %% tags=["hide-input"]
 NAMES = {
@@ -1003,7 +1004,7 @@ book.claim("C-51b", drawn=None)
 #
 # The moving average came from semi-supervised learning ([Tarvainen and Valpola,
 # 2017](https://arxiv.org/abs/1703.01780)). [DINO](https://arxiv.org/abs/2104.14294) dropped the predictor:
-# [15b](15b_centre_and_sharpen.ipynb). [Chapter 16](16_correlation.ipynb) keeps the variance up *explicitly*.
+# [15b](15b_centre_and_sharpen.ipynb).
 #
 # ### Quiz
 #
