@@ -16,7 +16,7 @@
 # - train a restricted Boltzmann machine (RBM) by contrastive divergence (CD), and say exactly what CD gets wrong;
 # - prove that a linear autoencoder is principal component analysis (PCA), and name four ways to stop a wide one from
 #   copying;
-# - read a denoiser as the slope of a log density, the idea that diffusion models are built on;
+# - read a denoiser as the slope of a log density;
 # - test whether a machine knows what is *not* data.
 #
 # **You need** [chapter 00](00_start_here.ipynb), the chain rule, Bayes' rule, and eigenvectors for one section.
@@ -167,14 +167,12 @@ assert min(row["not data"] - row["copy"] for row in (b, c, d)) > 0.2
 assert 0.12 < d["knn"] < c["knn"] - 0.1 < a["knn"]
 
 # %% [markdown]
-# The perfect copy is no better a student than B, and sixteen numbers lose only some points. (Its pixels have the mean
-# picture taken out; without that, pixels do worse.) A copies shuffled pixels as perfectly as pictures. The others
-# fail, because what they keep, or the map back, was fitted to pictures. **A is perfect at copying because it knows
-# nothing about what it copies.**
+# The perfect copy is no better a student than B. (Its pixels have the mean picture taken out; without that, pixels do
+# worse.) A copies shuffled pixels as perfectly as pictures. The others fail, because what they keep, or the map back,
+# was fitted to pictures. **A is perfect at copying because it knows nothing about what it copies.**
 #
-# Thirty years of answers fit in one sentence: *a model of the data must also say what is not data*. Two roads lead
-# there. One gives every picture an energy, low for data and high for the rest. The other rebuilds pictures, and has to
-# be hindered from copying.
+# *A model of the data must also say what is not data.* Two roads lead there. One gives every picture an energy, low for
+# data and high for the rest. The other rebuilds pictures, and has to be hindered from copying.
 #
 # ## Road one: energy
 #
@@ -366,11 +364,9 @@ assert ends["CD-10"].min() > ends["CD-1"].max() + 0.05
 assert max(t[-1]["copy"].max() for t in learners.values()) < 2e-3
 
 # %% [markdown]
-# All four copy equally well in the end, and they do *not* model equally well: the exact gradient and CD-10 get
-# closest, CD-1 and PCD stop short, and nothing in the right panel says so. (PCD's curve is restless: a run stopped at
-# another moment may look better or worse than CD-1.) Nor does the likelihood have to keep rising: on such small sets
-# [Fischer and Igel (2010)](https://doi.org/10.1007/978-3-642-15825-4_26) saw it fall steadily under CD and PCD.
-# **Never judge an RBM by how well it copies.**
+# All four copy equally well in the end, and they do *not* model equally well: the exact gradient and CD-10 get closest,
+# CD-1 and PCD stop short, and nothing in the right panel says so. (PCD's curve is restless: a run stopped at another
+# moment may look better or worse than CD-1.) **Never judge an RBM by how well it copies.**
 #
 # How wrong is CD-$k$? In this world the *expected* update needs no sampling. The distribution after $k$ rounds is a row
 # vector times the $k$-th power of a 512×512 matrix of transition probabilities.
@@ -425,8 +421,6 @@ assert old[0] > 0.5
 #
 # ## Road two: reconstruction
 #
-# Encode, decode, compare.
-#
 # $$z = f(x), \qquad \hat x = g(z), \qquad L_\text{AE} = \lVert x - g(f(x))\rVert^2 .$$
 #
 # ($x \in \mathbb{R}^P$ is a picture, $z \in \mathbb{R}^D$ its code; both maps are learned by backpropagation,
@@ -437,9 +431,8 @@ assert old[0] > 0.5
 # 1936](https://doi.org/10.1007/BF02288367)): keep the $D$ largest singular values. So the best error is the variance
 # left out by PCA, and on the data $BA$ acts as the projection onto the first $D$ principal directions. Nothing fixes
 # $B$ itself: $(BR^{-1})(RA)$ is the same map for every invertible $R$. The *subspace* is PCA's, the axes are arbitrary
-# ([Bourlard and Kamp, 1988](https://doi.org/10.1007/BF00332918)). Gradient descent can find it: the error has saddle
-# points but no bad local minima ([Baldi and Hornik, 1989](https://doi.org/10.1016/0893-6080%2889%2990014-2)). Check it
-# on scikit-learn's handwritten digits, 8×8 pixels, made black and white.
+# ([Bourlard and Kamp, 1988](https://doi.org/10.1007/BF00332918)). Check it on scikit-learn's handwritten digits, 8×8
+# pixels, made black and white.
 
 # %%
 digits = {split: data.digits(split) for split in ("train", "test")}
@@ -495,11 +488,10 @@ assert linear_error().item() < 1.01 * left_out and cosines.min() > 0.95
 #
 # $$\nabla \log p_\sigma(\tilde x) = \frac{\mathbb{E}[x\mid\tilde x] - \tilde x}{\sigma^2} = \frac{r^*(\tilde x) - \tilde x}{\sigma^2}.$$
 #
-# A denoiser knows which way is uphill in log density. In the language of energy: the slope is minus the gradient of
-# the energy, and $Z$ is gone, since it does not depend on $\tilde x$. The two roads meet. ([Vincent,
+# A denoiser knows which way is uphill in log density. In the language of energy: the slope is minus the gradient of the
+# energy, and $Z$ is gone, since it does not depend on $\tilde x$. The two roads meet. ([Vincent,
 # 2011](https://doi.org/10.1162/NECO_a_00142), proved that training a denoiser *is* matching this slope, the *score*;
-# [Alain and Bengio, 2014](https://arxiv.org/abs/1211.4246), worked out what it means for autoencoders; [chapter
-# 07](07_generate_to_understand.ipynb) builds a generator on it.) In the plane you can see it: for data
+# [chapter 07](07_generate_to_understand.ipynb) builds a generator on it.) In the plane you can see it: for data
 # $x_1, \dots, x_n$ the conditional mean is a weighted mean of the points, with weights
 # $\propto e^{-\lVert\tilde x - x_i\rVert^2/2\sigma^2}$.
 
@@ -691,15 +683,15 @@ assert max(max(row["knn"]) for n, row in answers.items() if n in RECIPES) <= (
 
 # %% [markdown]
 # The wide plain network rebuilds pictures that are no digits almost perfectly, and is the worst judge of what a digit
-# is. (It is not quite the identity: it prefers the digit four times in five.) Whatever hinders it (fewer units, noise, contraction) makes a machine that copies worse and *knows* better, about
-# as well as the RBM. The last column warns you: none of it beats raw pixels at recognising digits.
+# is. (It is not quite the identity: it prefers the digit four times in five.) Whatever hinders it (fewer units, noise,
+# contraction) makes a machine that copies worse and *knows* better, about as well as the RBM. None of it beats raw
+# pixels at recognising digits.
 #
 # ## The drawn world: five roads to one probe
 #
-# Here one small conv net with a decoder rebuilds pictures of the drawn world: as they are (*autoencoder*), under
-# Gaussian noise as strong as a picture's own contrast (*denoising*), or with half of their 8×8 squares hidden
-# (*inpainting*, Vincent's masking noise in squares). Same weights at the start, same pictures, same steps; three
-# seeds.
+# One small conv net with a decoder rebuilds pictures of the drawn world: as they are (*autoencoder*), under Gaussian
+# noise as strong as a picture's own contrast (*denoising*), or with half of their 8×8 squares hidden (*inpainting*).
+# Same weights at the start, same pictures, same steps; three seeds.
 #
 # > **Predict.** Which of the three copies clean pictures best, which gives the best features, and do they beat the kNN
 # > of pixels?
@@ -758,13 +750,12 @@ assert copies and sum(copies) < 0.85 * sum(recorded("autoencoder", "error", SHOR
 assert all(e < o for arm in ARMS[1:] for e, o in zip(copies, recorded(arm, "error")))
 
 # %% [markdown]
-# With 2,000 labels, neighbours among plain pixels are as good as those in the best of the codes, and clearly better
-# than those in the inpainter's. With 100 labels a linear probe finds little in pixels, or in the untrained network,
-# and more in all three codes. The plain autoencoder copies clean pictures best in every seed, yet its probe is not
-# visibly better than the others'. Nearly four times the training copies much better, and leaves the probe where it
-# was. What this does not show: where longer runs end, or another size of hole.
+# With 2,000 labels, neighbours among plain pixels are as good as those in the best of the codes. With 100 labels a
+# linear probe finds little in pixels, or in the untrained network, and more in all three codes. The plain autoencoder
+# copies clean pictures best in every seed, yet its probe is not visibly better than the others'. Nearly four times the
+# training copies much better, and leaves the probe where it was.
 #
-# What do the codes hold? The world knows its own factors; read each linearly from the code.
+# What do the codes hold? Read each of the world's factors linearly.
 
 # %% tags=["hide-input"]
 SHOWN = {"kind": "kind", "object_hue": "object's hue", "background_hue": "ground's hue",
@@ -807,15 +798,14 @@ assert max(factor("inpainting", "object_hue")) < min(
 #
 # ## What goes wrong: a judge that copies
 #
-# An RBM's reconstruction error falls, whatever the likelihood does; an autoencoder's falls, whatever it knows. The
-# test that caught both is yours to keep: **feed the machine something that is not data, and see whether it minds.** A
-# monitor that shows only reconstructions of data cannot tell a model from machine A.
+# An RBM's reconstruction error falls, whatever the likelihood does; an autoencoder's falls, whatever it knows. The test
+# that caught both is yours to keep: **feed the machine something that is not data, and see whether it minds.**
 #
 # ## Play: the noise slider
 #
-# Two of the machines from the run look at digits: the wide plain one, and the one trained at noise level 0.5. Drag the
-# noise that goes *in*; the bars are distances from the clean digit. **From which level on does training under noise
-# pay? And why does it cost something below?**
+# The wide plain machine and the one trained at noise level 0.5 look at digits. Drag the noise that goes *in*; the bars
+# are distances from the clean digit. **From which level on does training under noise pay? And why does it cost
+# something below?**
 
 
 # %%
@@ -857,9 +847,8 @@ assert distance[0.0]["plain"] < distance[0.0]["denoising"] / 2
 # hidden units.
 #
 # ### 1 · A judge that needs no Z (••, 10 minutes)
-# $\log p(v)$ needs $Z$. The **pseudo-log-likelihood** does not: $\sum_i \log p(v_i \mid \text{all other pixels})$, the
-# sum over the pixels of how well each is predicted by the rest. Return it in nats, `[N]`, for binary `v` `[N, V]`,
-# `W` `[V, H]`, `a` `[V]`, `b` `[H]`.
+# $\log p(v)$ needs $Z$. The **pseudo-log-likelihood** does not: $\sum_i \log p(v_i \mid \text{all other pixels})$.
+# Return it in nats, `[N]`, for binary `v` `[N, V]`, `W` `[V, H]`, `a` `[V]`, `b` `[H]`.
 #
 # <details><summary>Hint 1</summary>Given the other pixels, only two pictures are possible: v, and v with pixel i
 # flipped.</details>
@@ -947,13 +936,12 @@ book.claim("C-98b", drawn=Runs(recorded("denoising", "probe"), PLAIN, FLOOR))
 
 # %% [markdown]
 # The two verdicts speak of this conv net, one size of hole, one level of noise, and runs of half a minute. The three
-# probes lie close together, and so small a difference between two autoencoders says little about the roads themselves.
+# probes lie close together: so small a difference says little about the roads themselves.
 #
 # ## Where it comes from, where it went
 #
 # The Boltzmann machine ([Ackley, Hinton and Sejnowski, 1985](https://doi.org/10.1207/s15516709cog0901_7)) added hidden
-# units and temperature to Hopfield's energies, the harmonium the restriction that made it practical, CD the rule that
-# made it fast. The ideas did not leave:
+# units and temperature to Hopfield's energies. The ideas did not leave:
 #
 # - hide a part, restore it: context encoders ([05](05_restore_the_image.ipynb)), masked autoencoders
 #   ([18](18_masked_images.ipynb));
@@ -963,7 +951,6 @@ book.claim("C-98b", drawn=Runs(recorded("denoising", "probe"), PLAIN, FLOOR))
 #
 # **Further reading.** [Hinton's practical guide](https://www.cs.toronto.edu/~hinton/absps/guideTR.pdf) to training RBMs
 # (2010); [LeCun et al.'s tutorial on energy-based learning](http://yann.lecun.com/exdb/publis/pdf/lecun-06.pdf) (2006).
-# **Next**: [chapter 02](02_words_from_neighbours.ipynb).
 #
 # ## A question
 #

@@ -148,8 +148,7 @@ assert modal_hits[0] >= 3 > 1 >= modal_hits[1] and beside_hits[1] > beside_hits[
 # rare, telling neighbours get the say, and "can" moves to words that stand *beside* it, such as "be". Neither is the
 # truth about similarity.
 #
-# Keep the second table. Word2vec became famous by *learning* vectors with a classifier; what it learns will be that
-# table.
+# Keep the second table: what word2vec learns will be that table.
 #
 # ## The idea: let a word predict its neighbours
 #
@@ -160,8 +159,7 @@ assert modal_hits[0] >= 3 > 1 >= modal_hits[1] and beside_hits[1] > beside_hits[
 # $$p(c\mid w) = \frac{e^{s_{wc}}}{\sum_{j=1}^{V} e^{s_{wj}}}, \qquad L = -\frac1N\sum_{(w, c)}\log p(c\mid w),$$
 #
 # over all $N$ pairs at most `window` places apart. **CBOW**, the *continuous bag of words*, turns it around: the mean
-# $h$ of the neighbours' vectors predicts the word in the middle. The predictions are thrown away, the vectors kept:
-# that move is the pattern of most of self-supervised learning.
+# $h$ of the neighbours' vectors predicts the word in the middle. The predictions are thrown away, the vectors kept.
 #
 # ### The denominator, and three ways around it
 #
@@ -322,10 +320,10 @@ assert errors["NEG"]["ratio"] < 1e-3 < 0.1 < errors["NEG"]["normalised"]
 #
 # ## A text with known answers
 #
-# Nobody knows the right answers for a manual. The second text is a little language made by a program. Its nouns come in
-# pairs (king and queen, France and Paris); the two words of a pair go with the same things ("crown", "throne"), and
-# each form has words of its own ("he", "she"). One *concept* is a pair with its things, or an occupation with its own.
-# The exam: is a content word's nearest neighbour of the same concept?
+# The second text is a little language made by a program. Its nouns come in pairs (king and queen, France and Paris);
+# the two words of a pair go with the same things ("crown", "throne"), and each form has words of its own ("he", "she").
+# One *concept* is a pair with its things, or an occupation with its own. The exam: is a content word's nearest
+# neighbour of the same concept?
 
 # %%
 text = corpora.little_language(12_000)
@@ -480,8 +478,7 @@ assert typical["NCE"] < 0.5 and min(typical["NEG"], typical["softmax"]) > 1
 # $$n_{wc}\,\sigma(-s) = k\frac{n_w n_c}{N}\,\sigma(s) \quad\Longrightarrow\quad e^{s} = \frac{\sigma(s)}{\sigma(-s)} = \frac{n_{wc} N}{k\,n_w n_c} \quad\Longrightarrow\quad \boxed{\,u_c^\top v_w = \mathrm{PMI}(w, c) - \log k\,}$$
 #
 # where $\mathrm{PMI}(w, c) = \log\frac{P(w, c)}{P(w)P(c)}$ is the **pointwise mutual information** ([Church and Hanks,
-# 1990](https://aclanthology.org/J90-1003/)): the log-ratio to chance of the puzzle. Skip-gram with negative sampling
-# factorises a table. The check, on the *expected* loss:
+# 1990](https://aclanthology.org/J90-1003/)): the log-ratio to chance of the puzzle. The check, on the *expected* loss:
 
 # %%
 K = 5
@@ -564,12 +561,11 @@ assert concept(v + u) > 0.5 and bias_fit > 0.3
 # %% [markdown]
 # ## The complete table
 #
-# All methods, recorded, three seeds. A seed makes the text, too, so that even counting has a spread. Trained
-# vectors and the SVD have 40 dimensions, raw counts and the PMI table one per word. The networks see the same number of
-# pairs ("no negatives" a quarter: it has long collapsed), GloVe reads the whole table of counts. *Spread* is 0 for one point,
-# *RankMe* a soft count of dimensions ([chapter 20](20_collapse.ipynb)). Concepts: is the nearest content word of the same one?
-# Analogies: *king* is to *queen* as *uncle* is to ...?, explained in [02b](02b_directions.ipynb); the
-# short text has 1,500 sentences.
+# All methods, recorded, three seeds. A seed makes the text, too. Trained vectors and the SVD have 40 dimensions, raw
+# counts and the PMI table one per word. The networks see the same number of pairs ("no negatives" a quarter: it has
+# long collapsed), GloVe reads the whole table of counts. *Spread* is 0 for one point, *RankMe* a soft count of
+# dimensions ([chapter 20](20_collapse.ipynb)). Analogies: *king* is to *queen* as *uncle* is to ...?, explained in
+# [02b](02b_directions.ipynb); the short text has 1,500 sentences.
 
 # %%
 record, origin = book.recorded("words")
@@ -714,12 +710,12 @@ assert {"raw counts", "skip-gram, NEG", "CBOW, NEG", "skip-gram, tree"} <= set(f
 
 # %% [markdown]
 # Nothing that was learned is clearly better than the raw counts of the whole text. The tree and CBOW come level with
-# them, and PMI falls far behind, probably because it looks for what stands *beside* a word, as it did for "can". With
-# 46 words (2 points each) differences below about ten points mean little. And subsampling takes more than ten points
-# from counts and networks alike: our classes ask how words are used, "the", "of" and "be" tell that best, and they are
-# what is thrown out. (Most of our 46 words are themselves frequent enough to be thinned. What the authors report,
-# better vectors for *less frequent* words of a very long text, is another question, and not tested here.) Nor does the
-# table show what word2vec was built for: billions of words, read as a stream.
+# them, and PMI falls far behind, probably because it looks for what stands *beside* a word. With 46 words (2 points
+# each) differences below about ten points mean little. And subsampling takes more than ten points from counts and
+# networks alike: our classes ask how words are used, "the", "of" and "be" tell that best, and they are what is thrown
+# out. (Most of our 46 words are themselves frequent enough to be thinned. What the authors report, better vectors for
+# *less frequent* words of a very long text, is another question, and not tested here.) Nor does the table show what
+# word2vec was built for: billions of words, read as a stream.
 #
 # ## Play: the window
 #
@@ -751,12 +747,12 @@ assert left[1, 10] < 0.7 * left[1, 1]
 
 # %% [markdown]
 # With a window of 1 the nearest to "can" are other modals even in the PMI table: the words directly before and after it
-# say how it is used. A wide window finds the words that stand around it ("be", "used", "also", "you"). Counts or ratios, window, threshold: each choice
-# decides what "similar" means.
+# say how it is used. A wide window finds the words that stand around it. Counts or ratios, window, threshold: each
+# choice decides what "similar" means.
 #
 # ## Exercises
 #
-# Solutions stand at the end of the notebook; skipping one breaks nothing.
+# Solutions stand at the end.
 #
 # ### 1 · What is left of the text? (•, 5 minutes)
 # `counts` (float tensor `[V]`) says how often each word occurs, `t` (a float) is the threshold of subsampling. Which share
@@ -823,8 +819,6 @@ ch02.check_mean_decisions(mean_decisions)
 
 # %% [markdown]
 # ## Claims, tested
-#
-# Statement, source and rule come from the table of claims.
 
 # %%
 small = [
@@ -840,8 +834,7 @@ book.claim("C-131c", drawn=Runs(*small))
 #
 # Word vectors are older than word2vec: [Bengio et al. (2003)](https://www.jmlr.org/papers/v3/bengio03a.html) learned
 # them inside a neural language model and ran into the denominator; [Bengio and Senécal
-# (2008)](https://doi.org/10.1109/TNN.2007.912312) sampled it. Word2vec ([Mikolov et al.,
-# 2013a](https://arxiv.org/abs/1301.3781)) dropped the hidden layer and kept the tree.
+# (2008)](https://doi.org/10.1109/TNN.2007.912312) sampled it. Word2vec dropped the hidden layer and kept the tree.
 #
 # One vector per word cannot tell the *bank* of a river from the other one. ELMo ([Peters et al.,
 # 2018](https://arxiv.org/abs/1802.05365)) and BERT ([Devlin et al., 2019](https://arxiv.org/abs/1810.04805)) compute a

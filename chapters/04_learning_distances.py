@@ -20,9 +20,8 @@
 #   neighbours then *are* the loss of SimCLR;
 # - find out what a learned distance really looks at.
 #
-# **You need** [chapter 00](00_start_here.ipynb) and the softmax. **Time**: 35 minutes to read, about a minute to run
-# on two CPU cores. The companion [04b](04b_spectral_maps.ipynb) has the distances that came before networks: maps,
-# neighbours, and metrics that are a single matrix.
+# **You need** [chapter 00](00_start_here.ipynb) and the softmax. **Time**: 34 minutes to read, about a minute to run on
+# two CPU cores. The companion [04b](04b_spectral_maps.ipynb) has the distances that came before networks.
 
 # %% tags=["hide-input"]
 try:
@@ -54,8 +53,8 @@ device = book.setup("04")
 # %% [markdown]
 # ## The puzzle: which of the two is nearer?
 #
-# Six anchors. Beside each stand two other pictures. One shows the same kind of object; it took up another place, other
-# colours, another background. The other shows another kind of object, exactly where the anchor stood, in its colours.
+# Six anchors. Beside each stand two other pictures. One shows the same kind of object, at another place, in other
+# colours, on another background; the other another kind, exactly where the anchor stood, in its colours.
 
 # %%
 import math
@@ -138,11 +137,9 @@ for who, right in judged.items():
 assert max(judged["pixels"], judged["untrained encoder"]) < 0.3
 
 # %% [markdown]
-# Far below the coin: pixel distance *measures* place, colour and background, and here those point the wrong way. The
-# distance is not wrong. It answers another question.
+# Far below the coin: pixel distance *measures* place, colour and background, and here those point the wrong way.
 #
-# So somebody has to say which two things are near. First it was people with labels, pair by pair; in the end nobody,
-# but the picture and its own distorted copy.
+# So somebody has to say which two things are near.
 #
 # ## Step 1: two copies of one network, and a pair
 #
@@ -329,16 +326,12 @@ assert max(final["random"], final["semi-hard"]) < 0.195
 #
 # $$L = \frac1N\sum_i \log\Big(1 + \sum_{j\ne i} e^{a_i^\top p_j - a_i^\top p_i}\Big) = -\frac1N\sum_i\log\frac{e^{a_i^\top p_i}}{\sum_j e^{a_i^\top p_j}}.$$
 #
-# The right side is a softmax that picks the partner. With ten classes it has ten candidates. And the length of $z$
-# acts as a temperature that nobody has set; Sohn keeps it short by a penalty. The alternative is unit length and a
-# temperature.
+# The right side is a softmax that picks the partner. With ten classes it has ten candidates. The length of $z$ acts as
+# a temperature that nobody has set; Sohn keeps it short by a penalty. The alternative is unit length and a temperature.
 #
-# **Soft nearest neighbours** ([Salakhutdinov and Hinton,
-# 2007](https://proceedings.mlr.press/v2/salakhutdinov07a.html); with a temperature $T$, [Frosst et al.,
-# 2019](https://arxiv.org/abs/1902.01889)): each point picks one neighbour at random, near ones more likely; make it
-# likely that it has the right label $y$. (The idea, neighbourhood components analysis, is from
-# [2004](https://papers.nips.cc/paper_files/paper/2004/hash/42fe880812925e520249e808937738d2-Abstract.html): companion
-# 04b.)
+# **Soft nearest neighbours** ([Salakhutdinov and Hinton, 2007](https://proceedings.mlr.press/v2/salakhutdinov07a.html);
+# with a temperature $T$, [Frosst et al., 2019](https://arxiv.org/abs/1902.01889)): each point picks one neighbour at
+# random, near ones more likely; make it likely that it has the right label $y$.
 #
 # $$L = -\frac1N\sum_i\log\frac{\sum_{j\ne i,\,y_j = y_i} e^{-d_{ij}^2/T}}{\sum_{k\ne i} e^{-d_{ik}^2/T}}.$$
 
@@ -427,10 +420,10 @@ assert torch.allclose(shares["info_nce"], shares["soft_triplet"])
 
 # %% [markdown]
 # $\phi$ stands outside the sum: it decides how loudly an anchor pushes as a whole. $\psi'$ alone decides *whom*. A
-# temperature of 0.1 leans on the nearest few, but without a jump, and the positive stands in the same sum.
+# temperature of 0.1 leans on the nearest few, but without a jump.
 #
-# How exactly do the rows match the losses they are named after? Compare gradients on unit vectors. Sohn's loss has the
-# other pairs' *positives* as negatives; the row has the other *anchors*.
+# Do the rows match the losses they are named after? Compare gradients on unit vectors. Sohn's loss has the other pairs'
+# *positives* as negatives; the row has the other *anchors*.
 
 # %%
 z1, z2 = (F.normalize(v, dim=1) for v in (z1, z2))
@@ -480,8 +473,8 @@ print(f"Sohn's N-pair: no, the gradients have a cosine below 0.9: {bool(apart < 
 # from**. The losses stay; the clerk goes, and a random crop with a random tint says "same". Every picture is now a
 # class of its own, and N-pair has as many candidates as the batch has pictures.
 #
-# One of these losses deserves a theorem. Take the soft nearest neighbour loss above, put the rows on the unit sphere,
-# let `y` be the picture. Every row has exactly *one* other row with its `y`. On the sphere $d^2 = 2 - 2\cos$, so
+# Take the soft nearest neighbour loss above, put the rows on the unit sphere, let `y` be the picture. Every row has
+# exactly *one* other row with its `y`. On the sphere $d^2 = 2 - 2\cos$, so
 #
 # $$-\log\frac{e^{-d_{i+}^2/T}}{\sum_{k\ne i}e^{-d_{ik}^2/T}} = -\log\frac{e^{\cos_{i+}/(T/2)}}{\sum_{k\ne i}e^{\cos_{ik}/(T/2)}},$$
 #
@@ -502,8 +495,8 @@ for tau in (0.05, 0.1, 0.5):
 # %% [markdown]
 # ## The run: the same loss, with labels and without
 #
-# Same weights, same 60 steps of 128 rows. (With labels the pictures are only cropped a little: two pictures of one kind
-# differ enough. Two views of *one* picture need the hard crop and the tint, or their colours give the partner away.)
+# Same weights, same 60 steps of 128 rows. (With labels the pictures are only cropped a little. Two views of *one*
+# picture need the hard crop and the tint, or their colours give the partner away.)
 
 # %%
 soft = partial(soft_neighbour_loss, T=0.2)
@@ -531,7 +524,7 @@ assert views_right < 0.3 and labels_right < 0.45
 # %% [markdown]
 # Neither passes the coin after sixty steps: labels have set out for it, views have gone the other way. The record has
 # every loss, three seeds, 300 steps; the projector's output $z$ is not always of unit length there, and one row is no
-# metric learning at all: a plain classifier (softmax cross-entropy) on the same labelled pictures.
+# metric learning: a plain classifier (softmax cross-entropy) on the same labelled pictures.
 
 # %%
 record, origin = book.recorded("distances", world=2)
@@ -603,20 +596,18 @@ able = (*LEADERS, *FOLLOWERS, "classifier")
 assert min(mean(arm("labels", name, "triples")) for name in able) > 0.6
 
 # %% [markdown]
-# With labels the plain *classifier* beats every metric loss, on average, in all columns: when you have classes, ask
-# for them. Among the metric losses the two that weigh all pairs of a batch lead (lifted structure, soft neighbours);
-# N-pair, with one pair and nine negatives per class, gains little on average and in one seed hardly anything, and the
-# hardest triplets are a point in every seed. Without labels, neighbours among *pixels* are clearly beaten by three
-# losses only: lifted structure, soft neighbours, and N-pair with a temperature. The table does not say which loss is
-# best after an hour, or tuned.
+# With labels the plain *classifier* beats every metric loss, on average, in all columns. Among the metric losses the
+# two that weigh all pairs of a batch lead (lifted structure, soft neighbours); N-pair, with one pair and nine negatives
+# per class, gains little on average and in one seed hardly anything, and the hardest triplets are a point in every
+# seed. Without labels, neighbours among *pixels* are clearly beaten by three losses only: lifted structure, soft
+# neighbours, and N-pair with a temperature. The table does not say which loss is best after an hour, or tuned.
 #
-# Now the puzzle: distances learned with labels pass the coin (all but N-pair's and the collapsed one), and **none from
-# views comes near it**. The wrong picture of a triple shares everything with the anchor but its kind: it is *more*
-# like a second view than the right one is. Two views of one picture share a background and a place, roughly; nobody
-# ever said that these do not count. Near means what your pairs have in common.
+# Distances learned with labels pass the coin (all but N-pair's and the collapsed one), and **none from views comes near
+# it**. The wrong picture of a triple shares everything with the anchor but its kind: it is *more* like a second view
+# than the right one is. Near means what your pairs have in common.
 #
-# **Pairs or scale?** N-pair with labels has ten candidates, and no temperature. Which of the two holds it back? With
-# views you can separate them: cut the 64 pairs of a batch into groups of ten, and give the loss a scale or not.
+# **Pairs or scale?** N-pair with labels has ten candidates, and no temperature. With views you can separate the two:
+# cut the 64 pairs of a batch into groups of ten, and give the loss a scale or not.
 
 # %% tags=["hide-input"]
 GRID = {
@@ -644,9 +635,8 @@ assert with_labels[1] < with_labels[0] + 0.02
 
 # %% [markdown]
 # With *views* the temperature gains points in both columns; six times the candidates gain as much as it does, but only
-# together with it. With *labels* (the table before) the temperature gains nothing in 300 steps: that loss hardly
-# leaves its starting value, and these tables do not say why. They do not show other temperatures either, or batches of
-# hundreds, where chapters 13 and 14 go on.
+# together with it. With *labels* the temperature gains nothing in 300 steps: that loss hardly leaves its starting
+# value, and these tables do not say why. They do not show other temperatures either, or batches of hundreds.
 #
 # ## What goes wrong: the clerk's other clue
 #
@@ -794,10 +784,8 @@ assert stranger < errors["untrained"][1]
 assert abs(stranger - errors["pen positions"][1]) < 0.03
 
 # %% [markdown]
-# On skilled forgers the network is nearly without error, also for people it has never met. On *other customers*, who
-# did not even try, it is no better than the raw pen positions. Whenever the hard case is easier than the easy one, ask
-# what gives it away. Three controls: the poor shape without the tremor, the right hand *with* a tremor, and two
-# strangers who both tremble.
+# On skilled forgers the network is nearly without error, also for people it has never met. On *other customers* it is
+# no better than the raw pen positions. Whenever the hard case is easier than the easy one, ask what gives it away.
 
 # %% tags=["hide-input"]
 rows = []
@@ -830,9 +818,9 @@ assert 0.3 < fair < 0.48
 
 # %% [markdown]
 # It learned a tremor detector. Nothing in the loss is at fault: the *pairs* said so, in every forgery. Where everybody
-# may tremble, the clue is worthless and the network must look at the shape; now the skilled forger is as hard as he
-# looks (with 300 steps of this small network, hardly a better guess than a coin), and trembling strangers are kept
-# apart. **A learned distance is the sum of all clues that separate your pairs.**
+# may tremble, the network must look at the shape; now the skilled forger is as hard as he looks (with 300 steps of this
+# small network, hardly a better guess than a coin), and trembling strangers are kept apart. **A learned distance is the
+# sum of all clues that separate your pairs.**
 #
 # ## Play: margin and mining
 #
@@ -971,19 +959,18 @@ book.claim("C-22b", drawn=Runs(*spreads))
 #
 # ## Where it comes from, where it went
 #
-# [Chopra et al. (2005)](https://doi.org/10.1109/CVPR.2005.202) made the siamese network a face verifier; triplets came
-# from large-margin nearest neighbours ([Weinberger and Saul, 2009](https://jmlr.org/papers/v10/weinberger09a.html), in
-# 04b). Other members of Tian's family: the soft triplet ([Tian et al., 2020](https://arxiv.org/abs/2010.00578)), a
-# modified triplet for voices ([Coria et al., 2020](https://arxiv.org/abs/2003.14021)) and a linear form ([Ji et al.,
-# 2021](https://arxiv.org/abs/2110.02473)). [Musgrave et al. (2020)](https://arxiv.org/abs/2003.08505) measured a
-# decade of such losses under equal conditions, and found much less progress than reported.
+# Triplets came from large-margin nearest neighbours ([Weinberger and Saul,
+# 2009](https://jmlr.org/papers/v10/weinberger09a.html), in 04b). Other members of Tian's family: the soft triplet
+# ([Tian et al., 2020](https://arxiv.org/abs/2010.00578)), a modified triplet for voices ([Coria et al.,
+# 2020](https://arxiv.org/abs/2003.14021)) and a linear form ([Ji et al., 2021](https://arxiv.org/abs/2110.02473)).
+# [Musgrave et al. (2020)](https://arxiv.org/abs/2003.08505) measured a decade of such losses under equal conditions,
+# and found much less progress than reported.
 #
 # The step to self-supervision was taken several times: [Wang and Gupta (2015)](https://arxiv.org/abs/1505.00687) let a
-# tracker in a video say "same", with a triplet loss; [Sermanet et al. (2018)](https://arxiv.org/abs/1704.06888) let
-# two cameras say it; [Dosovitskiy et al. (2014)](https://arxiv.org/abs/1406.6909) and [Wu et al.
-# (2018)](https://arxiv.org/abs/1805.01978) made every picture its own class; [CPC](https://arxiv.org/abs/1807.03748)
-# and SimCLR kept the softmax. **Next**: [chapter 13](13_from_nce_to_nt_xent.ipynb) derives the same loss from
-# probability, and [chapter 14](14_negatives.ipynb) asks which negatives help.
+# tracker in a video say "same"; [Sermanet et al. (2018)](https://arxiv.org/abs/1704.06888) let two cameras say it;
+# [Dosovitskiy et al. (2014)](https://arxiv.org/abs/1406.6909) and [Wu et al. (2018)](https://arxiv.org/abs/1805.01978)
+# made every picture its own class. [Chapter 13](13_from_nce_to_nt_xent.ipynb) derives the loss of SimCLR from
+# probability.
 #
 # ## A question
 #

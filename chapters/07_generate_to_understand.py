@@ -20,7 +20,7 @@
 #
 # **You need** [chapter 01](01_energy_and_reconstruction.ipynb) (denoising, autoencoders), [chapter
 # 03](03_one_step_ahead.ipynb) (predict the next symbol), Gaussians and Bayes' rule.
-# **Time**: 29 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 27 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # The companion [07b](07b_against_an_adversary.ipynb) has the adversaries: GAN, BiGAN, VQGAN.
 
 # %% tags=["hide-input"]
@@ -54,8 +54,8 @@ device = book.setup("07")
 # ## The puzzle: two painters
 #
 # "What I cannot create, I do not understand" stood on Richard Feynman's last blackboard. Does the converse hold:
-# whoever can create, understands? Here are pictures of the world of this book, and by two painters. Both have
-# studied the same 8,192 pictures.
+# whoever can create, understands? Here are pictures of the world of this book, and by two painters who have studied the
+# same 8,192 pictures.
 
 # %%
 import math
@@ -111,11 +111,9 @@ new, copied, cloudy = near.values()
 assert copied < 0.1 < new < cloudy
 
 # %% [markdown]
-# The first painter is a drawer of copies: its work is at distance zero from what it has studied. Shown a new picture,
-# all it can do is to point at the most similar copy. (How far that gets: row "raw pixels", kNN, at the end.) The second
-# fits a Gaussian to 100 principal components. It draws clouds, but it *describes* any new picture, by its 100 numbers.
-# So **a drawing proves nothing. Ask for a way back**, from a picture to what the machine holds about it, and probe
-# that. Two such machines follow, one that writes pictures in words and one that takes noise away.
+# The first painter copies: shown a new picture, all it can do is to point at the most similar copy. The second fits a
+# Gaussian to 100 principal components. It draws clouds, but it *describes* any new picture, by its 100 numbers. So **a
+# drawing proves nothing. Ask for a way back**, from a picture to what the machine holds about it, and probe that.
 #
 # ## Step 1: pictures in words
 #
@@ -125,10 +123,9 @@ assert copied < 0.1 < new < cloudy
 #
 # $$k = \arg\min_j \lVert z - e_j\rVert, \qquad z \mapsto e_k .$$
 #
-# Ours: $8\times 8$ places, $K = 64$, $D = 16$, so 384 bits per picture. A choice has no gradient. Two devices help.
-# *Straight through*: forwards $e_k$ goes on; backwards its gradient is handed to $z$, as if nothing had happened. With
-# sg for stop-gradient: $z + \mathrm{sg}[e_k - z]$. *Two terms* keep that pretence honest, because they keep $z$ and
-# $e_k$ close:
+# Ours: $8\times 8$ places, $K = 64$, $D = 16$, so 384 bits per picture. A choice has no gradient. *Straight through*:
+# forwards $e_k$ goes on; backwards its gradient is handed to $z$. With sg for stop-gradient: $z + \mathrm{sg}[e_k -
+# z]$. *Two terms* keep $z$ and $e_k$ close:
 #
 # $$L = \lVert x - \text{decoded}\rVert^2 + \underbrace{\lVert\mathrm{sg}[z] - e_k\rVert^2}_{\text{codes move to the vectors}} + \beta\,\underbrace{\lVert z - \mathrm{sg}[e_k]\rVert^2}_{\text{vectors commit}} .$$
 #
@@ -165,9 +162,8 @@ print("the decoder's gradient reaches the encoder; codes move to the mean of mem
 # %% [markdown]
 # The runs come from a record: three seeds, 300 batches of 64. (The prior below takes 300 of 32 on top, the denoiser 600
 # of 64.) Learning rates come from small grids, on held-out pictures of another world; each best one lies at an end of
-# its grid. (A third rate for the denoiser, twice as high, was a little better; one of three long runs with it, not in the record,
-# failed.)
-# What comes back from 64 words per picture:
+# its grid. (A third rate, twice as high, was a little better for the denoiser; one of three long runs with it, not
+# recorded, failed.)
 
 # %%
 record, origin = book.recorded("generate", world=2)
@@ -226,14 +222,13 @@ assert knows("vq", "background_hue") < knows("vq, untrained", "background_hue") 
 #
 # ### What goes wrong: a dictionary of a word or two
 #
-# A code that no vector chooses gets no gradient. So it stays where it is, while codes in use follow the vectors and the
-# vectors commit to them: most likely nobody will ever choose it. It is **dead**. The remedy of [Dhariwal et al.
-# (2020)](https://arxiv.org/abs/2005.00341) is a *restart*: now and then, put unused codes where some vector is. Two
-# things may be to blame for a dead codebook: no restarts, or codes that start far from all vectors. Both are varied,
-# for the same number of steps (restarts: every tenth step of the first half, from the first on). *Perplexity* is the
-# exponential of the entropy of code use: 64 if all are used alike, 1 if one word says everything. *Fine power* is the
-# power of the rebuilt pictures at 8 to 16 cycles (light-dark periods) per picture, over that of the real ones: below
-# 100 % is blur, and part of what is there may be the decoder's checkerboard.
+# A code that no vector chooses gets no gradient. It stays where it is, and most likely nobody will ever choose it: it
+# is **dead**. The remedy of [Dhariwal et al. (2020)](https://arxiv.org/abs/2005.00341) is a *restart*: now and then,
+# put unused codes where some vector is. No restarts, or codes that start far from all vectors, may be to blame. Both
+# are varied, for the same number of steps (restarts: every tenth step of the first half, from the first on).
+# *Perplexity* is the exponential of the entropy of code use: 64 if all are used alike, 1 if one word says everything.
+# *Fine power* is the power of the rebuilt pictures at 8 to 16 cycles (light-dark periods) per picture, over that of the
+# real ones: below 100 % is blur, and part of what is there may be the decoder's checkerboard.
 
 # %% tags=["hide-input"]
 VQ_ROWS = {
@@ -300,20 +295,18 @@ fine = [errors[-1] for arm in VQ_ROWS for errors in of(arm, "power_of_error")]
 assert min(fine) > 0.9
 
 # %% [markdown]
-# The baseline first: the second painter rebuilds best by far, with 100 real numbers against 384 bits. Among the VQ-VAEs
-# no single cause kills. Without restarts most words are lost, for about four points of error, less than the spread of
-# the seeds. With a bad start and restarts hardly anything is lost: the first restart, before the first step, moves
-# nearly all codes (printed). With *both* causes one of three seeds keeps two words, the others end with one word and the
-# mean picture (the figure's last two rows). So print both: perplexity counts the words in use, the error says whether
-# the decoder makes something of them (untrained, it does not). The last column is about 100 % for all: of the finest
-# details next to nothing is right. A squared error forgives a blurred edge.
+# The second painter rebuilds best by far, with 100 real numbers against 384 bits. No single cause kills. Without
+# restarts most words are lost, for about four points of error, less than the spread of the seeds. With a bad start and
+# restarts hardly anything is lost: the first restart moves nearly all codes (printed). With *both* causes one of three
+# seeds keeps two words, the others end with one word and the mean picture (the figure's last two rows). So print both:
+# perplexity counts the words in use, the error says whether the decoder makes something of them (untrained, it does
+# not). The last column is about 100 % for all: of the finest details next to nothing is right.
 #
 # ### A prior, so that it can draw
 #
-# A VQ-VAE alone cannot draw: random codes give confetti. But its pictures are sentences of 64 words, and for sentences
-# [chapter 03](03_one_step_ahead.ipynb) has the model, predict the next word from those before:
-# $p(k_1, \dots, k_{64}) = \prod_i p(k_i \mid k_1, \dots, k_{i-1})$. A small causal transformer learns it in reading
-# order, on the codes of the 8,192 pictures.
+# A VQ-VAE alone cannot draw: random codes give confetti. But its pictures are sentences of 64 words, and [chapter
+# 03](03_one_step_ahead.ipynb) predicts the next word from those before: $p(k_1, \dots, k_{64}) = \prod_i p(k_i \mid
+# k_1, \dots, k_{i-1})$. A small causal transformer learns it in reading order, on the codes of the 8,192 pictures.
 
 # %% tags=["hide-input"]
 NATS = {
@@ -348,8 +341,7 @@ for n in of("prior", "nats"):
     assert n["prior"] < n["before"] < n["frequency"] < n["nothing"]
 
 # %% [markdown]
-# The prior beats the counts: the place in the picture, and codes further back, tell it something. Instead of confetti
-# there is an even grey ground with something on it.
+# The prior beats the counts: the place in the picture, and codes further back, tell it something.
 #
 # ## Step 2: the noise comes in small steps
 #
@@ -357,10 +349,10 @@ for n in of("prior", "nats"):
 # picture gives $\nabla\log p_\sigma(\tilde x) = (r(\tilde x) - \tilde x)/\sigma^2$ ([chapter
 # 01](01_energy_and_reconstruction.ipynb)). Knowing the slope, you can *walk* to the data, a little uphill and a little
 # at random (Langevin dynamics): $x \leftarrow x + \tfrac\eta2\nabla\log p(x) + \sqrt\eta\,\epsilon$. But between two
-# clusters there is a valley that no short walk crosses, and nobody taught the denoiser anything there. [Song and Ermon
-# (2019)](https://arxiv.org/abs/1907.05600) learn the slopes at *many* noise levels: start at the largest, where all
-# clusters melt into one hill, and let the noise cool down while you walk. On two clusters, one of which holds 80 % of
-# the data, the slopes are known exactly. Both walks take 500 steps.
+# clusters there is a valley that no short walk crosses. [Song and Ermon (2019)](https://arxiv.org/abs/1907.05600) learn
+# the slopes at *many* noise levels: start at the largest, where all clusters melt into one hill, and let the noise cool
+# down while you walk. On two clusters, one of which holds 80 % of the data, the slopes are known exactly. Both walks
+# take 500 steps.
 
 # %%
 SHARE, CENTRES = torch.tensor([0.8, 0.2]), torch.tensor([[-2.0, 0.0], [2.0, 0.0]])
@@ -409,10 +401,9 @@ assert abs(big["one small noise level"] - 0.5) < 0.05
 #
 # $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon, \qquad \epsilon\sim\mathcal N(0, I).$$
 #
-# *Back.* If you knew $x_0$, there would be two Gaussian opinions about $x_{t-1}$. One comes from $x_0$: mean
-# $\sqrt{\bar\alpha_{t-1}}\,x_0$, variance $1-\bar\alpha_{t-1}$. The other comes from $x_t$: mean $x_t/\sqrt{\alpha_t}$,
-# variance $\beta_t/\alpha_t$. Bayes' rule adds their precisions and weighs their means by them. (Exercise 3 asks for
-# the result.)
+# *Back.* If you knew $x_0$, there would be two Gaussian opinions about $x_{t-1}$. One, from $x_0$: mean
+# $\sqrt{\bar\alpha_{t-1}}\,x_0$, variance $1-\bar\alpha_{t-1}$. The other, from $x_t$: mean $x_t/\sqrt{\alpha_t}$,
+# variance $\beta_t/\alpha_t$. Bayes' rule adds their precisions and weighs their means by them.
 #
 # *Learn.* You do not know $x_0$, so a network guesses it from $x_t$ and $t$. Ho et al. let it guess the noise, with the
 # loss $\lVert\epsilon - \hat\epsilon\rVert^2$; either guess gives the other through the jump, and
@@ -420,7 +411,7 @@ assert abs(big["one small noise level"] - 0.5) < 0.05
 # $$\lVert\epsilon - \hat\epsilon\rVert^2 = \frac{\bar\alpha_t}{1-\bar\alpha_t}\,\lVert x_0 - \hat x_0\rVert^2 .$$
 #
 # Only the weight of the noise levels differs. Guessing noise cares most about nearly clean pictures; guessing the
-# picture learns coarse things first, and with our few steps those are what we can hope for. So ours guesses $x_0$.
+# picture learns coarse things first, all that our few steps can hope for. So ours guesses $x_0$.
 #
 # *Draw.* Begin with noise, guess $x_0$, and draw $x_{t-1}$ from the Gaussian of *Back* with the guess in place of
 # $x_0$: fresh noise of its variance, $\beta_t(1-\bar\alpha_{t-1})/(1-\bar\alpha_t)$, but none at the last step.
@@ -496,7 +487,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Patchy grounds, a blob of another colour, no detail. In numbers:
+# Patchy grounds, a blob of another colour, no detail.
 
 # %% tags=["hide-input"]
 DRAWERS = {
@@ -534,18 +525,16 @@ assert min(mean(arm, "drawn_nearest") for arm in makers) > 0.9 * real_ones
 assert power("prior", 2) < power("diffusion", 2) < power("components", 2) < 1
 
 # %% [markdown]
-# Everyone but the copier lacks fine detail. Nobody else copies on average: their drawings are about as far from the
-# studied pictures as new pictures are, or farther. Power is not likeness: from 4 to 8 cycles the second painter's clouds
-# beat both networks.
+# Everyone but the copier lacks fine detail. Nobody else copies, on average.
 #
 # ## The run: a map of what the denoiser knows
 #
 # Give the network a picture under noise of level $t$, stop at one of its five layers, average each quarter of the
 # picture, and read two facts linearly: the *kind* of object (one of ten) and the *hue of the ground*. 0 is chance, 1 is
 # perfect. [Baranchuk et al. (2022)](https://arxiv.org/abs/2112.03126) read large diffusion models by layer and noise
-# step, too, for every pixel. Beside it stands the same map of the same network **before training**. One thing needs
-# care. The blocks of this U-Net start with a last convolution of zeros, so they add nothing, and the untrained network
-# is a *linear* map of the pixels: too low a floor. The control here has random last convolutions instead.
+# step, too, for every pixel. Beside it stands the same map of the same network **before training**. The blocks of this
+# U-Net start with a last convolution of zeros, which makes the untrained network a *linear* map of the pixels: too low
+# a floor. The control has random ones instead.
 #
 # > **Predict.** (3) Which of the two facts does training teach? (4) Where is the kind read best: at an end of the
 # > network or inside, with hardly any noise or with some?
@@ -618,21 +607,21 @@ assert set(rows) <= {1, 3}  # the seeds' best cells: next to an end, never at on
 assert len(set(columns)) > 1  # and at levels that differ
 
 # %% [markdown]
-# (3) With hardly any noise (99 %), neither. The two maps of the hue are alike, and averaged over the seeds the best cell
-# for the kind is as good before training (two seeds of three gain a little). Shown alone, the trained maps would look
-# like knowledge. In this column they are mostly **architecture**. Under noise, the kind: at 50 and 7 % the random network has lost it, the trained one has not, from
-# the middle up, in each seed. Of the ground's hue the former loses only part, most in its middle (printed). To see
-# *through the noise*, that is what the denoiser has **learned**. (4) The best cells of the three trained networks lie
-# between an end and the middle, at noise levels that do not agree (printed). So do two of three untrained ones: little
-# is shown, and nothing about the level. In diffusion models that generalise, a middle level is best ([Li et al.,
-# 2025](https://arxiv.org/abs/2502.05743); where they memorise, the peak goes).
+# (3) With hardly any noise (99 %), neither. The two maps of the hue are alike, and averaged over the seeds the best
+# cell for the kind is as good before training (two seeds of three gain a little). In this column the trained maps are
+# mostly **architecture**. Under noise, the kind: at 50 and 7 % the random network has lost it, the trained one has not,
+# from the middle up, in each seed. Of the ground's hue the former loses only part (printed). To see *through the
+# noise*, that is what the denoiser has **learned**. (4) The best cells of the three trained networks lie between an end
+# and the middle, at noise levels that do not agree (printed). So do two of three untrained ones: little is shown, and
+# nothing about the level. In diffusion models that generalise, a middle level is best ([Li et al.,
+# 2025](https://arxiv.org/abs/2502.05743)).
 #
 # ## The answer
 #
 # For each machine, its way back, read in three ways: by a *probe* (a linear classifier, 100 labels), by neighbours
-# (*kNN*: the nearest of 2,000 labelled pictures vote), and linearly with 2,000 labels. There are ten kinds. *Codes by
-# quarters* counts each code in each quarter of the picture; *states* are the prior's activations, averaged. Layer and
-# level were chosen on train pictures and tested once.
+# (*kNN*: the nearest of 2,000 labelled pictures vote), and linearly with 2,000 labels. *Codes by quarters* counts each
+# code in each quarter of the picture; *states* are the prior's activations, averaged. Layer and level were chosen on
+# train pictures and tested once.
 
 # %% tags=["hide-input"]
 WAYS = {
@@ -721,24 +710,23 @@ assert (
 assert mean("simclr") > most["probe"] + 0.1
 
 # %% [markdown]
-# Edges, without any network, beat all three that draw, whoever reads; with 100 labels they are level with SimCLR, by
-# neighbours far ahead, for the linear reader behind. Prediction (2) depends on the reader. With 100 labels none of the
-# three beats the hundred numbers, by neighbours none (by far), for a *linear* reader with 2,000 labels all three: it
-# finds next to nothing in the numbers, in the VQ-VAE's codes about as much as in an untrained network, more in the
-# denoiser, most in the prior. So does (1): by neighbours the second painter beats the first (the row of raw pixels); to the other readers
-# neither says much. Training rearranges what is there; it adds nothing to the picture.
+# Edges, without any network, beat all three that draw, whoever reads, and, by neighbours, SimCLR. Prediction (2)
+# depends on the reader. With 100 labels or by neighbours none of the three beats the hundred numbers, for a *linear*
+# reader with 2,000 labels all three: it finds next to nothing in the numbers, most in the prior. So does (1): by
+# neighbours the second painter beats the first (the row of raw pixels); to the other readers neither says much.
 #
-# Then ask what was *learned*. The codes of the VQ-VAE *with restarts* say no more of the kind than before training, to
-# a linear reader or to neighbours; without restarts, few words left, 100 labels and neighbours read more than with them,
-# in each seed. The denoiser learned a little, for a linear reader and in each seed; for neighbours it lost some. The prior learned most,
-# for a linear reader: perhaps because knowing the object helps to predict the next word. SimCLR, which draws nothing, is ahead of all three after 250 steps (of 128 pictures in two views of changed
+# The codes of the VQ-VAE *with restarts* say no more of the kind than before training, to a linear reader or to
+# neighbours; without restarts, few words left, 100 labels and neighbours read more, in each seed. The denoiser learned
+# a little, for a linear reader and in each seed; for neighbours it lost some. The prior learned most, for a linear
+# reader. SimCLR, which draws nothing, is ahead of all three after 250 steps (of 128 pictures in two views of changed
 # colours: a hint that no generator had).
 #
 # So the answer to the title is: *the drawings do not tell you; the way back says: little, beyond what an untrained
 # network gives*. One reason may be (untested) that a loss on pixels pays for every pixel, and few depend on what is
-# shown: the prior, which never sees a pixel, gained most. This does not say that generators cannot know. Longer runs
-# ([`benchmarks/generate.py --long`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/generate.py)) were not made here. On photographs (CIFAR-10, Tiny ImageNet) probes inside diffusion
-# models are comparable to contrastive learning ([Xiang et al., 2023](https://arxiv.org/abs/2303.09769), abstract).
+# shown. This does not say that generators cannot know. Longer runs ([`benchmarks/generate.py
+# --long`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/generate.py)) were not made here. On
+# photographs (CIFAR-10, Tiny ImageNet) probes inside diffusion models are comparable to contrastive learning ([Xiang et
+# al., 2023](https://arxiv.org/abs/2303.09769), abstract).
 #
 # ## Play: noise level and layer
 #
@@ -768,7 +756,7 @@ kinds_left = maps["kind", "diffusion"].mean(dim=0)  # per level
 assert kinds_left[3] > 0.6 * kinds_left[0] and grounds[4] < 0.2
 
 # %% [markdown]
-# <details><summary>Answer</summary>Yes: both go at step 91, and the ground with them. At step 51 (7 % of the variance is picture) the guess keeps a blob; read by a linear probe, the object's hue is half lost and the ground's is not, and the kind is, in the mean of the seeds, mostly still read.</details>
+# <details><summary>Answer</summary>Yes: both go at step 91, and the ground with them. At step 51 (7 % of the variance is picture) the guess keeps a blob; a linear probe has half lost the object's hue, not the ground's, and reads most of the kind, in the mean of the seeds.</details>
 #
 # ## Exercises
 #
@@ -850,8 +838,7 @@ ch07.check_ddim_step(my_ddim_step)
 # %% [markdown]
 # ## Claims put to the test
 #
-# Where in a network are the good features? A contrastive network was said to have them at its end; a diffusion model,
-# inside, and under a middle amount of noise. Layers and levels were fixed before the runs, and each is reduced to 64
+# Where in a network are the good features? Layers and levels were fixed before the runs, and each is reduced to 64
 # principal components, so that none wins by being wider (the second painter keeps its 100).
 
 
@@ -882,18 +869,15 @@ ends = part("diffusion", "levels", 0, 4)  # the better of hardly any noise and m
 book.claim("C-110e", drawn=Runs(some, ends, floor("levels")))
 
 # %% [markdown]
-# The end of an encoder is nearest to what its loss compares. The end of a U-Net hands back pixels. The denoiser's floor is the
-# better of its untrained twin and the second painter: it reads no better than those, so it tests neither statement.
+# The denoiser's floor is the better of its untrained twin and the second painter: it reads no better than those, so it
+# tests neither statement.
 #
 # ## Where it comes from, where it went
 #
 # The discrete VAE of [DALL-E](https://arxiv.org/abs/2102.12092) chooses its codes softly, by a [Gumbel
 # softmax](https://arxiv.org/abs/1611.01144); such codes became the targets of masked image modelling ([chapter
-# 18](18_masked_images.ipynb)). Diffusion was proposed in [2015](https://arxiv.org/abs/1503.03585) from thermodynamics
-# and in [2019](https://arxiv.org/abs/1907.05600) from score matching; [Yang Song et al.
-# (2021)](https://arxiv.org/abs/2011.13456) show both to be one, and [Dhariwal and Nichol
-# (2021)](https://arxiv.org/abs/2105.05233) pass the GANs with it. [Chen et al.
-# (2024)](https://arxiv.org/abs/2401.14404) ask which parts of it its features need: few.
+# 18](18_masked_images.ipynb)). [Yang Song et al. (2021)](https://arxiv.org/abs/2011.13456) show diffusion and score
+# matching to be one; [Dhariwal and Nichol (2021)](https://arxiv.org/abs/2105.05233) pass the GANs with diffusion.
 #
 # ### Quiz
 #

@@ -16,7 +16,7 @@
 # collapse, blur and false detail by numbers, and test whether a generator's drawings may be trusted as a looking glass.
 #
 # **You need** [chapter 07](07_generate_to_understand.ipynb), of which this is an optional companion, and entropy.
-# **Time**: 32 minutes to read, half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 30 minutes to read, half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -91,8 +91,7 @@ assert {(x, E[x]) for x in range(3)} & {(G[z], z) for z in range(3)} == {(0, 2)}
 # $$D^*(x) = \frac{p(x)}{p(x)+q(x)}, \qquad V(D^*) = 2\,\mathrm{JSD}(p\,\Vert\,q) - 2\log 2 .$$
 #
 # The Jensen-Shannon divergence is the mean Kullback-Leibler divergence of $p$ and $q$ from their average; it is zero
-# only for $q=p$. So a game measures a distance of distributions without a probability being computed. In practice the
-# generator descends $-\log D$ on its own pictures instead of $\log(1-D)$.
+# only for $q=p$. In practice the generator descends $-\log D$ on its own pictures instead of $\log(1-D)$.
 
 
 # %%
@@ -178,9 +177,8 @@ plots.show(
 )
 
 # %% [markdown]
-# So three things can go wrong, and they have different cures: *circles* (the penalty), *no slope* (the other loss), and
-# a third that the game does not forbid on its way: a generator that draws a few good pictures and nothing else, **mode
-# collapse**. Below you count kinds to test for it.
+# Circles and a missing slope have cures. A third thing the game does not forbid on its way: a generator that draws a
+# few good pictures and nothing else, **mode collapse**.
 #
 # ## Pairs: when must the encoder invert?
 #
@@ -192,7 +190,7 @@ plots.show(
 #
 # With the best critic this is the JSD of two *joint* distributions. If it is zero and both players are **maps**, then a
 # pair satisfies $z = E(x)$ (it could be of the first kind) and $x = G(z)$ (it could be of the second). So $E$ inverts
-# $G$. Count:
+# $G$.
 
 
 # %%
@@ -217,8 +215,8 @@ assert jsd(*joints(dice, dice)) < 1e-12
 # beside a generator that does the same, leaves the critic as helpless. ALI's encoder is of that kind, a Gaussian around
 # $\mu(x)$. [Li et al. (2017)](https://arxiv.org/abs/1709.01215) point this out and add a term for the reconstruction.
 #
-# Is it a curiosity? Let eight pictures and eight codes play, with dice, against the exact best critic: gradient
-# steps (Adam) on the JSD of the joints. Three starts differ in how decided the players are at first.
+# Let eight pictures and eight codes play, with dice, against the exact best critic: gradient steps (Adam) on the JSD of
+# the joints. Three starts differ in how decided the players are at first.
 
 
 # %%
@@ -440,27 +438,22 @@ for arm, name in ((BIGAN, "BiGAN"), (ALI, "ALI")):
     assert swing > 0.2
 
 # %% [markdown]
-# Read the floors first. Raw pixels beat every encoder that played:
-# BiGAN's, ALI's, the regressor's. BiGAN's $E$ has learned something (it is above the untrained encoder) and less than
-# the autoencoder of the same size. And it does *not* invert: what comes back misses more than the mean digit would,
-# and mostly it has the wrong kind. The regressor, which learned from drawings alone, inverts better. Yet its code
-# probes worst of all, in the mean; the code found by search no better than the untrained encoder's. To invert a
+# Raw pixels beat every encoder that played. BiGAN's $E$ has learned something (it is above the untrained encoder) and
+# less than the autoencoder of the same size. And it does *not* invert: what comes back misses more than the mean digit
+# would, and mostly it has the wrong kind. The regressor, which learned from drawings alone, inverts better. Yet its
+# code probes worst of all, in the mean; the code found by search no better than the untrained encoder's. To invert a
 # generator is not to make the kind easy to read.
 #
-# Do ALI's dice hurt? ALI ends *better*, but both errors go up and down (left panel: one seed): where you stop
-# decides much.
+# ALI, with dice, ends *better*, but both errors go up and down (left panel: one seed): where you stop decides much.
 #
 # What profits from the adversary is the adversary: *inside the critic* the probe reads more than in the same critic
-# untrained. But compare within that pair only: it has 128
-# numbers where the encoders have 16, and 128 *random* features are already strong on digits.
+# untrained. Compare within that pair only: 128 numbers, where the encoders have 16, are strong on digits even when
+# *random*.
 #
-# **What goes wrong: few kinds, and what they do not explain.** Untrained, the generator draws one kind; after 500 steps
-# still fewer kinds than at the end, with less variance. A game that *stays* there, or falls back, is in mode collapse:
-# count kinds whenever you train a GAN. This one passes. At the end most kinds are drawn, about as varied as real
-# digits, and the error of $G(E(x))$ is still above the mean digit's. So the drawings vary as they should, and the
-# pairing is wrong. The theorem speaks of the *end* of the game. Short of it, a critic that sees clouds of pairs, one
-# sample at a time, may forgive a wrong partner long after it has stopped forgiving a wrong digit (an untested
-# conjecture).
+# **What goes wrong: few kinds, and what they do not explain.** Untrained, the generator draws one kind. A game that
+# *stays* there, or falls back, is in mode collapse: count kinds whenever you train a GAN. This one passes: at the end
+# most kinds are drawn, about as varied as real digits. Yet the error of $G(E(x))$ is still above the mean digit's: the
+# drawings vary as they should, and the pairing is wrong. The theorem speaks of the *end* of the game.
 #
 # ### Without an encoder: search
 #
@@ -523,18 +516,16 @@ below = torch.special.gammainc(torch.tensor(8.0), torch.tensor(4.85**2 / 2))  # 
 assert abs(below - 0.9) < 0.005
 
 # %% [markdown]
-# An encoder's start saves steps if the encoder inverts: the regressor's does, but zero saves most of that as well.
-# BiGAN's is a worse start than zero. After 500 steps of the GAN's search, zero, the start that knows nothing, has
-# caught up with the regressor. The search copies better than the generator's own encoder does, and ends at codes longer
-# than nine of ten draws: it has left the region where the generator is trained to draw. So a low error is no proof that
-# a picture is among the generator's drawings; read the length beside it.
+# An encoder's start saves steps if the encoder inverts: the regressor's does, and after 500 steps zero has caught up
+# with it. BiGAN's is a worse start than zero. The search copies better than the generator's own encoder does, and ends
+# at codes longer than nine of ten draws. So a low error is no proof that a picture is among the generator's drawings;
+# read the length beside it.
 #
 # ## An adversary against blur
 #
-# Squared error forgives blur: an edge that may be here or there is best drawn in between. **VQGAN** ([Esser et al.,
-# 2021](https://arxiv.org/abs/2012.09841)) puts a perceptual loss in place of the VQ-VAE's squared error (here it stays)
-# and adds a critic that judges *patches*; its opinion is weighed so that it pulls as hard on the decoder's last layer
-# as the reconstruction does:
+# Squared error forgives blur. **VQGAN** ([Esser et al., 2021](https://arxiv.org/abs/2012.09841)) puts a perceptual loss
+# in place of the VQ-VAE's squared error (here it stays) and adds a critic that judges *patches*; its opinion is weighed
+# so that it pulls as hard on the decoder's last layer as the reconstruction does:
 #
 # $$L = L_\text{VQ} + \lambda\,L_\text{GAN}, \qquad \lambda = \frac{\lVert\nabla_\text{last}L_\text{rec}\rVert}{\lVert\nabla_\text{last}L_\text{GAN}\rVert+\delta} .$$
 
@@ -561,9 +552,9 @@ assert torch.equal(weight, vq.adaptive_weight(rec, adv, last_layer))
 # %% [markdown]
 # ### Sharp, or merely rough?
 #
-# How do you *measure* sharpness? The strength of edges will not do: noise and checkerboards have edges. Split pictures
-# into bands of spatial frequency and ask two things per band: how much **power** is there, as a share of the real
-# picture's, and is it the **same** detail, the correlation with the real one?
+# The strength of edges is no measure: noise and checkerboards have edges. Split pictures into bands of spatial
+# frequency and ask per band: how much **power** is there, as a share of the real picture's, and is it the **same**
+# detail, the correlation with the real one?
 
 # %%
 BANDS = ((0.5, 2.5), (2.5, 5.5), (5.5, 10.5), (10.5, 16.5))  # cycles per picture
@@ -597,10 +588,10 @@ for name, y in (("blurred", blurred), ("blurred, striped", blurred + gap * strip
     assert (power[3] < 0.3) if name == "blurred" else (power[3] > 1.3 and same[3] < 0.3)
 
 # %% [markdown]
-# A blurred picture lacks power in the fine bands. Stripes bring power and no truth. Now the record, on drawn pictures
-# (world 2): a VQ-VAE like chapter 07's, 500 steps (its decoder enlarges by repetition, so that it draws no checkerboard
-# of its own; compare within this table only), and from the *same weights* 300 further steps on the same batches, once
-# without and once with the critic (at half of $\lambda$).
+# Blur takes power from the fine bands; stripes bring power and no truth. The record, on drawn pictures (world 2): a
+# VQ-VAE like chapter 07's, 500 steps (its decoder enlarges by repetition, so that it draws no checkerboard of its own;
+# compare within this table only), and from the *same weights* 300 further steps on the same batches, once without and
+# once with the critic (at half of $\lambda$).
 
 # %% tags=["hide-input"]
 START, PLAIN, SHARP = (
@@ -708,26 +699,21 @@ assert max(reads) < mean("pixels", "probe") and all(abs(v - 0.1) < 0.03 for v in
 assert abs(statistics.fmean(learned)) < 0.02
 
 # %% [markdown]
-# One of three starts had learned nothing: it paints the mean picture, with a perplexity of more than forty (which
-# says nothing about the decoder). Nothing that follows wakes it; table and curves are of the two others. Compare the
-# last two rows, not the first with the last. Against the start the critic seems to cost nothing: the error falls.
-# Against the same steps without a critic it gives and takes. It *gives* a little power in the finest band, in both runs
-# (still far below the real); in the three others the runs disagree. It *costs* squared error, and no band gains in
-# correlation: what was added is not the picture's own. Look at the strips (the first run): you see more contrast and
-# (partly wrong) colour, not detail. In 300 steps this critic has not made sharp pictures.
+# One of three starts had learned nothing: it paints the mean picture, at a perplexity of more than forty. Table and
+# curves are of the two others. Compare the last two rows, not the first with the last. The critic *gives* a little
+# power in the finest band, in both runs (still far below the real); in the three others the runs disagree. It *costs*
+# squared error, and no band gains in correlation: what was added is not the picture's own. The strips (the first run)
+# show more contrast and (partly wrong) colour, not detail. In 300 steps this critic has not made sharp pictures.
 #
-# What it teaches the *encoder* this table cannot show. Both probes of the encoder stand near chance, below the pixels,
-# below the network before training, and far below plain edges, and the codes' hardly better: where
-# nothing is read with or without a critic, no difference can appear.
+# What it teaches the *encoder* this table cannot show. Both probes of the encoder stand near chance and below the
+# untrained network, the codes' hardly better: where nothing is read, no difference can appear.
 #
 # ## A generator as a looking glass
 #
-# Turn the tables: freeze somebody else's encoder and train a generator on its features. What the generator gets right,
-# beyond what it paints without them, must be in the features. **A decoder with squared error** draws the mean of all
-# pictures with those features ([Dosovitskiy and Brox, 2016](https://arxiv.org/abs/1506.02753); [Mahendran and Vedaldi,
-# 2015](https://arxiv.org/abs/1412.0035), had optimised the picture instead). The record: SimCLR, 400 steps, its
-# features $h$ and its *projection* behind the projector, and the untrained encoder; decoders of 800 steps each. Beside
-# the decoder's errors stands what a *linear probe* reads.
+# Freeze somebody else's encoder and train a generator on its features. What the generator gets right, beyond what it
+# paints without them, must be in the features. **A decoder with squared error** draws the mean of all pictures with
+# those features ([Dosovitskiy and Brox, 2016](https://arxiv.org/abs/1506.02753)). The record: SimCLR, 400 steps, its
+# features $h$ and its *projection* behind the projector, and the untrained encoder; decoders of 800 steps each.
 
 # %% tags=["hide-input"]
 PLACES = {"untrained h": "untrained h", "h": "h", "z": "projection"}
@@ -779,17 +765,16 @@ untrained, inside, behind = misses["background_hue"]
 assert untrained > inside + 0.2 and inside > behind + 0.1
 
 # %% [markdown]
-# SimCLR's views recolour every picture, and you can watch the colour go: the untrained network misses next to nothing
-# of the ground's colour, $h$ more, the projection most. Where light and dark are, training makes more *easy to get
-# out*: from both of SimCLR's codes this decoder gives better silhouettes than from the untrained one; over all pixels
-# $h$ is level with it. Probe and decoder agree on the order, not on the amount: behind the projector the
-# probe reads little of the hue, and the decoder still paints most of the ground's colour. That is no contradiction: the
-# decoder is nonlinear, and its error counts brightness too, which is not hue. Compare down a column, not across. With
-# 100 labels the projection probes above $h$ here; [chapter 20b](20b_projector.ipynb) says why.
+# SimCLR's views recolour every picture, and the colour goes: the untrained network misses next to nothing of the
+# ground's colour, $h$ more, the projection most. From both of SimCLR's codes this decoder gives better silhouettes than
+# from the untrained one; over all pixels $h$ is level with it. Behind the projector the probe reads little of the hue,
+# and the decoder still paints most of the ground's colour. The decoder is nonlinear, and its error counts brightness
+# too, which is not hue. Compare down a column, not across. That the projection probes above $h$ here, [chapter
+# 20b](20b_projector.ipynb) explains.
 #
 # ### Several drawings from one code
 #
-# A mean picture hides one thing: grey may mean "it is grey" or "I do not know". **RCDM** ([Bordes et al.,
+# In a mean picture grey may mean "it is grey" or "I do not know". **RCDM** ([Bordes et al.,
 # 2022](https://arxiv.org/abs/2112.09164)) trains a diffusion model on the features and draws *several* pictures: what
 # stays the same is in $h$, what varies was made up. That reading rests on a condition. Let $\hat x_1, \hat x_2, \dots$
 # be drawings from the code of $x$. If they are honest draws of $p(x\mid h)$, then truth and drawing are two independent
@@ -799,8 +784,8 @@ assert untrained > inside + 0.2 and inside > behind + 0.1
 #
 # So print the **error of one drawing** beside **made up**. An error of more than twice the variance belongs to a
 # painter that is surer than it may be; its "made up = 0" proves nothing about $h$. Passing the test is necessary, not
-# sufficient: a painter that ignores its code and draws from all pictures passes too. The control is of that kind, a
-# painter told nothing.
+# sufficient: a painter that ignores its code and draws from all pictures passes too. The control, told nothing, is of
+# that kind.
 
 # %% tags=["hide-input"]
 TOLD = {"nothing": "nothing", "untrained h": "untrained h", "h": "h"}
@@ -857,11 +842,10 @@ low, high = (
 assert low < high and mean("glass: rcdm from h", "made_up_layout") < 0.05
 
 # %% [markdown]
-# The painter told nothing passes: its error is twice what it makes up. The painters told features do not: their
-# errors are well above what their spread allows. Read "made up" alone and you would say that $h$ fixes the silhouettes
-# entirely; the error of a single drawing says otherwise. So read the *error*: it is an upper bound on what $h$ leaves
-# open. By it, the painter gets less colour and more layout out of $h$ than out of the untrained features, as the
-# decoders did. (Six drawings of 100 pictures at 16 x 16; 1,500 steps.)
+# The painter told nothing passes. The painters told features do not: their errors are well above what their spread
+# allows. By "made up" alone, $h$ would fix the silhouettes entirely. So read the *error*: it is an upper bound on what
+# $h$ leaves open. By it, the painter gets less colour and more layout out of $h$ than out of the untrained features.
+# (Six drawings of 100 pictures at 16 x 16; 1,500 steps.)
 #
 # **The answer to the title.** An adversary teaches its opponents whatever makes two clouds alike; what an encoder knows
 # is guaranteed only at the end of a game without dice. On these digits, in three runs, the game stopped short of that
@@ -926,8 +910,7 @@ ch07b.check_trust(trust)
 # %% [markdown]
 # ## Claims, tested
 #
-# That plain GAN dynamics do not converge, and that a sure critic leaves no slope, are mathematics: asserted above, no
-# claim about learning. Three statements of authors follow, the first two on digits. Source and rule stand in
+# Three statements of authors, the first two on digits. Source and rule stand in
 # [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). Read the first with care:
 # the printed line says how near *random* features of the critic's 128 numbers come to the same rule.
 
@@ -947,15 +930,13 @@ book.claim("C-140", drawn=hues)
 # %% [markdown]
 # ## Where it comes from, where it went
 #
-# BiGAN and ALI appeared within days of each other; [BigBiGAN](https://arxiv.org/abs/1907.02544) played the game at the
-# scale of ImageNet and was, in 2019, the best unsupervised learner there by its own account; its authors find that
-# better pictures come with better features. The critic itself as the classifier:
-# [CatGAN](https://arxiv.org/abs/1511.06390) lets it sort pictures into categories, [improved GAN
-# training](https://arxiv.org/abs/1606.03498) gives it one class more, "generated", and the puzzling "[bad
+# [BigBiGAN](https://arxiv.org/abs/1907.02544) played the game at the scale of ImageNet. The critic itself as the
+# classifier: [CatGAN](https://arxiv.org/abs/1511.06390) lets it sort pictures into categories, [improved GAN
+# training](https://arxiv.org/abs/1606.03498) gives it one class more, "generated", and "[bad
 # GAN](https://arxiv.org/abs/1705.09783)" shows that such a classifier wants a generator that draws badly. Between two
-# domains: [CycleGAN](https://arxiv.org/abs/1703.10593) and [DiscoGAN](https://arxiv.org/abs/1703.05192) ask for the way
-# back to be the inverse, in so many words. From text: [Reed et al.
-# (2016)](https://arxiv.org/abs/1605.05396). With style: [StyleGAN](https://arxiv.org/abs/1812.04948).
+# domains, [CycleGAN](https://arxiv.org/abs/1703.10593) and [DiscoGAN](https://arxiv.org/abs/1703.05192) ask for the way
+# back to be the inverse. From text: [Reed et al. (2016)](https://arxiv.org/abs/1605.05396). With style:
+# [StyleGAN](https://arxiv.org/abs/1812.04948).
 #
 # ### Quiz
 #

@@ -18,7 +18,7 @@
 # - write NT-Xent in six lines, test it, and predict what the temperature does to its gradient.
 #
 # **You need** [chapter 00](00_start_here.ipynb), logistic regression, the softmax and the chain rule.
-# **Time**: 30 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 29 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -98,7 +98,7 @@ plots.show(
 
 # %% [markdown]
 # Replace the network by a *colour meter*. It computes six numbers per view, the mean and the standard deviation of red,
-# green and blue, and points at the view whose six numbers are closest. It has no idea what a shape is.
+# green and blue, and points at the view whose six numbers are closest.
 #
 # > **Predict before you go on.** (1) How often does the colour meter point at the right one of 511 (a guess: 0.2 %)?
 # > (2) How well do its six numbers tell the ten kinds of things apart (a guess: 10 %)? (3) What changes if every view
@@ -141,9 +141,8 @@ assert 5 / CANDIDATES < game["crop, mirror, tint"]["right"] < 0.2
 
 # %% [markdown]
 # With plain crops the meter is right more often than not, and it is nearly blind to what you care about. The tint costs
-# it most of its wins (a loss above chance means that it is sure of itself, and wrong). So the game alone teaches nothing
-# in particular. This chapter derives where it comes from, proves what winning it means, which is less than is often
-# said, and shows who is pushed where while it is learned.
+# it most of its wins (a loss above chance means that it is sure of itself, and wrong). So the game alone teaches
+# nothing in particular.
 #
 # ## The idea, step 1: learn a density by telling data from noise
 #
@@ -151,9 +150,9 @@ assert 5 / CANDIDATES < game["crop, mirror, tint"]["right"] < 0.2
 # into a density you need $\log Z(a) = \log\int \phi(x; a)\,dx$, and in high dimension nobody can compute that integral.
 #
 # [Gutmann and Hyvärinen (2010)](https://proceedings.mlr.press/v9/gutmann10a.html) found a way around it,
-# **noise-contrastive estimation (NCE)**. For every data point draw $\nu$ points (one, in that paper) from a noise density
-# $p_n$ that you know, throw all into one bag, and train a logistic regression to say which are data. Why does that give a density? By
-# Bayes' rule
+# **noise-contrastive estimation (NCE)**. For every data point draw $\nu$ points (one, in that paper) from a noise
+# density $p_n$ that you know, throw all into one bag, and train a logistic regression to say which are data. By Bayes'
+# rule
 #
 # $$P(\text{data}\mid x) = \frac{p_d(x)}{p_d(x) + \nu\,p_n(x)} = \sigma\big(\log p_d(x) - \log \nu\,p_n(x)\big),$$
 #
@@ -247,15 +246,14 @@ print(
 )
 
 # %% [markdown]
-# The constant came out of a *classifier*. (If the noise depends on the data point, the
-# constant cancels instead of being learned: *conditional NCE*, [Ceylan and Gutmann,
-# 2018](https://arxiv.org/abs/1806.03664).)
+# The constant came out of a *classifier*. (If the noise depends on the data point, the constant cancels: *conditional
+# NCE*, [Ceylan and Gutmann, 2018](https://arxiv.org/abs/1806.03664).)
 #
 # ## Step 2: from "data or noise?" to "which one of K?"
 #
 # Now let there be a context $c$ (one view of a picture) and $K$ candidates $x_1,\dots,x_K$. One of them was drawn from
-# $p(x\mid c)$ (the other view of the *same* picture), the others from $p(x)$ (views of any picture). Which one? Before
-# you look all positions are equally likely, so by Bayes' rule, after dividing by $\prod_j p(x_j)$,
+# $p(x\mid c)$ (the other view of the *same* picture), the others from $p(x)$ (views of any picture). Before you look
+# all positions are equally likely, so by Bayes' rule, after dividing by $\prod_j p(x_j)$,
 #
 # $$P(i \text{ is the positive}\mid x_1,\dots,x_K, c) = \frac{r_i}{\sum_{j=1}^K r_j},
 # \qquad r_j = \frac{p(x_j\mid c)}{p(x_j)}.$$
@@ -271,8 +269,8 @@ print(
 # $\log Z$. "Which of K?" only compares candidates: adding a constant to all scores changes nothing, and normalisation is
 # neither needed nor learned.
 #
-# The $K-1$ negatives need not be drawn separately: the other pictures of the batch are samples of $p(x)$ already paid
-# for. These are **in-batch negatives**, in use at the latest since the $N$-pair loss ([Sohn,
+# The $K-1$ negatives need not be drawn separately: the other pictures of the batch are samples of $p(x)$. These are
+# **in-batch negatives**, in use at the latest since the $N$-pair loss ([Sohn,
 # 2016](https://papers.nips.cc/paper/2016/hash/6b180037abbebea991d8b1232f8a8ca9-Abstract.html)).
 
 
@@ -286,7 +284,7 @@ def info_nce_of(scores: torch.Tensor) -> torch.Tensor:
 # ## Step 3: what the loss says about information, and what it cannot say
 #
 # The mutual information $I(x; c) = \mathbb{E}\log\frac{p(x\mid c)}{p(x)}$ (in nats) is the mean of $\log r$ at the
-# positive, so the loss must know something about it. Four short steps:
+# positive. Four short steps:
 #
 # 1. No critic beats the posterior: $L \ge L^* = -\mathbb{E}\log\big(r_+ / \sum_j r_j\big)$.
 # 2. Move $K$ to the left: $\log K - L^* = \mathbb{E}\log r_+ - \mathbb{E}\log m$, with the mean $m = \frac1K\sum_j r_j$.
@@ -297,8 +295,8 @@ def info_nce_of(scores: torch.Tensor) -> torch.Tensor:
 #
 # $$\boxed{\;\log K - L \;\le\; \min\big(I(x; c),\ \log K\big)\;}$$
 #
-# This holds for every critic, good or bad, and independent negatives ([Poole et al.,
-# 2019](https://arxiv.org/abs/1905.06922) put it among its relatives). Check it: for $d$ pairs of Gaussians with correlation $\rho$ the truth is
+# This holds for every critic, good or bad, and independent negatives (van den Oord et al.; relatives: [Poole et al.,
+# 2019](https://arxiv.org/abs/1905.06922)). Check it: for $d$ pairs of Gaussians with correlation $\rho$ the truth is
 # $I = -\frac d2\log(1 - \rho^2)$, and the best critic has a closed form. A *bad* one is three times as sure.
 
 # %%
@@ -359,14 +357,13 @@ plots.show(
 
 # %% [markdown]
 # Read the top curve: there are 16 nats to find, and the perfect critic reports the ceiling. Each further nat needs $e$
-# times the batch. The critic that is too sure of itself certifies less, never more. Now three things that the formula
-# does **not** say.
+# times the batch. The overconfident critic certifies less. Three things the formula does **not** say:
 #
 # - The *loss* is not a lower bound on the information: it *falls* when the information rises. $\log K - L$ is the bound.
 # - When $x$ and $c$ are embeddings $z_1, z_2$ of two views $v_1, v_2$, training raises a bound on $I(z_1; z_2)$;
 #   $I(v_1; v_2)$, which is at least as large, was fixed when you chose the views.
-# - Information about *what* does not occur in it. Any invertible function of a picture keeps all its information, useful
-#   or not ([Tschannen et al., 2020](https://arxiv.org/abs/1907.13625)). The colour meter has warned you already.
+# - Information about *what* does not occur in it. Any invertible function of a picture keeps all its information,
+#   useful or not ([Tschannen et al., 2020](https://arxiv.org/abs/1907.13625)).
 #
 # ## Step 4: NT-Xent, written out
 #
@@ -397,8 +394,8 @@ def nt_xent(z1: torch.Tensor, z2: torch.Tensor, tau: float) -> torch.Tensor:
 
 
 # %% [markdown]
-# Work one through by hand. Two pictures, A and B, two views each, embeddings in the plane: A and its partner A' at 0 and
-# 30 degrees, B and B' at 100 and 150.
+# By hand: two pictures, A and B, two views each, embeddings in the plane: A and its partner A' at 0 and 30 degrees, B
+# and B' at 100 and 150.
 
 # %%
 degrees = torch.tensor([0.0, 100.0, 30.0, 150.0])  # A, B, A', B': z1 first, then z2
@@ -429,13 +426,13 @@ plots.table(
 )  # fmt: skip
 
 # %% [markdown]
-# Follow the first row: the cosines with B, A' and B', over 0.5, go through a softmax; A' gets the share in the column
-# before last, and minus its logarithm is the loss of anchor A. The mean of the last column is the loss of the batch.
+# In the first row the cosines with B, A' and B', over 0.5, go through a softmax; minus the logarithm of the share of A'
+# is the loss of anchor A.
 #
 # ## Step 5: the gradient, and who gets pushed
 #
-# Look at one anchor. Write $s_+$ for the cosine with its partner, $s_j$ for those with its negatives, and $p_+, p_j$
-# for their softmax shares, so that $L = -s_+/\tau + \log\big(e^{s_+/\tau} + \sum_j e^{s_j/\tau}\big)$. Two derivatives:
+# For one anchor write $s_+$ for the cosine with its partner, $s_j$ for those with its negatives, and $p_+, p_j$ for
+# their softmax shares, so that $L = -s_+/\tau + \log\big(e^{s_+/\tau} + \sum_j e^{s_j/\tau}\big)$. Two derivatives:
 #
 # $$\frac{\partial L}{\partial s_j} = \frac{p_j}{\tau}, \qquad \frac{\partial L}{\partial s_+} = -\frac{1 - p_+}{\tau}.$$
 #
@@ -469,7 +466,7 @@ for tau in (0.05, 0.2, 1.0):  # s[0] is the positive
 #
 # ## The run: your six lines train a network
 #
-# Two short runs from the same weights: the recipe as it is, and *without the tint*, in which the colour meter was so good.
+# Two short runs from the same weights: the recipe as it is, and *without the tint*.
 
 # %%
 STEPS = 130
@@ -556,15 +553,15 @@ assert results["pixels"]["knn"] > max(plain["knn"], untrained["knn"]) + 0.05
 assert plain["probe"] < untrained["probe"] + 0.03
 
 # %% [markdown]
-# Raw pixels first: for kNN they beat both untrained features and those of the run without tint. That run certifies far
-# more information, of at most $\log 511\approx 6.24$ nats, and tells things apart no better than an untrained network
-# does. It behaves like the colour meter. **A higher bound is not a better representation.** (Negatives that come in
-# pairs of views are not independent: NT-Xent certifies up to $\log 2$ nats.) What the views share decides *which*
-# information the loss can be earned with; the tint makes colour worth far less ([Chen et al., 2020](https://arxiv.org/abs/2002.05709), section 3.1, saw the same in colour histograms of photographs).
-# (One run each; the claims have three.)
+# For kNN raw pixels beat both untrained features and those of the run without tint. That run certifies far more
+# information, of at most $\log 511\approx 6.24$ nats, and tells things apart no better than an untrained network does.
+# **A higher bound is not a better representation.** (Negatives that come in pairs of views are not independent: NT-Xent
+# certifies up to $\log 2$ nats.) What the views share decides *which* information the loss can be earned with; the tint
+# makes colour worth far less ([Chen et al., 2020](https://arxiv.org/abs/2002.05709), section 3.1, saw the same in
+# colour histograms of photographs). (One run each; the claims have three.)
 #
-# **Who gets pushed?** Now for your second prediction. Take the network trained with tint and a batch that it has not
-# seen, and sort the 510 negatives of each anchor.
+# **Who gets pushed?** Take the network trained with tint and a batch that it has not seen, and sort the 510 negatives
+# of each anchor.
 
 
 # %%
@@ -678,15 +675,13 @@ assert {0.2, 0.5} == set(sorted(apart, key=apart.get)[-2:])
 
 # %% [markdown]
 # Features are about equally good from 0.05 to 0.2, a little worse at 0.02 and 0.5, and far worse at 1, where all
-# negatives are pushed nearly alike. The coldest cloud is bunched: everything is near everything. So its gap is nearest
-# to 0, yet negative like all: the ten nearest of 2,000 strangers stand closer than the partner. The difference of the
-# class cosines is largest at 0.2 and 0.5, but bunching shrinks that difference, too: [26b](26b_temperature.ipynb)
-# takes it out. Not shown is where longer runs end: a cold loss pushes few negatives at a time.
+# negatives are pushed nearly alike. The coldest cloud is bunched, so its gap is nearest to 0, yet negative like all:
+# the ten nearest of 2,000 strangers stand closer than the partner. The difference of the class cosines is largest at
+# 0.2 and 0.5, but bunching shrinks that difference: [26b](26b_temperature.ipynb) takes it out.
 #
 # ## What goes wrong: a loss that is nearly right
 #
-# A wrong contrastive loss rarely crashes. It runs, and it falls. Five properties that follow from the formula catch most
-# slips in a second.
+# A wrong contrastive loss rarely crashes. Five properties that follow from the formula catch most slips in a second.
 
 
 # %%
@@ -736,9 +731,9 @@ assert all("all alike: log(2N - 1)" in slips(f) for f in (self_pair_kept, one_si
 # ## Play: the temperature slider
 #
 # Two anchors from the trained network's batch: the *easy* one, whose partner stands out most from the crowd, and the
-# *hard* one, whose partner stands out least. Left: cosines. Middle: softmax shares on a logarithmic axis, hence on a
-# straight line. Right: the share of the push, per tenth of the negatives. **Cool the hard anchor all the way: what
-# becomes of its partner's share, and on how many negatives does the push rest?**
+# *hard* one. Left: cosines. Middle: softmax shares on a logarithmic axis, hence on a straight line. Right: the share of
+# the push, per tenth of the negatives. **Cool the hard anchor all the way: what becomes of its partner's share, and on
+# how many negatives does the push rest?**
 
 # %%
 crowds = widgets.temperature.crowds(z1, z2)
@@ -765,8 +760,7 @@ assert left < 1e-3 and few < 30
 #
 # ## Exercises
 #
-# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end of the notebook; skipping
-# one breaks nothing.
+# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end.
 #
 # ### 1 · How large a batch? (•, 5 minutes)
 # Somebody wants to certify `nats` of mutual information by InfoNCE and expects to reach a loss of `loss` (both floats).
@@ -801,9 +795,8 @@ ch13.check_temperature_for(temperature_for)
 
 # %% [markdown]
 # ### 3 · NT-Xent from memory (••, 12 minutes)
-# Close the chapter, open an empty page, write it. `z1`, `z2` are float tensors `[N, D]`, `temperature` is a float;
-# return a scalar tensor in nats, the mean over all $2N$ views. The checker knows the usual ways to be wrong, and names
-# yours.
+# `z1`, `z2` are float tensors `[N, D]`, `temperature` is a float; return a scalar tensor in nats, the mean over all
+# $2N$ views.
 #
 # <details><summary>Hint 1</summary>Stack the views, normalise the rows, one matrix product.</details>
 # <details><summary>Hint 2</summary>Two questions of indices: who must be left out of row i, and where is the partner
@@ -819,11 +812,11 @@ ch13.check_nt_xent(my_nt_xent)
 
 # %% [markdown]
 # ### 4 · More than two views (•••, 20 minutes)
-# The chapter always had two views per picture. Now there are $V$: `z` is a float tensor `[V, N, D]`, `temperature` a
-# float. Every view is an anchor and has $V - 1$ partners. Average $-\log$ of the softmax share over all anchors **and**
-# all their partners; the softmax of an anchor runs over all other views, its other partners among them. For $V = 2$
-# this must be NT-Xent. Return a scalar tensor. Then argue: with all partners at cosine 1 and all negatives at $-1$,
-# how low can this loss get for $V = 4$?
+# Now there are $V$ views per picture: `z` is a float tensor `[V, N, D]`, `temperature` a float. Every view is an anchor
+# and has $V - 1$ partners. Average $-\log$ of the softmax share over all anchors **and** all their partners; the
+# softmax of an anchor runs over all other views, its other partners among them. For $V = 2$ this must be NT-Xent.
+# Return a scalar tensor. Then argue: with all partners at cosine 1 and all negatives at $-1$, how low can this loss get
+# for $V = 4$?
 #
 # <details><summary>Hint 1</summary>`z.flatten(0, 1)` puts view $v$ of picture $n$ into row $vN + n$.</details>
 # <details><summary>Hint 2</summary>Rows $i$ and $k$ show the same picture if $i \bmod N = k \bmod N$.</details>
@@ -871,25 +864,21 @@ book.claim("C-17d", drawn=compared(COLDEST, MILD))
 book.claim("C-19b", drawn=compared(COLD, WARM, "gap"))
 
 # %% [markdown]
-# Read the two hypotheses about clusters side by side. At 0.02 the embeddings *are* bunched, but classes do not get tighter
-# on the way there, and the difference of cosines could not show it ([26b](26b_temperature.ipynb)). Wang and Liu, after long runs, find the opposite of bunching; ours are short. And the bunched cloud
-# explains most of the last verdict: where everything is close, so are partner and strangers.
+# At 0.02 the embeddings *are* bunched, but classes do not get tighter on the way there, and the difference of cosines
+# could not show it ([26b](26b_temperature.ipynb)). Wang and Liu, after long runs, find the opposite of bunching; ours
+# are short. And the bunched cloud explains most of the last verdict: where everything is close, so are partner and
+# strangers.
 #
 # ## Where it comes from, where it went
 #
-# NCE (the long version is from [2012](https://jmlr.org/papers/v13/gutmann12a.html)) was soon put to work on language
-# models ([Mnih and Teh, 2012](https://arxiv.org/abs/1206.6426)), where the softmax over all words was the bottleneck;
-# word2vec's negative sampling ([Mikolov et al., 2013](https://arxiv.org/abs/1310.4546)) gave up the density. [Ma and
-# Collins (2018)](https://arxiv.org/abs/1809.01812) set the binary and the which-of-K form side by side. On images, [Wu et
-# al. (2018)](https://arxiv.org/abs/1805.01978) used a memory bank and a temperature, and [van den Oord et al.
-# (2018)](https://arxiv.org/abs/1807.03748) gave InfoNCE its name and its bound. [MoCo
-# (2019)](https://arxiv.org/abs/1911.05722) took the negatives from a queue, and [SimCLR
-# (2020)](https://arxiv.org/abs/2002.05709) showed how far the plain batch goes; CLIP ([Radford et al.,
+# NCE was soon put to work on language models ([Mnih and Teh, 2012](https://arxiv.org/abs/1206.6426)); word2vec's
+# negative sampling ([Mikolov et al., 2013](https://arxiv.org/abs/1310.4546)) gave up the density. On images, [Wu et al.
+# (2018)](https://arxiv.org/abs/1805.01978) used a memory bank and a temperature; [MoCo
+# (2019)](https://arxiv.org/abs/1911.05722) took the negatives from a queue; CLIP ([Radford et al.,
 # 2021](https://arxiv.org/abs/2103.00020)) replaced the second view by a caption, and learns the temperature.
 #
-# **Further reading**: [McAllester and Stratos (2020)](https://arxiv.org/abs/1811.04251) show that no high-confidence lower
-# bound that holds *whatever the distribution* gets far beyond the logarithm of the number of samples. **Next**: [chapter 14](14_negatives.ipynb) asks
-# where negatives come from and which of them help.
+# **Further reading**: [McAllester and Stratos (2020)](https://arxiv.org/abs/1811.04251) show that no high-confidence
+# lower bound that holds *whatever the distribution* gets far beyond the logarithm of the number of samples.
 #
 # ## A question
 #

@@ -19,7 +19,7 @@
 # - explain what a student can learn from a teacher that knows nothing.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), eigenvalues, and the chain rule.
-# **Time**: 33 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 32 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # The companion [15b](15b_centre_and_sharpen.ipynb) has DINO and its relatives.
 
 # %% tags=["hide-input"]
@@ -165,7 +165,7 @@ print(f"with both: loss {rising[0]:.2f} at the start, {rising[-1]:.2f} at the en
 #
 # After [Tian et al. (2021)](https://arxiv.org/abs/2102.06810): views $x_1, x_2$ of $x$; student $W$, predictor $P$,
 # teacher $W_a$, all $[D, D]$ ($W_a = W$ without a moving average); $x$ has covariance $I$, and a view adds noise of
-# variance $\sigma^2$ in every direction. Expectations are over pictures and views.
+# variance $\sigma^2$ in every direction.
 #
 # The loss without stop-gradient, $J(W) = \tfrac12\mathbb{E}\lVert P W x_1 - W x_2\rVert^2$, has $J(cW) = c^2 J(W)$.
 # Differentiate by $c$ at $c = 1$:
@@ -378,7 +378,7 @@ assert lost[lost < 0.01].max() < 1e-5
 
 # %% [markdown]
 # $P$ and $F$ come to commute. From the random start this shows only that $P$ no longer mixes living with dead
-# directions; some asymmetry is left.
+# directions.
 #
 # A zero predictor recovers completely. From a random or negative one, in this draw, some directions stay dead:
 # $\dot s < 0$ had killed the variance before $p$ came back up, and a dead direction gives $p$ no gradient. That is a
@@ -447,16 +447,16 @@ assert torch.allclose(distance(a, b), distillation.byol(a, b))
 # %% [markdown]
 # ### And with unit length?
 #
-# BYOL normalises both sides. Then $J(cW) = J(W)$, so $\langle W, \nabla J\rangle = 0$, and step 1 has nothing to say:
-# length cannot be lost. With many directions $\lVert PWx_1\rVert$ is nearly the same for all pictures, and the same
-# calculation gives, up to a common positive factor,
+# BYOL normalises both sides. Then $J(cW) = J(W)$, so $\langle W, \nabla J\rangle = 0$, and length cannot be lost. With
+# many directions $\lVert PWx_1\rVert$ is nearly the same for all pictures, and the same calculation gives, up to a
+# common positive factor,
 #
 # $$\dot s_k \propto 2\,p_k s_k\Big[1 - \frac{p_k}{\bar p}\Big], \qquad \bar p = \frac{\sum_j p_j^2 s_j}{\sum_j p_j s_j}.$$
 #
 # The rival of a direction is no longer the best predictor but the *average* one: those below $\bar p$ grow at the
 # expense of those above. The same parabola follows, on which the strong have the large $p$: variances are pushed
 # together, as long as the weak keep a trace of variance and a positive $p$. ([Halvagal et al.,
-# 2023](https://arxiv.org/abs/2212.04858), treat both losses.)
+# 2023](https://arxiv.org/abs/2212.04858).)
 
 # %%
 draw, many = torch.Generator().manual_seed(0), 64
@@ -478,8 +478,7 @@ assert abs(measured.sum()) < 1e-12  # no length is lost
 # %% [markdown]
 # ## The run
 #
-# 250 batches of 128 pictures. (*Settled*, in the tables: BatchNorm statistics were measured first.) The middle panel is
-# the vote of neighbours.
+# 250 batches of 128 pictures. (*Settled*: BatchNorm statistics were measured first.)
 
 # %%
 SETTINGS = {"batch_size": 128, "optimizer": "sgd", "lr": 0.12, "weight_decay": 5e-4}
@@ -578,10 +577,10 @@ fast = [r["probe"] for r in minute if r["arm"] in ("simclr", "vicreg")]
 assert max(slow) < min(fast) - 0.1
 
 # %% [markdown]
-# The loss falls while BYOL learns, to nowhere near the 0 of the constant answer. (The toy's rose: judge neither by it.)
-# Edges without any network win both columns, and raw pixels are level with BYOL in the vote. By the probe BYOL is
-# clearly above the same encoder before training. But in three times the steps and six times the pictures it stays far
-# behind SimCLR and VICReg. Not enough time?
+# The loss falls while BYOL learns, to nowhere near the 0 of the constant answer. Edges without any network win both
+# columns, and raw pixels are level with BYOL in the vote. By the probe BYOL is clearly above the same encoder before
+# training. But in three times the steps and six times the pictures it stays far behind SimCLR and VICReg. Not enough
+# time?
 
 # %% tags=["hide-input"]
 longest = {
@@ -623,9 +622,8 @@ assert rank[-1] < 0.6 * rank[1]
 # ## What the teacher is
 #
 # A moving average forgets half of a weight in $\ln\tfrac12/\ln m$ steps. BYOL starts at 0.996 and lets $m$ rise to 1
-# along half a cosine; ours starts at 0.97, lest most of a random teacher be left after 250 steps. The paper's *own
-# motive* was such a teacher (section 3): a student that predicts a fixed random network reaches 18.8 % on ImageNet,
-# where the random network itself has 1.4 %.
+# along half a cosine; ours starts at 0.97. The paper's *own motive* was such a teacher (section 3): a student that
+# predicts a fixed random network reaches 18.8 % on ImageNet, where the random network itself has 1.4 %.
 
 # %%
 MOMENTA = {
@@ -672,13 +670,11 @@ assert min(without) > max(before) + 0.05 and min(of("momentum 0", "spread_z")) >
 
 # %% [markdown]
 # (3) Yes, a student can learn from a teacher that knows nothing. A reason: the teacher's answer for one view can be
-# predicted from another only by what both share. (A fixed target cannot collapse.) One that follows fast enough teaches
-# more.
+# predicted from another only by what both share. One that follows fast enough teaches more.
 #
-# In the equations the average enters only as $\tau$, which is 1 at rest: it changes *when*, hardly *whether*. [One
-# text](https://arxiv.org/abs/2304.12210) says both: slow averages are crucial to BYOL (section 2.3), and not necessary
-# (3.4.1). Without any average BYOL stays alive here, and its student is as far above the start as with one (predictor
-# four times faster in both).
+# In the equations the average enters only as $\tau$, which is 1 at rest: it changes *when*, hardly *whether*. Without
+# any average BYOL stays alive here, and its student is as far above the start as with one (predictor four times faster
+# in both).
 #
 # ## What goes wrong: take one part away
 #
@@ -778,13 +774,13 @@ for arm in ("linear", "no norm", "group norm"):
 
 # %% [markdown]
 # Without predictor or stop-gradient $z$ dies (at unit length step 1 gives no reason). No row dies for want of an
-# average, and SimSiam lives with one view predicting as with both (its loss is minus the cosine). A matrix with a
-# random start nearly dies. The effective rank of a point counts noise: read the spread first.
+# average, and SimSiam lives with one view predicting as with both (its loss is minus the cosine). The effective rank of
+# a point counts noise: read the spread first.
 #
 # **BatchNorm.** Were BYOL's BatchNorm layers hidden negatives? With the batch mean subtracted, the embeddings of a
-# batch cannot all be equal. Its authors trained it with group normalisation and weight standardisation, no batch
-# statistics anywhere: 73.9 against 74.3 % ([Richemond et al., 2020](https://arxiv.org/abs/2010.10241), abstract). The
-# last row is that experiment in small, the one before has no normalisation at all.
+# batch cannot all be equal. Its authors trained it with group normalisation and weight standardisation instead: 73.9
+# against 74.3 % ([Richemond et al., 2020](https://arxiv.org/abs/2010.10241), abstract). The last row is that experiment
+# in small.
 
 # %%
 for arm in ("no norm", "group norm"):
@@ -798,8 +794,7 @@ for arm in ("no norm", "group norm"):
 
 # %% [markdown]
 # Here both collapse. So *whether* a recipe needs batch statistics depends on the rest of it (ours was never tuned
-# without). A dead $z$ need not mean a dead $h$. Without any normalisation the encoder below the point has learned in
-# two seeds of three.
+# without). Without any normalisation the encoder below the dead $z$ has learned in two seeds of three.
 
 # %% [markdown]
 # ### Does a real predictor do what the equations say?
@@ -892,19 +887,17 @@ for other in ({"rate": 0.1}, {"rate": 1.0}, {"speed": 0.2}, {"speed": 5.0}):
         assert lives(decay=decay, **other) == lives(decay=decay)
 
 # %% [markdown]
-# The limit is 0.2; just above it dying outlasts the axis, so at 0.21 two directions are still fading. Between 0.17 and
-# 0.19 the third dies, *below* the limit: the watershed has risen past its start. Above the limit a slow teacher seems
-# to save some: they only die later. Neither teacher nor predictor's rate changes who lives at the two decays tried: the
-# one sets the clock, the other the height of the parabola.
+# The limit is 0.2; just above it, at 0.21, two directions are still fading. Between 0.17 and 0.19 the third dies,
+# *below* the limit: the watershed has risen past its start. Above the limit a slow teacher seems to save some: they
+# only die later. Neither teacher nor predictor's rate changes who lives at the two decays tried.
 #
 # ## Exercises
 #
-# Solutions stand at the end of the notebook; skipping one breaks nothing.
+# Solutions stand at the end.
 #
 # ### 1 · A test for the missing stop-gradient (••, 8 minutes)
-# `loss` is a function of two float tensors, `loss(prediction, target)`, `[N, D]` each, that returns a scalar. Return True
-# if a gradient flows into the target, else False. The checker hands it sound losses, broken ones, and two that look
-# sound.
+# `loss` is a function of two float tensors, `loss(prediction, target)`, `[N, D]` each, that returns a scalar. Return
+# True if a gradient flows into the target, else False.
 #
 # <details><summary>Hint 1</summary>Make tensors that require a gradient, and ask for the target's.</details>
 # <details><summary>Hint 2</summary>Rows that agree already have no gradient to see. A loss may need no gradient at all
@@ -972,9 +965,8 @@ ch15.check_direct_predictor(direct_predictor)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule stand in
-# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). That removing the predictor
-# or the stop-gradient collapses BYOL and SimSiam is judged in [chapter 20](20_collapse.ipynb).
+# That removing the predictor or the stop-gradient collapses BYOL and SimSiam is judged in [chapter
+# 20](20_collapse.ipynb).
 
 # %%
 floor = of("untrained", group="floor")
@@ -1012,21 +1004,19 @@ book.claim("C-51b", drawn=None)
 #
 # The moving average came from semi-supervised learning ([Tarvainen and Valpola,
 # 2017](https://arxiv.org/abs/1703.01780)). [DINO](https://arxiv.org/abs/2104.14294) dropped the predictor:
-# [15b](15b_centre_and_sharpen.ipynb). The other road, which keeps the variance up *explicitly* and needs neither
-# teacher nor predictor, is [chapter 16](16_correlation.ipynb).
+# [15b](15b_centre_and_sharpen.ipynb).
 #
 # ### Quiz
 #
 # **1.** Your BYOL run has loss 0.02 after 200 steps, your colleague's 0.6. Who should worry?
-# <details><summary>Answer</summary>You, probably. The constant network has loss 0. Look at the spread and at kNN; the loss alone cannot
-# tell great from dead.</details>
+# <details><summary>Answer</summary>You, probably. The constant network has loss 0. Look at the spread and at kNN.</details>
 #
 # **2.** Why does a *perfect* predictor not make the embedding grow, and why is that no problem?
 # <details><summary>Answer</summary>Growth needs a prediction that falls short. At $p^*$ only weight decay is left; variance shrinks a
 # little, the predictor follows it down and falls short again. At $p_+ < p^*$ the two balance.</details>
 #
 # **3.** A teacher has momentum 0.999 in a run of 250 steps. Which *other* row of the table of teachers should it resemble?
-# <details><summary>Answer</summary>The one that never moves: in 250 steps it has moved by less than a quarter, so it is nearly a fixed random network.</details>
+# <details><summary>Answer</summary>The one that never moves: in 250 steps it has moved by less than a quarter.</details>
 
 # %% [markdown]
 # ## Solutions

@@ -20,7 +20,7 @@
 # - prove in one line that "push the dimensions apart" and "push the images apart" are nearly the same penalty.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), eigenvectors, and the singular value decomposition.
-# **Time**: 32 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 31 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -54,7 +54,7 @@ device = book.setup("16")
 #
 # Two instruments with eight channels each listen to the same place. Two faint signals reach both of them: a slow wave
 # and a square wave. Each instrument also hears three loud noises of its own, and every channel records some mixture of
-# all five. You get the channels, not how they were mixed.
+# all five. You get the channels.
 
 # %%
 import math
@@ -115,8 +115,7 @@ plots.show(
 # > which the two instruments *agree* best. Who finds both waves? (A guess is right once in three times.) Does Cleo need
 # > to know what a wave is?
 #
-# A picture under two random augmentations is the same situation: the content is shared, crop and tint are private, and
-# what varies most is rarely what you want.
+# A picture under two random augmentations is the same situation: the content is shared, crop and tint are private.
 #
 # ## The idea: agree, and be told apart
 #
@@ -126,8 +125,8 @@ plots.show(
 #
 # $$\max_{a, b}\; a^\top \Sigma_{xy}\, b \qquad\text{such that}\qquad a^\top \Sigma_x a = b^\top \Sigma_y b = 1.$$
 #
-# The constraints fix the scale. Had we asked to *minimise* $\mathbb{E}(u_x - u_y)^2$ without them, the answer would be
-# $a = b = 0$. With Lagrange multipliers $\kappa/2, \kappa'/2$ the derivatives by $a$ and $b$ vanish when
+# The constraints fix the scale: without them, *minimising* $\mathbb{E}(u_x - u_y)^2$ gives $a = b = 0$. With Lagrange
+# multipliers $\kappa/2, \kappa'/2$ the derivatives by $a$ and $b$ vanish when
 #
 # $$\Sigma_{xy} b = \kappa\, \Sigma_x a, \qquad \Sigma_{xy}^\top a = \kappa'\, \Sigma_y b.$$
 #
@@ -136,9 +135,9 @@ plots.show(
 #
 # $$K \tilde b = \rho\, \tilde a, \quad K^\top \tilde a = \rho\, \tilde b, \qquad K = \Sigma_x^{-1/2}\, \Sigma_{xy}\, \Sigma_y^{-1/2}.$$
 #
-# A pair of singular vectors of $K$; the best pair is the first, the second best (uncorrelated with the first) the
-# second: **whiten both sides and take the singular value decomposition (SVD) of their cross-covariance; the singular
-# values are the correlations** ([Hotelling, 1936](https://doi.org/10.1093/biomet/28.3-4.321)).
+# Pairs of singular vectors of $K$, the best first, uncorrelated with each other: **whiten both sides and take the
+# singular value decomposition (SVD) of their cross-covariance; the singular values are the correlations** ([Hotelling,
+# 1936](https://doi.org/10.1093/biomet/28.3-4.321)).
 
 
 # %%
@@ -244,8 +243,7 @@ print(f"worse of the two waves: Ben {ben:.2f}, Cleo {cleo:.2f}")
 # $$\mathbb{E}\,\|u_x - u_y\|^2 = \mathbb{E}\,\|u_x\|^2 + \mathbb{E}\,\|u_y\|^2 - 2\,\mathbb{E}\,u_x^\top u_y = 2k - 2\sum_{i=1}^k \rho_i,$$
 #
 # and any other $A, B$ with identity covariances give at least as much. So maximising correlation **is** pulling the two
-# views together *under the constraint that each view's covariance is the identity*. The constraint is the answer to the
-# title.
+# views together *under the constraint that each view's covariance is the identity*.
 
 # %%
 k, inside = 5, slice(0, HALF)
@@ -305,9 +303,9 @@ plots.show(
 # Bent relations need *functions* of $x$ and $y$. [Breiman and Friedman
 # (1985)](https://doi.org/10.1080/01621459.1985.10478157) found the best function of one variable each by turns:
 # $f(x) \propto \mathbb{E}[g(y) \mid x]$, then $g(y) \propto \mathbb{E}[f(x) \mid y]$ (alternating conditional
-# expectations, ACE). That is no new principle: on bins, it is power iteration for CCA on one-hot codes. ([Makur et al.,
-# 2015](https://doi.org/10.1109/ALLERTON.2015.7447113) built on this view, [Painsky et al.,
-# 2020](https://doi.org/10.3390/e22020208) compressed the features.)
+# expectations, ACE): on bins, power iteration for CCA on one-hot codes ([Makur et al.,
+# 2015](https://doi.org/10.1109/ALLERTON.2015.7447113), built on this view, [Painsky et al.,
+# 2020](https://doi.org/10.3390/e22020208), compressed the features).
 
 # %% tags=["hide-input"]
 generator = torch.Generator().manual_seed(0)
@@ -331,8 +329,8 @@ print(
 assert abs(plain) < 0.1 and ace > 0.8 and abs(ace - one_hot) < 1e-6
 
 # %% [markdown]
-# But bins do not scale: twenty per variable, eight variables, $20^8$ cells. So let two networks compute features
-# $h_1(x)$, $h_2(y)$ and train them to maximise what CCA would find in them: **Deep CCA** ([Andrew et al.,
+# But bins do not scale: eight variables make $20^8$ cells. So let two networks compute features $h_1(x)$, $h_2(y)$ and
+# train them to maximise what CCA would find in them: **Deep CCA** ([Andrew et al.,
 # 2013](https://proceedings.mlr.press/v28/andrew13.html), after [Hsieh,
 # 2000](https://doi.org/10.1016/S0893-6080%2800%2900067-8)),
 #
@@ -341,8 +339,7 @@ assert abs(plain) < 0.1 and ace > 0.8 and abs(ace - one_hot) < 1e-6
 # with $C_1, C_2$ the covariances over the batch, $C_{12}$ their cross-covariance, $\rho_i(\cdot)$ the singular values
 # and $\eta$ the ridge. A **deep canonically correlated autoencoder** (DCCAE, [Wang et al.,
 # 2015](https://proceedings.mlr.press/v37/wangb15.html)) adds decoders and the error of rebuilding $x$ and $y$. Two
-# features per view, again three loud private noises in each; shared are an angle (a point on a circle here, a number
-# there) and a number $b$ (there squared).
+# features per view, again three loud private noises in each; shared are an angle and a number $b$, bent differently.
 
 
 # %% tags=["hide-input"]
@@ -416,8 +413,8 @@ assert deep["Deep CCA"] > max(deep["linear CCA"], deep["DCCAE, weight 3"]) + 0.2
 assert deep["autoencoders alone"] < 0.5
 
 # %% [markdown]
-# With two features to spend, autoencoders spend them on the loud private noise, like Ann; reconstruction is loyal to
-# *variance*, correlation to *agreement*. A little of it beside the correlation costs little, a lot turns Cleo into Ann.
+# With two features to spend, autoencoders spend them on the loud private noise; reconstruction is loyal to *variance*,
+# correlation to *agreement*.
 #
 # ## A point, a line, noise, and the cloud we want
 #
@@ -427,8 +424,8 @@ assert deep["autoencoders alone"] < 0.5
 #
 # $$s = \frac{1}{ND}\sum_{n} \|z_{1,n} - z_{2,n}\|^2, \quad v(z) = \frac1D\sum_j \max\big(0,\ 1 - \sqrt{C_{jj} + \varepsilon}\,\big), \quad c(z) = \frac1D \sum_{i\ne j} C_{ij}^2 .$$
 #
-# ($\varepsilon = 10^{-4}$, so that the root has a slope at 0.) $s$ asks whether the views agree, $v$ whether every dimension has deviation 1 (the constraint's diagonal), $c$ whether
-# two dimensions repeat each other (its off-diagonal).
+# ($\varepsilon = 10^{-4}$.) $s$ asks whether the views agree, $v$ whether every dimension has deviation 1 (the
+# constraint's diagonal), $c$ whether two dimensions repeat each other (its off-diagonal).
 
 
 # %%
@@ -477,7 +474,7 @@ plots.show(
 )  # fmt: skip
 
 # %% [markdown]
-# Two views of a picture are joined by a line. Point, line and noise are useless, the cloud is what we want.
+# Partners are joined by a line. Point, line and noise are useless.
 #
 # > **Predict.** Each of $s$, $v$, $c$ forbids one of point, line and noise, and lets the two others pass. Which one which?
 # > (A guess gets all three right once in six times.)
@@ -504,12 +501,11 @@ plots.table(
 )
 
 # %% [markdown]
-# $v$ forbids the point, $c$ the line, $s$ the noise. Take one number away, and one of the three useless clouds is free
-# of charge.
+# $v$ forbids the point, $c$ the line, $s$ the noise.
 #
 # ## Three losses
 #
-# **VICReg** ([Bardes et al., 2022](https://arxiv.org/abs/2105.04906)): variance, invariance, covariance. Add the three,
+# **VICReg** ([Bardes et al., 2022](https://arxiv.org/abs/2105.04906)): variance, invariance, covariance,
 #
 # $$L_\text{VICReg} = \lambda\, s + \mu\, \tfrac12\big(v(z_1) + v(z_2)\big) + \nu\,\big(c(z_1) + c(z_2)\big), \qquad \lambda = \mu = 25,\ \nu = 1.$$
 #
@@ -519,12 +515,11 @@ plots.table(
 #
 # $$R_{ij} = \frac1N \sum_n \hat z_{1,ni}\, \hat z_{2,nj}, \qquad L_\text{BT} = \sum_i (1 - R_{ii})^2 + \beta \sum_i \sum_{j\ne i} R_{ij}^2 .$$
 #
-# The diagonal pulls; the rest says that dimension $j$ of one view must not be predictable from dimension $i$ of the
-# other.
+# The diagonal pulls, the rest keeps dimensions apart.
 #
 # **W-MSE** ([Ermolov et al., 2021](https://arxiv.org/abs/2007.06346)) keeps the constraint exactly. It whitens each
-# view by $F^{-1}$, where $FF^\top = C$ (Cholesky), puts the rows on the unit sphere and takes the squared distance.
-# It needs no SVD, since the network has to find the rotation itself; but $N$ well above $D$, hence few outputs.
+# view by $F^{-1}$, where $FF^\top = C$ (Cholesky), puts the rows on the unit sphere and takes the squared distance. It
+# needs no SVD, since the network finds the rotation, but $N$ well above $D$, hence few outputs.
 
 
 # %%
@@ -567,9 +562,9 @@ for loss in LOSSES:
     assert wanted < 0.5 * min(useless)
 
 # %% [markdown]
-# W-MSE's whitening blows up whatever is left in the point until it has variance 1, finds only the noise of each view,
-# and charges almost as much as for pure noise. (Barlow Twins charges little for the line, but two dimensions can repeat
-# each other once; the sum grows with $D(D-1)$.)
+# W-MSE's whitening blows up the point until it has variance 1, finds only noise, and charges almost as much as for pure
+# noise. (Barlow Twins charges little for the line: two dimensions can repeat each other once; the sum grows with
+# $D(D-1)$.)
 #
 # ## The run: VICReg, live
 #
@@ -662,16 +657,16 @@ assert min(of("barlow") + of("w_mse")) > max(of("untrained")) + 0.03
 assert live > max(of("untrained")) + 0.05
 
 # %% [markdown]
-# Raw pixels first: after these 250 steps their neighbours are better than W-MSE's, and those of Barlow Twins lie around
-# them. VICReg is well above all of them and ahead of SimCLR at equal steps. Barlow Twins and W-MSE have learned
-# something, and much less. The table does not say where longer runs end, and each recipe was tuned in short runs only.
+# After these 250 steps the neighbours of raw pixels are better than W-MSE's, and those of Barlow Twins lie around them.
+# VICReg is well above all of them and ahead of SimCLR at equal steps. Barlow Twins and W-MSE have learned something,
+# and much less. The table does not say where longer runs end, and each recipe was tuned in short runs only.
 
 # %% [markdown]
 # ## A tug-of-war you can compute
 #
-# The hinge asks for deviation 1 in every dimension. Is it met? Let all $D$ dimensions have deviation $\sigma$, let
-# the two views of a dimension correlate by $\rho$, and let two different dimensions have the mean squared correlation
-# $r^2$. Then partners lie $2\sigma^2(1-\rho)$ apart per dimension, a squared covariance is $r^2\sigma^4$, and
+# The hinge asks for deviation 1 in every dimension. Let all $D$ dimensions have deviation $\sigma$, let the two views
+# of a dimension correlate by $\rho$, and let two different dimensions have the mean squared correlation $r^2$. Then
+# partners lie $2\sigma^2(1-\rho)$ apart per dimension, a squared covariance is $r^2\sigma^4$, and
 #
 # $$L(\sigma) = \underbrace{2\lambda(1-\rho)\,\sigma^2}_{\text{pull}} \;+\; \underbrace{\mu\,(1-\sigma)}_{\text{hinge}} \;+\; \underbrace{2\nu\,(D-1)\,r^2\,\sigma^4}_{\text{copies, two views}} .$$
 #
@@ -679,8 +674,8 @@ assert live > max(of("untrained")) + 0.05
 # (Almost: with $\varepsilon$ under the root the hinge's slope vanishes there as well, and a tiny $\mu$ *is* overrun;
 # exercise 2.) Away from the point nothing says that the minimum lies at 1.
 #
-# > **Predict.** The network is trained. Is the deviation of a dimension nearer to 1, to 0.7, or to 0.3? (A guess: one in
-# > three.) Then measure $\rho$ and $r^2$ on new pictures, and compute.
+# > **Predict.** The network is trained. Is the deviation of a dimension nearer to 1, to 0.7, or to 0.3? (A guess: one
+# > in three.)
 
 
 # %%
@@ -738,7 +733,7 @@ assert abs(predicted - measured) < 0.06 and measured < 0.42 < no_copies
 #
 # ## What goes wrong: take a part away
 #
-# 30 steps without the variance term, 30 without the covariance term, beside the 120 steps above.
+# 30 steps without the variance term, 30 without the covariance term.
 
 # %%
 broken = {
@@ -816,10 +811,9 @@ assert (
 )
 
 # %% [markdown]
-# Without the variance term the deviation tells; without the covariance term (or $\beta$) the correlation does: near 1
-# means that the dimensions are copies. Sixteen outputs at the default weights end in copies as well, and multiplying
-# the covariance weight by $512/16$ brings them back. **Look at the deviation of each dimension *and* at the correlation
-# between them**.
+# Without the variance term the deviation tells; without the covariance term (or $\beta$) the correlation: near 1 means
+# copies. Sixteen outputs at the default weights end in copies as well, and multiplying the covariance weight by
+# $512/16$ brings them back. **Look at the deviation of each dimension *and* at the correlation between them**.
 #
 # ### The famous half
 #
@@ -840,8 +834,7 @@ print(
 )
 
 # %% [markdown]
-# The deviation grows, as the tug-of-war says it must. So few seeds do not decide what that does to the features. The
-# "bug" is a choice of weights, and nothing makes the printed one best.
+# The deviation grows, as the tug-of-war says it must. So few seeds do not decide what that does to the features.
 #
 # ## Apart in which sense?
 #
@@ -856,9 +849,9 @@ print(
 #
 # If the lengths of the columns are fixed (by the variance term) and those of the rows too (by normalisation), the two
 # penalties differ by a constant. [Garrido et al. (2023)](https://arxiv.org/abs/2206.02574) call the families
-# *dimension-contrastive* and *sample-contrastive*, and walk from one to the other in two steps: **VICReg-exp**
-# replaces the squares in $c$ by $\frac1D\sum_i\log\sum_{j\ne i} e^{C_{ij}/\tau}$, with a temperature $\tau$ (their
-# equation 11), and **VICReg-ctr** does the same with the transposed batch. In code the second step is `.T`:
+# *dimension-contrastive* and *sample-contrastive*, and walk from one to the other in two steps: **VICReg-exp** replaces
+# the squares in $c$ by $\frac1D\sum_i\log\sum_{j\ne i} e^{C_{ij}/\tau}$, with a temperature $\tau$ (their equation 11),
+# and **VICReg-ctr** does the same with the transposed batch:
 
 
 # %%
@@ -881,9 +874,8 @@ assert (
 # %% [markdown]
 # So Barlow Twins, whose formula contains no pair of different pictures, compares them all the same: in
 # $\|Z_1^\top Z_2\|_F^2$ the similarity of two pictures in view 1 is multiplied by that in view 2. What is left of the
-# divide are weights, normalisation, and which of $N$ and $D$ is larger. (But mind the lengths of
-# the rows: [16b](16b_one_number_for_a_cloud.ipynb) shows a useless cloud that gets past every constraint here by making
-# a few rows very long.)
+# divide are weights, normalisation, and which of $N$ and $D$ is larger. ([16b](16b_one_number_for_a_cloud.ipynb) shows
+# a useless cloud that gets past every constraint here by making a few rows very long.)
 #
 # ## Play: three weights, one cloud
 #
@@ -920,14 +912,13 @@ assert decorrelation.verdict(ends[0]) == "collapsed to a point"
 assert abs(ends[25].shared[-1] - exact) < 0.02
 
 # %% [markdown]
-# A *line* before the point, with the covariance term in place. The term counts $\sigma^4$: in a small cloud it is nearly
-# silent, both dimensions turn to the signal that agrees better, and the fainter one is lost. With all three terms at work
-# the linear network ends where CCA is in closed form. And with no invariance the cloud is perfectly white, and shows the
-# nuisances.
+# A *line* before the point, with the covariance term in place. The term counts $\sigma^4$: in a small cloud it is
+# nearly silent, both dimensions turn to the signal that agrees better, and the fainter one is lost. With all three
+# terms at work the linear network ends where CCA is in closed form.
 #
 # ## Exercises
 #
-# Solutions stand at the end of the notebook; skipping one breaks nothing.
+# Solutions stand at the end.
 #
 # ### 1 · Two machines, one matrix (•, 8 minutes)
 # A batch is spread over machines: `z1`, `z2` are float tensors `[machines, n, D]`. A colleague lets each machine compute
@@ -985,9 +976,8 @@ ch16.check_zca_whiten(my_zca_whiten)
 
 # %% [markdown]
 # ### 4 · The covariance term without a covariance (•••, 15 minutes)
-# VICReg's paper uses 8,192 outputs: $C$ has 67 million entries, from a batch of 2,048 pictures. Compute $c(z)$ of a float tensor `z`
-# `[N, D]`, $N$ far below $D$, without ever forming a matrix with $D\times D$ entries (the checker watches). Return a
-# scalar tensor.
+# VICReg's paper uses 8,192 outputs: $C$ has 67 million entries. Compute $c(z)$ of a float tensor `z` `[N, D]`, $N$ far
+# below $D$, without ever forming a matrix with $D\times D$ entries. Return a scalar tensor.
 #
 # <details><summary>Hint 1</summary>The duality, with which mean taken away first?</details>
 # <details><summary>Hint 2</summary>Which sum of fourth powers goes to the other side, and which cancels against the
@@ -1005,9 +995,8 @@ ch16.check_covariance_term(covariance_term)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule stand in
-# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). Whether SimCLR, behind the
-# same projector and tuned alike, does as well as VICReg is judged in [chapter 19](19_one_view_of_all.ipynb).
+# Whether SimCLR, behind the same projector and tuned alike, does as well as VICReg is judged in [chapter
+# 19](19_one_view_of_all.ipynb).
 
 # %%
 book.claim("C-7a", drawn=Runs(of("16 scaled"), of("16 fixed"), of("untrained")))
@@ -1017,8 +1006,7 @@ book.claim("C-7a", drawn=Runs(of("16 scaled"), of("16 fixed"), of("untrained")))
 #
 # [Balestriero and LeCun (2022)](https://arxiv.org/abs/2205.11508) found the closed form of the three losses for linear
 # networks, beside SimCLR's. $v$ and $c$ without the pull are called VCReg ([Mialon et al.,
-# 2022](https://arxiv.org/abs/2209.14905)). **Next**: [16b](16b_one_number_for_a_cloud.ipynb), or [chapter
-# 20](20_collapse.ipynb) on collapse in all families.
+# 2022](https://arxiv.org/abs/2209.14905)).
 #
 # ### Quiz
 #
@@ -1030,8 +1018,7 @@ book.claim("C-7a", drawn=Runs(of("16 scaled"), of("16 fixed"), of("untrained")))
 # **2.** You double the batch in Barlow Twins and nothing else, and the dimensions are truly uncorrelated. What happens to
 # the off-diagonal sum?
 # <details><summary>Answer</summary>It halves. The correlation of N independent pairs has variance about 1/N, so the sum of
-# D(D - 1) squares is about D(D - 1)/N although every true correlation is zero: the trap of small samples in another
-# dress.</details>
+# D(D - 1) squares is about D(D - 1)/N although every true correlation is zero.</details>
 
 # %% [markdown]
 # ## Solutions

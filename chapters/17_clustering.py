@@ -18,7 +18,7 @@
 # - write SwAV's swapped prediction, and find a collapsed run by the one number that shows it.
 #
 # **You need** [chapter 00](00_start_here.ipynb) and [chapter 13](13_from_nce_to_nt_xent.ipynb), the softmax, and
-# Lagrange multipliers. **Time**: 30 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# Lagrange multipliers. **Time**: 29 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # The companion [17b](17b_relatives_and_the_long_tail.ipynb) has the relatives (SeLa, PCL, NAT) and the long tail.
 
 # %% tags=["hide-input"]
@@ -161,8 +161,7 @@ plots.show(
 # $a(i) \in \{1,\dots,K\}$ for every point that make $J = \sum_i \lVert x_i - m_{a(i)}\rVert^2$ small. [Lloyd (1957, in
 # print 1982)](https://doi.org/10.1109/TIT.1982.1056489) alternates two steps, and neither can raise $J$: for fixed
 # centroids the nearest is best; for fixed clusters the mean is best. A centroid that starts in the desert is nobody's
-# nearest: its mean is $0/0$, and $K$ has become $K - 1$. So most implementations have a repair; scikit-learn moves it
-# to the point that is served worst. The **unused cluster** is this chapter's villain.
+# nearest, an **unused cluster**: its mean is $0/0$, and $K$ has become $K - 1$. So most implementations have a repair.
 #
 # **DeepCluster** ([Caron et al., 2018](https://arxiv.org/abs/1807.05520)) alternates, with an encoder $f_\theta$, a linear
 # classifier $W$ and an augmentation $t$,
@@ -269,18 +268,18 @@ assert abs(of["by chance"]() - of["by nobody"]()) < 0.03
 assert abs(of["by itself"]() - of[fresh]()) < 0.03
 
 # %% [markdown]
-# The winner first: **edges without any network**, by far in the vote and level with the best in the probe. In a drawn
-# world the outline is the kind (that photographs are as easy nobody promises).
+# **Edges without any network** win the vote by far and are level with the best in the probe. In a drawn world the
+# outline is the kind (that photographs are as easy nobody promises).
 #
-# 1. The students of the *thumbnail* and of the *edges*, on average. And look whom the thumbnail's student beats: its
-#    own teacher, in both columns. The edges' students stay far below *their* teacher, scatter widely, and are no better
-#    than the thumbnail's, although their labels were far purer. Purity is not all.
+# 1. The students of the *thumbnail* and of the *edges*, on average. The thumbnail's student beats its own teacher, in
+#    both columns. The edges' students stay far below *their* teacher, scatter widely, and are no better than the
+#    thumbnail's, although their labels were far purer. Purity is not all.
 # 2. Something, by the probe: about six points, and clusters purer than those of the untrained network. The vote hardly
 #    moves. Labels dealt at random teach nothing, and cost some of the vote.
 # 3. Not in a hundred steps: new labels every 25 steps give the probe that the old ones gave.
 #
 # Give them four times as long: one student keeps the labels of the untrained network, the other makes new ones after
-# every lesson of 100 steps, from what it has learned.
+# every lesson of 100 steps.
 
 # %% tags=["hide-input"]
 LESSONS = {
@@ -313,11 +312,8 @@ assert sum(kept.values()) / len(kept) > of[fresh]() + 0.01
 # goes on for ever.)
 #
 # Where does a student's gain come from? Not from the labels alone. They are made on plain pictures and predicted from
-# cropped and tinted ones. What the tint destroys cannot be predicted; those parts of the labels should be noise to the
-# network, and the rest is what it keeps. So a lesson favours what survives the views (argued, not measured: that needs
-# students without views).
-#
-# The rest of the chapter is about teaching *while* learning, a new label in every step.
+# cropped and tinted ones. What the tint destroys cannot be predicted. So a lesson favours what survives the views
+# (argued, not measured).
 #
 # ## Step 2: the cheapest way to cheat
 #
@@ -409,7 +405,7 @@ plots.show(
 
 # %% [markdown]
 # Those who liked another cluster nearly as well have moved. A small $\varepsilon$ gives hard assignments and needs many
-# iterations, a large one spreads every picture over all clusters, which knows nothing.
+# iterations, a large one spreads every picture over all clusters.
 #
 # ## Step 4: SwAV, a new label in every step
 #
@@ -550,8 +546,7 @@ plots.show(
 # is nearly all that the predictions say: one picture is spread over about half of the 64 prototypes. The loss told you:
 # a network that knows one bit pays $\log 64 - \log 2 = 3.47$.
 #
-# Yet clustering the *features* $h$ under them anew gives purer clusters. You throw the prototypes away with the
-# projector.
+# Yet clustering the *features* $h$ under them anew gives purer clusters.
 #
 # ### The family side by side, three seeds
 
@@ -601,8 +596,8 @@ assert of[cheap]() > max(mean(a) for a in ("deepcluster", "swav", "msn")) + 0.02
 #
 # $$L = \frac{1}{N}\sum_{i} H(p^+_i, p_i) - \lambda H(\bar p),\qquad \bar p = \frac{1}{N}\sum_{i} p_i,\qquad H(p, q) = -\sum_k p_k\log q_k,\quad H(p) = H(p, p) .$$
 #
-# Sharpening makes the uniform answer unstable, since the target enlarges the smallest preference; the **mean entropy** $H(\bar p)$ (wanted: high; not to be confused with the mean
-# of the entropies, wanted: low) punishes one prototype for all.
+# Sharpening makes the uniform answer unstable, since the target enlarges the smallest preference; the **mean entropy**
+# $H(\bar p)$ (wanted: high) punishes one prototype for all.
 
 
 # %%
@@ -712,9 +707,8 @@ assert hedging["verdict"] == "cluster collapse"
 # of step 2. MSN with the mean entropy alone walks straight into the hedge, computed above to cost $-2.31$.
 #
 # In the hedge, $z$ alone passes for healthy, because pictures still differ *inside* the one cluster. **Cluster
-# collapse** is seen in the number of prototypes in use, first thing to look at in any run of this family; soft use
-# alone is not enough, since even answers use everything and say nothing, and a hedge uses half ([chapter
-# 20](20_collapse.ipynb)).
+# collapse** is seen in the number of prototypes in use; soft use alone is not enough, since even answers use everything
+# and say nothing, and a hedge uses half ([chapter 20](20_collapse.ipynb)).
 #
 # ## Play: epsilon and iterations
 #
@@ -755,16 +749,15 @@ assert wide["undecided"] > 55
 
 # %% [markdown]
 # One iteration removes the bonus completely: the column step divides it out. A collapsing network raises one prototype
-# for *all* pictures: such a bonus, and nothing rewards it. At $\varepsilon = 1$ the codes are nearly uniform, and there
-# is little to learn from them.
+# for *all* pictures: such a bonus, and nothing rewards it. At $\varepsilon = 1$ the codes are nearly uniform.
 #
 # ## Exercises
 #
-# Solutions stand at the end; skipping one breaks nothing.
+# Solutions stand at the end.
 #
 # ### 1 · The mean entropy, as a regulariser (•, 6 minutes)
 # `p` is a float tensor `[N, K]` whose rows sum to 1; return $H(\bar p)$ as a scalar tensor, in nats. A prototype that
-# nobody uses must give NaN neither in the value nor in the gradient: a training loop shall use it.
+# nobody uses must give NaN neither in the value nor in the gradient.
 #
 # <details><summary>Hint</summary>$0\log 0$ counts as 0, but the slope of $-m\log m$ at 0 is infinite: clamp what goes into
 # the logarithm. And a regulariser that has no gradient regularises nothing.</details>
@@ -836,7 +829,7 @@ book.claim("C-38b", drawn=paired(("swav", "even"), ("simclr", "even"), "tightnes
 #
 # ## Where it comes from, where it went
 #
-# Learning labels and classifier together is older than deep learning: *maximum margin clustering* ([Xu et al.,
+# *Maximum margin clustering* ([Xu et al.,
 # 2004](https://papers.nips.cc/paper_files/paper/2004/hash/6403675579f6114559c90de0014cd3d6-Abstract.html)) looks for
 # the labels that a support vector machine separates with the widest margin, *discriminative clustering* (Bach and
 # Harchaoui, 2007) for those that least squares fits best; [Joulin, Bach and Ponce

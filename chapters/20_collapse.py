@@ -19,7 +19,7 @@
 # - read the log of a run, and name what is wrong with it.
 #
 # **You need** [chapter 00](00_start_here.ipynb) and [chapter 13](13_from_nce_to_nt_xent.ipynb); chapters 14 to 17
-# explain the methods that are broken here. **Time**: 33 minutes to read, about a minute to run on two CPU cores.
+# explain the methods that are broken here. **Time**: 32 minutes to read, about a minute to run on two CPU cores.
 # The companion [20b](20b_projector.ipynb) asks what the projector has to do with it.
 
 # %% tags=["hide-input"]
@@ -178,8 +178,7 @@ assert votes["whiten"] < votes["raw pixels"]
 #
 # $$S = 1 - \|\bar u\|^2 = 1 - \frac1{N^2}\sum_{i,j} u_i^\top u_j,$$
 #
-# one minus the mean cosine: 0 for a point, 1 when the directions cancel. ([SimSiam](https://arxiv.org/abs/2011.10566)
-# plots a relative, the standard deviation of each coordinate of $u$; $S$ is the sum of their squares.)
+# one minus the mean cosine: 0 for a point, 1 when the directions cancel.
 #
 # **A few directions** (*dimensional* collapse, [Hua et al. 2021](https://arxiv.org/abs/2105.00470)). The pictures
 # differ, but only along a few axes. Take the singular values $\sigma_1 \ge \sigma_2 \ge \dots$ of the matrix with rows
@@ -187,14 +186,14 @@ assert votes["whiten"] < votes["raw pixels"]
 #
 # $$\text{effective rank} = \exp\Big(-\sum_k q_k \log q_k\Big), \qquad q_k = \sigma_k \Big/ \sum_l \sigma_l .$$
 #
-# $r$ equal singular values give exactly $r$. It is the only rank of embeddings in this chapter; its relative
-# [RankMe](https://arxiv.org/abs/2210.02885) neither normalises nor centres the rows, so do not compare the two.
+# $r$ equal singular values give exactly $r$. Its relative [RankMe](https://arxiv.org/abs/2210.02885) neither normalises
+# nor centres the rows, so do not compare the two.
 #
 # **One cluster** (*cluster* collapse). Methods with prototypes ([chapter 17](17_clustering.ipynb)) turn picture $i$
 # into probabilities $p_i \in \mathbb{R}^K$. With $H$ the entropy and $\bar p$ the mean of the $p_i$, look at two
-# numbers: the **usage** $H(\bar p)$, and the **information** $H(\bar p) - \frac1N\sum_i H(p_i)$, both divided by
-# the most they can be. If all pictures share one cluster, the usage is 0. If every picture is spread evenly over all
-# clusters, the usage is perfect and the information is 0: still nothing is said.
+# numbers: the **usage** $H(\bar p)$, and the **information** $H(\bar p) - \frac1N\sum_i H(p_i)$, both divided by the
+# most they can be. If all pictures share one cluster, the usage is 0. If every picture is spread evenly over all
+# clusters, the usage is perfect and the information is 0.
 
 
 # %%
@@ -287,7 +286,7 @@ def flow(shake, push=1.0, steps=400, lr=0.1):
 
 
 # %% [markdown]
-# Then a real contrastive loss on real samples: InfoNCE on distances, as in the paper, with one matrix and with two.
+# Then InfoNCE on distances, as in the paper, on samples, with one matrix and with two.
 
 
 # %%
@@ -377,17 +376,16 @@ print(f"InfoNCE, strong: the eight shaken axes end at {shaken.max():.1%} or less
 assert 0.01 < shaken.max() < 0.1
 
 # %% [markdown]
-# The equation keeps its promise: the eight shaken axes die, the others settle at 1. Two layers keep fewer than the eight
-# that nobody shook hard. The last row is a warning: under InfoNCE the shaken axes stay at a few percent of the largest and do
-# *not* die. Negatives are shaken too: along a shaken axis strangers differ even more than partners, so that near 0 the push
-# wins. The paper's first cause does not show in this toy; small is not dead, though a plot may look like it.
+# In the equation the eight shaken axes die, the others settle at 1. Two layers keep fewer than the eight that nobody
+# shook hard. The last row is a warning: under InfoNCE the shaken axes stay at a few percent of the largest and do *not*
+# die. Negatives are shaken too: along a shaken axis strangers differ even more than partners, so that near 0 the push
+# wins. The paper's first cause does not show in this toy.
 #
 # ## The ladder: a point, a few directions, a cloud
 #
 # Back to the network. A had nothing against the point. The cheapest remedy is to *forbid the point by force*:
-# standardise every dimension of $z$ over the batch (a BatchNorm without parameters). A constant can no longer be
-# output. B did more: it **whitened** the batch, so that every dimension has variance 1 *and* no two are correlated.
-# Run the middle rung.
+# standardise every dimension of $z$ over the batch (a BatchNorm without parameters). B did more: it **whitened** the
+# batch, so that every dimension has variance 1 *and* no two are correlated.
 
 # %%
 networks["standardise"] = Twins("standardise")
@@ -516,8 +514,7 @@ print("Without a predictor the stop-gradient halves the gradient, and that is al
 # With the predictor the two sides differ, and [chapter 15](15_self_distillation.ipynb) derives when small eigenvalues
 # then grow instead of dying.
 #
-# The monitor of the training loop measures all this on the way: `pretrain(..., monitor=...)` names a collapse *while it
-# happens*.
+# `pretrain(..., monitor=...)` measures all this on the way, and names a collapse *while it happens*.
 
 # %% tags=["hide-input"]
 fig, (left, right) = plots.new_figure(9.0, 2.8, 1, 2)
@@ -564,9 +561,8 @@ assert nobody.verdict == "healthy" and "whitened" in nobody.blind[0]
 assert nobody.evidence["spread"] > 0.99 and nobody.evidence["effective_rank"] > 15.9
 
 # %% [markdown]
-# A network that was never trained, looking at snow, is in perfect health. So the third question of the puzzle has half an
-# answer: the spread catches A, and of B only a vote or a probe, with labels, says anything. `diagnose` recognises
-# whitened outputs and says so.
+# A network that was never trained, looking at snow, is in perfect health. So the third question of the puzzle has half
+# an answer: the spread catches A, and of B only a vote or a probe, with labels, says anything.
 #
 # **Evaluation mode.** BatchNorm divides by the statistics of the *batch* while it trains, and by *running averages*
 # afterwards. In an untrained network the averages have seen nothing.
@@ -617,8 +613,7 @@ assert untrained["dino"][2].verdict == "healthy"
 # **Uselessness.** Spread, rank, usage and information use no label, and so cannot know whether the differences between
 # pictures are *useful*: [chapter 00](00_start_here.ipynb) shows a network without colour jitter that wins by colours
 # alone, in perfect health. Two findings of `diagnose`, *shortcut* and *loss at chance*, and one sign of a collapse in
-# progress therefore use the kNN accuracy of the log, which needs labels. Every report ends with the blind spots that
-# apply to it.
+# progress therefore use the kNN accuracy of the log, which needs labels.
 #
 # ## One cluster: a patient in full
 #
@@ -648,7 +643,7 @@ assert sick["usage"] < 0.2 < 0.8 < cure["usage"] and sick["loss"] < cure["loss"]
 # %% [markdown]
 # Read it like a doctor. *Loss*: lower than the cure's; that proves nothing. *Usage*: nearly all pictures share one
 # prototype. *Information*: the cluster says next to nothing about the picture. These two fix the name; the *length* of
-# $z$ says that nothing has exploded. The first thing to try is the balance.
+# $z$ says that nothing has exploded.
 #
 # The length needs care. With a loss on unit vectors the gradient is orthogonal to $z$, so a step on a free $z$ lengthens
 # it, by Pythagoras. But the $z$ of a network is not free: its weights serve all pictures, and decay. It may well get
@@ -719,9 +714,8 @@ if wrong:
 print(origin)
 
 # %% [markdown]
-# The diagonal counts the right names; a number off it is a mistake of the diagnosis, or sabotage that did less harm than
-# its name promises. The second table lists them.
-# Behind the names:
+# The diagonal counts the right names; a number off it is a mistake of the diagnosis, or sabotage that did less harm
+# than its name promises. Behind the names:
 #
 # | Patient | Mechanism | First thing to try |
 # |---|---|---|
@@ -733,10 +727,9 @@ print(origin)
 #
 # ## One part less: what really holds a method up
 #
-# A clinic names diseases; it does not say what a part is worth. For that the record below takes three methods whole,
-# and each with one part less, for 300 steps of their quick recipe. **Predict**: five parts are removed. How many of
-# the five runs end with *features* that probe no better than those of the untrained network? (A guess among 0 to 5 is
-# right once in six times.)
+# What is a part worth? The record below takes three methods whole, and each with one part less, for 300 steps of their
+# quick recipe. **Predict**: five parts are removed. How many of the five runs end with *features* that probe no better
+# than those of the untrained network? (A guess among 0 to 5 is right once in six times.)
 
 # %%
 record, ablation_origin = book.recorded("collapse_ablations", world=2)
@@ -806,17 +799,17 @@ plots.table(
 print(ablation_origin)
 
 # %% [markdown]
-# Read the rows in groups: untrained, whole, one part less. A part matters if the run without it probes clearly below the
-# whole; it holds *everything* up only if that run falls to the floor. Where probe (what you keep) and spread (where the loss
-# acts) disagree, a collapsed $z$ has not taken $h$ with it. Two traps: BYOL without predictor still varies in every
-# dimension, but far from the origin, so that all directions agree; and the rank of a point, again, means nothing.
+# A part matters if the run without it probes clearly below the whole; it holds *everything* up only if that run falls
+# to the floor. Where probe (what you keep) and spread (where the loss acts) disagree, a collapsed $z$ has not taken $h$
+# with it. A trap: BYOL without predictor still varies in every dimension, but far from the origin, so that all
+# directions agree.
 #
 # ## Play: the collapse slider
 #
-# A small network, trained while you wait, on points with eight coordinates of falling strength, every view shaken
-# alike. Choose what prevents collapse, and turn it down. Left: the spectrum of $z$. Middle: the points on the two
-# strongest directions. Right: the spread while it trained. Find the amount of negatives at which the second direction
-# dies; then try the variance term. Which of the two is more forgiving, and why?
+# A small network, trained on points with eight coordinates of falling strength, every view shaken alike. Choose what
+# prevents collapse, and turn it down. Left: the spectrum of $z$. Middle: the points on the two strongest directions.
+# Right: the spread while it trained. Find the amount of negatives at which the second direction dies; then try the
+# variance term. Which of the two is more forgiving, and why?
 
 # %%
 widgets.explore(
@@ -849,8 +842,7 @@ assert left["negatives"] < 0.05 < 0.2 < left["variance term"]
 #
 # ## Exercises
 #
-# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end of the notebook; skipping
-# one breaks nothing.
+# Replace a stub, run the cell, and read what the checker says. Solutions stand at the end.
 #
 # ### 1 · Clusters in use (•, 5 minutes)
 # From assignments `p` (float tensor `[N, K]`, rows sum to 1): how many clusters are in use, counted softly? Return one
@@ -930,10 +922,9 @@ ch20.check_surviving_directions(surviving_directions)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statement, source and rule come from the table of claims; the runs are the three seeds of the record above. Where the
-# quantity is no accuracy, the whole method must have learned, or nothing was tested. (C-56a asked for the deviation of each
-# dimension first; whole VICReg has too little of it after so short a run for any answer, and the measure was changed when
-# that was seen.)
+# The runs are the three seeds of the record above. Where the quantity is no accuracy, the whole method must have
+# learned, or nothing was tested. (C-56a asked for the deviation of each dimension first; whole VICReg has too little of
+# it after so short a run for any answer, and the measure was changed when that was seen.)
 
 
 # %%
@@ -963,8 +954,7 @@ book.claim("C-56b", drawn=terms)
 # Collapse is as old as the first Siamese network: [Bromley et al.
 # (1993)](https://proceedings.neurips.cc/paper/1993/hash/288cc0ff022877bd3df94bc9360b9c5d-Abstract.html) trained on
 # genuine *and* forged pairs. [BYOL (2020)](https://arxiv.org/abs/2006.07733) and [SimSiam
-# (2021)](https://arxiv.org/abs/2011.10566) showed that an asymmetry can stand in for negatives; [Hua et al. (2021)](https://arxiv.org/abs/2105.00470) told two kinds of collapse apart, and
-# [Jing et al. (2022)](https://arxiv.org/abs/2110.09348) the two causes above.
+# (2021)](https://arxiv.org/abs/2011.10566) showed that an asymmetry can stand in for negatives.
 # [RankMe](https://arxiv.org/abs/2210.02885) and [LiDAR](https://arxiv.org/abs/2312.04000) turned the symptoms into
 # scores; [chapter 21](21_quality_without_labels.ipynb) asks how far to trust them.
 #

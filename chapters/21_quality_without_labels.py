@@ -20,7 +20,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), the singular value decomposition, and the collapse of
 # [chapter 20](20_collapse.ipynb).
-# **Time**: 35 minutes to read, about 45 seconds to run on two CPU cores. Nothing is downloaded.
+# **Time**: 34 minutes to read, about 45 seconds to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -317,7 +317,7 @@ assert rank_me(middle[:, 0]) > 20 and lidar(middle) < 11 and lidar(last) > 36
 
 # %% [markdown]
 # To LiDAR ten directions of signal and twenty of wobble are ten. But if *all* directions wobble, LiDAR reports nearly
-# full rank: it compares directions with each other, never with zero. (Exercise 3 derives it.)
+# full rank: it compares directions with each other, never with zero (exercise 3).
 #
 # **Together, and spread.** [Wang and Isola (2020)](https://arxiv.org/abs/2005.10242) split a contrastive loss in
 # two: **alignment**, the mean squared distance of unit-length pairs, and **uniformity**, the log of the mean of
@@ -348,8 +348,7 @@ def rotation_probe(features, images: torch.Tensor) -> float:
 # %% [markdown]
 # ## Idea 3: compare two orders, and know what noise allows
 #
-# A useful measure prefers the better of two settings. With $n$ settings, **Kendall's tau** ([Kendall,
-# 1938](https://doi.org/10.1093/biomet/30.1-2.81)) is
+# With $n$ settings, **Kendall's tau** ([Kendall, 1938](https://doi.org/10.1093/biomet/30.1-2.81)) is
 #
 # $$\tau = \frac{\#\{\text{pairs ordered alike}\} - \#\{\text{pairs ordered oppositely}\}}{n(n-1)/2},$$
 #
@@ -382,8 +381,7 @@ assert width[5] > 0.7 > 0.2 > width[400] and width[22] > 0.25
 # (they share a recipe, seeds and test pictures), so true intervals are wider.
 #
 # The probe has noise too. Order the settings by the probe of one seed and compare with the probe of *another* seed:
-# that $\tau$, the **ceiling**, is what a measure as noisy as the labels themselves would reach. (Exercise 4: a measure
-# without noise could pass it.)
+# that $\tau$, the **ceiling**, is what a measure as noisy as the labels themselves would reach (exercise 4).
 
 # %%
 groups = quality.parts(record)
@@ -482,12 +480,11 @@ assert min(of(colourless, "lidar_own_z")) > max(of(base, "lidar_own_z"))
 # ## The sweep
 #
 # The record: 22 SimCLR settings, each the quick recipe (120 steps) with one choice changed: temperature, policy,
-# projector, length, learning rate; and 8 other methods. Three seeds each, the same seeds for all. Measures are turned
-# so that more should be better. $\tau$ is of the settings' means over the seeds, its interval by drawing settings.
-# **One to another**: the measure in one seed, the probe in another, mean of the six ordered pairs. **Regret**: in each
-# of the six slices (one choice changed) and each seed, the probe of the best setting minus that of the pick, in points;
-# then the mean of all. **Held-out labels**: the probe fitted on 100 labels of one half of the train pictures, scored on
-# the other thousand.
+# projector, length, learning rate; and 8 other methods. Three seeds each, the same for all. Measures are turned so that
+# more should be better. $\tau$ is of the settings' means over the seeds. **One to another**: the measure in one seed,
+# the probe in another, mean of the six ordered pairs. **Regret**: in each of the six slices (one choice changed) and
+# each seed, the probe of the best setting minus that of the pick, in points; then the mean of all. **Held-out labels**:
+# the probe fitted on 100 labels of one half of the train pictures, scored on the other thousand.
 
 # %%
 names = (*quality.MEASURES, *quality.COMBINED)
@@ -559,9 +556,9 @@ assert without.low < 0 and abs(without.tau - 0.19) < 0.01
 # **Among the measures without labels the rotation probe comes first in every column**, and clearly so for $\tau$ over
 # the 22: its interval lies above every other estimate. Over methods, and in regret (beside alignment of $h$), the lead
 # is within noise. Among policies, where its authors use it, one seed of three takes a wrong one, far below the best.
-# **Over the 22, no measure of the spectrum has an interval clearly above zero, RankMe of $z$ included.** Seven measures
-# choose worse than a lot. (Three settings cannot have a RankMe above 4, 16 and 17; without them it does no better.
-# Losses of different methods are different functions: their order means nothing.)
+# **Over the 22, no measure of the spectrum has an interval clearly above zero, RankMe of $z$ included.** (Three
+# settings cannot have a RankMe above 4, 16 and 17; without them it does no better. Losses of different methods are
+# different functions: their order means nothing.)
 
 # %% tags=["hide-input"]
 chosen = (held, rotation, common, "RankMe of z", "low tree dimension of h", "loss")
@@ -598,10 +595,9 @@ assert by_h[0] == mean(("learning rate", "0.001"), "rank_h")
 
 # %% [markdown]
 # In temperature, length and projector RankMe finds the best setting, all three times. (In projector it can hardly fail:
-# the three rivals are too narrow. In length, loss, rotation and low dimension do it too.) It also picks the best of
-# nine methods (VICReg, whose loss asks for spread), a use its authors rule out. Among policies it takes R. Among
-# learning rates, and among all 15 settings of one policy, it takes the smallest rate. That run seems to have moved
-# least: of all trained runs its $h$ keeps the rank nearest to the untrained one.
+# the three rivals are too narrow.) It also picks the best of nine methods (VICReg, whose loss asks for spread), a use
+# its authors rule out. Among policies it takes R. Among learning rates, and among all 15 settings of one policy, it
+# takes the smallest rate.
 
 # %%
 length = {int(mean(s, "steps")): s for s in (untrained, *groups["length"])}
@@ -638,10 +634,10 @@ plots.show(
 )
 
 # %% [markdown]
-# **The highest RankMe of the whole sweep belongs to the network before training.** Random filters spread over many
-# directions, few of them useful. In these runs the rank first crashes, within 30 steps, while the probe rises;
-# from there both rise in the mean. Where a sweep mixes the two branches, a high rank can mean *far along* or *hardly
-# begun*. Long runs, as in the papers, should all be on the second.
+# **The highest RankMe of the whole sweep belongs to the network before training.** In these runs the rank first
+# crashes, within 30 steps, while the probe rises; from there both rise in the mean. Where a sweep mixes the two
+# branches, a high rank can mean *far along* or *hardly begun*. Long runs, as in the papers, should all be on the
+# second.
 #
 # The figure splits the SimCLR settings by what their views have in common: 15 with the recipe's policy, 8 policies
 # (with the recipe itself in both).
@@ -683,14 +679,13 @@ assert min(groups[EVERYTHING], key=lambda s: mean(s, "tree_h")) == colourless
 
 # %% [markdown]
 # With one policy a *low* dimension, as in IdEst, orders settings nearly as well as labels do (one seed to another), and
-# a high one (TwoNN) orders them backwards (its whole interval lies below zero). The low one's pick among the fifteen is
-# still a bad one. Across policies eight settings cannot tell; its pick there is R, with the lowest dimension of all.
-# There only two measures of fifteen have an interval above zero: rotation, and alignment of $h$ by a common ruler.
+# a high one (TwoNN) orders them backwards. The low one's pick among the fifteen is still a bad one. Across policies
+# eight settings cannot tell; its pick there is R, with the lowest dimension of all. There only two measures of fifteen
+# have an interval above zero: rotation, and alignment of $h$ by a common ruler.
 #
 # ### The yardstick moves
 #
-# LiDAR and alignment take the views of the run. In a sweep over policies every run then brings its own ruler: who
-# trains on views that hardly differ finds them easy to align.
+# LiDAR and alignment take the views of the run. In a sweep over policies every run then brings its own ruler.
 
 # %% tags=["hide-input"]
 rulers = {}
@@ -860,8 +855,8 @@ widgets.explore(
 # ### 1 · Which one is RankMe? (•, 10 minutes)
 #
 # A colleague hands you a function `measure(z)` (`z` float64 `[N, D]`) and says it is RankMe. Among those that will
-# come, one forgets the exponential, one centres, one squares. Some are right, in another style. Do not call `rank_me`:
-# choose clouds whose RankMe you know **by hand**, and return `True` or `False`.
+# come, one forgets the exponential, one centres, one squares. Do not call `rank_me`: choose clouds whose RankMe you
+# know **by hand**, and return `True` or `False`.
 #
 # <details><summary>Hint 1</summary>The identity matrix tells few of them apart: all shares are equal. Take unequal singular values.</details>
 # <details><summary>Hint 2</summary>A diagonal matrix shows its singular values, and its rows have unlike length. Two equal
@@ -880,8 +875,7 @@ ch21.check_is_rank_me(is_rank_me)
 #
 # Pictures (`uint8 [N, 3, 8, 8]`) are of two kinds: the left half brighter, or the right half. Return two clouds, float
 # `[N, 16]`, in which each row is a **deterministic** function of its own picture. `empty`: RankMe at least 14.4 of 16,
-# and a linear probe finds nothing about the kind. `thin`: RankMe at most 1.5, and the probe is right for 95 %. Together
-# they say that rank is neither sufficient nor, for one question, necessary.
+# and a linear probe finds nothing about the kind. `thin`: RankMe at most 1.5, and the probe is right for 95 %.
 #
 # <details><summary>Hint 1</summary>Thin: one number per picture, and fifteen zeros.</details>
 # <details><summary>Hint 2</summary>Empty: a hash. Sums of pixels are whole numbers; what do sines of large multiples of one look like?</details>
@@ -933,9 +927,7 @@ ch21.check_two_taus(two_taus)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statements and rules stand in
-# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). Picks are made seed by
-# seed; "chosen with labels" looks at held-out train pictures and is judged on test.
+# Picks are made seed by seed; "chosen with labels" looks at held-out train pictures and is judged on test.
 
 
 # %%
@@ -983,15 +975,12 @@ assert {("length", "480 steps"), ("length", "240 steps")} <= set(upper)
 #
 # ## Where it comes from, where it went
 #
-# The power law behind $\alpha$-ReQ was seen in the brains of mice ([Stringer et al.,
-# 2019](https://doi.org/10.1038/s41586-019-1346-5)) and fitted to deep features ([Ghosh et al.,
-# 2022](https://arxiv.org/abs/2202.05808)).
+# [Ghosh et al. (2022)](https://arxiv.org/abs/2202.05808) fitted the power law behind $\alpha$-ReQ to deep features.
 #
 # **What to do in practice.** First find out what labels would cost. The row *held-out labels* takes 1,100 and removes
 # nearly all regret. If you cannot: compare settings of one method, one policy, one length, one learning rate, and keep
-# an untrained network in the table; whatever prefers it cannot tell a run that has begun from one that has not. Use a
-# question with free answers *that exist in your data*. Use the spectrum as an alarm for collapse, and for one choice at
-# a time.
+# an untrained network in the table. Use a question with free answers *that exist in your data*. Use the spectrum as an
+# alarm for collapse, and for one choice at a time.
 #
 # ### Quiz
 #
@@ -1004,8 +993,7 @@ assert {("length", "480 steps"), ("length", "240 steps")} <= set(upper)
 # **2.** Why may the loss order runs of different length, but hardly runs with different views?
 #
 # <details><summary>Answer</summary>Two lengths minimise the same function, so lower means further along *that
-# function*; whether the features follow is another matter. Other views make another task: without colour change,
-# colours presumably find the partner, and the loss is low.</details>
+# function*; whether the features follow is another matter. Other views make another task.</details>
 #
 # **3.** A measure has $\tau = 0.75$ on twenty settings, with an interval from 0.5 to 0.9. The ceiling is 0.7. Is it
 # better than labels?

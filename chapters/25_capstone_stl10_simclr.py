@@ -51,11 +51,11 @@ device = book.setup("25")
 # %% [markdown]
 # ## Your decisions
 #
-# Everything you may want to change is in this cell. Leave it alone for the rehearsal. For the build, set
-# `REHEARSAL = False` **and** say which pictures: `IMAGES = "stl10"` takes STL-10 (one archive of 2.6 GB, [Coates et al.
+# Everything you may want to change is in this cell. Leave it alone for the rehearsal. For the build, set `REHEARSAL =
+# False` **and** say which pictures: `IMAGES = "stl10"` takes STL-10 (one archive of 2.6 GB, [Coates et al.
 # 2011](https://proceedings.mlr.press/v15/coates11a.html)) where it lies, and downloads it where it does not. If you
-# forget, the notebook stops and asks; it does not spend a night on drawings. The notebook asks Colab for a T4 (menu
-# *Runtime*); mount Google Drive there (the folder symbol on the left), or the run is lost with the machine.
+# forget, the notebook stops and asks. The notebook asks Colab for a T4 (menu *Runtime*); mount Google Drive there (the
+# folder symbol on the left), or the run is lost with the machine.
 
 # %%
 REHEARSAL = True  # False: the full build, as long as MINUTES allow
@@ -68,15 +68,14 @@ SEED = 0
 # %% [markdown]
 # ## The puzzle: does this recipe hold together?
 #
-# A page on the web offers a complete build. All of it, in short: ResNet-18; batch 256; temperature $\tau = 0.07$; SGD
-# (stochastic gradient descent) with momentum 0.9, weight decay 1e-4 and a cosine schedule; 100 epochs of STL-10. And
-# these five:
+# A page on the web offers a complete build: ResNet-18; batch 256; temperature $\tau = 0.07$; SGD (stochastic gradient
+# descent) with momentum 0.9, weight decay 1e-4 and a cosine schedule; 100 epochs of STL-10. And these five:
 #
 # > **(a)** a projection head of two layers, "2048 to 512"; **(b)** about three hours on a T4; **(c)** the loss settles
 # > "around 2.5"; **(d)** learning rate 0.5, no warm-up; **(e)** a linear probe on 5 % of the labels passes 70 %.
 #
-# **Before you spend three hours, predict** for each of the five: *cannot be*, *depends on something unsaid*, or *only
-# a measurement can tell*? Somebody who guesses gets 1.7 of the five right. Three lines of arithmetic go a long way.
+# **Before you spend three hours, predict** for each of the five: *cannot be*, *depends on something unsaid*, or *only a
+# measurement can tell*? Somebody who guesses gets 1.7 of the five right.
 
 # %%
 import hashlib
@@ -177,10 +176,9 @@ plots.table(
 # 2020](https://arxiv.org/abs/2002.05709), section 2.2; [You et al. 2017](https://arxiv.org/abs/1708.03888)); a public
 # re-implementation runs plain SGD at 0.5, but with a batch of 1,024, a temperature of 0.5 and a warm-up
 # (`HobbitLong/SupContrast` on GitHub). **BatchNorm in the head** is in SimCLR's own code (`google-research/simclr`,
-# `model_util.py`). None of this is law; some of it is tested below.
+# `model_util.py`). Some of it is tested below.
 #
-# And what does it cost? A view of 64 pixels has fewer than half the pixels of one of 96. You may conclude that a step is
-# cheaper. The record of one machine says otherwise.
+# And what does it cost? A view of 64 pixels has fewer than half the pixels of one of 96. Is a step cheaper?
 
 # %%
 speed, speed_origin = book.recorded("throughput")
@@ -236,9 +234,9 @@ print(speed_origin)
 #
 # ## The plan: which pictures, where to, how long, in how many legs
 #
-# Colab's own FAQ says it: free machines are not guaranteed, and may end. So plan in **legs** of an hour, of which ten
-# minutes leave nothing behind: setting up, and what came after the last checkpoint. `capstone.plan` times a few real
-# steps and says what fits, and what each leg reaches.
+# Colab's FAQ says: free machines are not guaranteed, and may end. So plan in **legs** of an hour, of which ten minutes
+# leave nothing behind: setting up, and what came after the last checkpoint. `capstone.plan` times a few real steps and
+# says what fits, and what each leg reaches.
 
 # %%
 recipe_name = RECIPE or ("quick" if REHEARSAL else "recommended")
@@ -284,7 +282,7 @@ plots.show(
 # resumed run should end, on a CPU, with *the same weights to the last bit* as one that was never interrupted. How to
 # go on is printed **before** the run starts: afterwards may be too late.
 #
-# In the rehearsal you watch it: the machine is lost half way, and the cell below it is what you would do next.
+# In the rehearsal the machine is lost half way; the cell after the run is what you would do next.
 
 # %%
 print(capstone.how_to_resume(out))
@@ -340,9 +338,8 @@ plots.show(
 )
 
 # %% [markdown]
-# The curves go on as if nothing had happened. That is what a figure can show; it cannot show a last bit. So compare the
-# weights themselves: a hash of ten straight steps, and one of ten steps whose machine is lost in the sixth (the
-# checkpoint is of the fifth).
+# The curves go on as if nothing had happened, but a figure cannot show a last bit. So compare the weights themselves: a
+# hash of ten straight steps, and one of ten steps whose machine is lost in the sixth (the checkpoint is of the fifth).
 
 
 # %%
@@ -457,19 +454,18 @@ if REHEARSAL and images.name == "shapes":
     assert judged[3]["p@10"] < 0.5
 
 # %% [markdown]
-# By a vote of neighbours with *all* labels, raw pixels come close to the rehearsal's SimCLR, and far above the untrained
-# network. With 250 labels the frozen encoder beats both baselines by more than ten points. One draw and seconds of
-# pretraining decide nothing between the last two rows; that takes the record below. And two protocols are often mixed
-# up: *a probe on all 5,000 labels* and *a probe on 250* are different tests. When you compare with somebody, ask which
-# labels they used. STL-10's own protocol is a third: it trains on each of ten fixed folds and averages
-# (`images.train.folds`).
+# By a vote of neighbours with *all* labels, raw pixels come close to the rehearsal's SimCLR, and far above the
+# untrained network. With 250 labels the frozen encoder beats both baselines by more than ten points. One draw and
+# seconds of pretraining decide nothing between the last two rows; that takes the record below. And two protocols are
+# often mixed up: *a probe on all 5,000 labels* and *a probe on 250* are different tests. STL-10's own protocol is a
+# third: it trains on each of ten fixed folds and averages (`images.train.folds`).
 #
 # ### On photographs: how many labels does pretraining save?
 #
-# Recorded, since it takes hours: a small conv net on 47,200 pictures of 200 classes of Tiny ImageNet at 32 pixels,
-# pretrained for 4,000 steps; labels of 20 classes, so chance is 5 %. Rate and steps were chosen on held-out pictures, from the
-# same four settings for both whole networks; the longest, 500 steps, was best for both, and "from scratch" was still
-# gaining. The augmentation was chosen for SimCLR alone.
+# Recorded: a small conv net on 47,200 pictures of 200 classes of Tiny ImageNet at 32 pixels, pretrained for 4,000
+# steps; labels of 20 classes, so chance is 5 %. Rate and steps were chosen on held-out pictures, from the same four
+# settings for both whole networks; the longest, 500 steps, was best for both, and "from scratch" was still gaining. The
+# augmentation was chosen for SimCLR alone.
 
 # %%
 FIVE, TEN, FIFTY, HUNDRED = 5, 10, 50, 100  # labels per class
@@ -544,8 +540,7 @@ assert (curves["frozen"][many:] > baseline[many:] + 5).all()
 #
 # ### Is it healthy?
 #
-# A probe can look fine while half of the dimensions are dead. `diagnose` ([chapter 20](20_collapse.ipynb)) reads spread
-# and spectrum of the features.
+# `diagnose` ([chapter 20](20_collapse.ipynb)) reads spread and spectrum of the features.
 
 # %%
 health = []
@@ -571,7 +566,7 @@ plots.table(
 # pictures are told apart, not that anything useful is known. (The panel above counts fewer directions: it looks at 500
 # pictures.)
 #
-# Numbers first, then eyes: for four test pictures, the nearest neighbours among the other test pictures.
+# For four test pictures, the nearest neighbours among the other test pictures.
 
 # %% tags=["hide-input"]
 spaces = {name: both[1] for name, both in features.items()}
@@ -582,7 +577,7 @@ plots.show(sheet, alt=" ".join(neighbors.alt(q, "SimCLR") for q in queries))
 
 # %% [markdown]
 # After the rehearsal most neighbours still show something else (p@10 in the table says how many). Look at *which* else:
-# that tells you what the encoder takes for the same. Four pictures prove nothing; they give you ideas what to measure.
+# that tells you what the encoder takes for the same. Four pictures prove nothing.
 #
 # ## What goes wrong: settings from another recipe
 #
@@ -787,10 +782,10 @@ print(jitter_origin)
 # ## The five answers
 #
 # **(a)** *Cannot be*: 2048 numbers do not come out of a ResNet-18. **(b)** *Only a measurement can tell*: 1,852 views a
-# second, 277 ms a step; time ten steps on the machine that you get. **(c)** *Depends on something unsaid*: the
-# cosines, and so the augmentation. **(d)** *Only a measurement can tell*: in our short runs the rate alone costs about half
-# of the gain on photographs, and in its company all of it. **(e)** *Only a measurement can tell*, and 70 % on STL-10 is **untested here**: nobody has run this
-# build to its end for this book. That takes the full build, `REHEARSAL = False` and `IMAGES = "stl10"`.
+# second, 277 ms a step; time ten steps on the machine that you get. **(c)** *Depends on something unsaid*: the cosines,
+# and so the augmentation. **(d)** *Only a measurement can tell*: in our short runs the rate alone costs about half of
+# the gain on photographs, and in its company all of it. **(e)** *Only a measurement can tell*, and 70 % on STL-10 is
+# **untested here**: nobody has run this build to its end for this book.
 #
 # ## Exercises
 #
@@ -939,12 +934,11 @@ print(world_origin)
 #
 # ## Where it comes from, where it went
 #
-# STL-10 was made for exactly this question: many unlabelled pictures, few labels ([Coates et al.
-# 2011](https://proceedings.mlr.press/v15/coates11a.html)). SimCLR ([Chen et al. 2020](https://arxiv.org/abs/2002.05709))
-# trained a ResNet-50 with batches of thousands; [SimCLR v2](https://arxiv.org/abs/2006.10029) went to larger networks, then
-# distilled them, and judged by 1 % and 10 % of the labels. ResNet-18 is from [He et al.
-# 2015](https://arxiv.org/abs/1512.03385). A sweet spot of augmentation is argued for by [Tian et al.
-# 2020](https://arxiv.org/abs/2005.10243). [Chapter 26](26_capstone_extensions.ipynb) extends this build.
+# SimCLR ([Chen et al. 2020](https://arxiv.org/abs/2002.05709)) trained a ResNet-50 with batches of thousands; [SimCLR
+# v2](https://arxiv.org/abs/2006.10029) went to larger networks, then distilled them, and judged by 1 % and 10 % of the
+# labels. ResNet-18 is from [He et al. 2015](https://arxiv.org/abs/1512.03385). A sweet spot of augmentation is argued
+# for by [Tian et al. 2020](https://arxiv.org/abs/2005.10243). [Chapter 26](26_capstone_extensions.ipynb) extends this
+# build.
 #
 # ## Three questions
 #
