@@ -27,19 +27,11 @@ NOT_YET = {
     "11b": """ambient-sound amdim audio-visual-correspondence cmc codesearchnet color-dropping-channels
         multiview-coding xdc""",
     "12b": """marginal-corruption mask-vector-prediction saint scarf subtab tabular-pretraining-comparison vime""",
-    "12c": "byol-explore contrastive-rl curl laplacian-eigenmaps-rl noisy-tv proto-rl spr",
     "22b": "cutmix mixmatch mixup pseudo-label s4l uda virtual-adversarial-training",
-    "23b": """attention-map-visualisation background-reliance densecl detection-segmentation-transfer
-        distilling-localization emergent-attention-segmentation instance-localization open-vocabulary-detection
-        selfpatch vicregl video-tracking-no-finetune""",
-    "27": """fd-augmentation-selection fd-augmentation-theory fd-combine-pretext fd-data-quality fd-dataset-bias
-        fd-efficient-negatives fd-equivariance fd-guarantees-fairness-robustness fd-lack-of-theory
-        fd-large-batch-transfer fd-negative-sampling fd-right-pretext-task fd-social-bias fd-synthetic-web-data
-        fd-training-efficiency fd-uncurated-data oq-objective-selection oq-pretext-to-generalisation
-        oq-projection-head-necessity oq-universal-negatives""",
 }
 # ... then those that are there and have no place for them.
 LEFT_OUT = {
+    "12c": "proto-rl",
     "06": "self-prediction-taxonomy",
     "14": "inter-sample-classification",
     "15b": "dinov2",

@@ -94,14 +94,14 @@ def vicreg_places(
     gamma: float = 1.0,
     eps: float = 1e-4,
 ) -> Tensor:
-    """VICReg of matched places (Bardes et al. 2022, VICRegL): its three terms at every place, over the pictures.
+    """VICReg of matched places (Bardes et al. 2022, VICRegL): its three terms for every match, over the pictures.
 
         loss = a mean (x - y)^2 + b (v(x) + v(y)) / 2 + c (k(x) + k(y)) / 2
         v: mean over places and dimensions of max(0, gamma - sqrt(Var + eps))
         k: mean over places of the squared off-diagonal covariances, summed and divided by D
 
-    Variances and covariances run over the N pictures, for each of the M places apart, as in the authors' code
-    (main_vicregl.py, _vicreg_loss), which halves the covariance term against VICReg.
+    Variances and covariances run over the N pictures, for the m-th match of all pictures at a time, as in the authors'
+    code (main_vicregl.py, _vicreg_loss), which halves the covariance term against VICReg.
 
     x, y: [N, M, D], N >= 2, row m of both matched.  Returns a scalar.  Precision as in `dense_info_nce`.
     Raises InputError for shapes that do not fit, N < 2, a negative weight or values that are not finite.

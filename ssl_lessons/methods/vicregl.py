@@ -73,11 +73,10 @@ class VICRegL(Method):
 # - facebookresearch/VICRegL, main_vicregl.py: --no-flip-grid is 1 by default, and no command of the README
 #   changes it: the coordinates of a mirrored crop are those of the crop before mirroring. Here: they are mirrored,
 #   unless flip_places=False.
-# - By features all places are matched (--l2_all_matches 1), by location the 20 nearest of 7 x 7 (and 4 of the small
-#   crops' 3 x 3). Here: the same, 20 of our 8 x 8, and no small crops.
+# - By features all places are matched (--l2_all_matches 1), by location the 20 nearest of 7 x 7 in one direction and 4
+#   in the other (which is meant for small crops of 3 x 3). Here: 20 of our 8 x 8 both ways, and no small crops.
 # - local_loss assigns the three terms of each pair of views to the same names and divides by the number of pairs
-#   at the end: of several pairs, only the last counts. With two crops both pairs are (1, 2) and (2, 1), which are
-#   equal up to the halves, so it halves the local loss. Here: not halved.
+#   at the end: of several pairs, only the last counts, so that two crops halve the local loss. Here: not halved.
 # - Global loss there: the covariance terms of the views are averaged. Here: added, as in our VICReg (and its code).
 # - Expander 8192-8192-8192, of the maps 512-512-512, with normalisation. Here: 512-512 and 64-64, the latter
 #   without BatchNorm.

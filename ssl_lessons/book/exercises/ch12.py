@@ -179,11 +179,21 @@ def _ring(n: int, start: int = 0) -> Tensor:
 
 
 _STAR = torch.tensor([[0, 0, 0, 3], [1, 2, 3, 4]])
+_TWIGS = torch.tensor([[0, 1, 1, 2, 4, 4], [1, 2, 3, 4, 5, 6]])  # here sums of numbers fall together, lists do not
+
+
+def _summed_colours(edges: Tensor, n: int, rounds: int) -> int:
+    colour = [1] * n
+    for _ in range(rounds):
+        around = [sum(colour[a + b - i] for a, b in edges.T.tolist() if i in (a, b)) for i in range(n)]
+        colour = [own + other for own, other in zip(colour, around, strict=True)]
+    return len(set(colour))
+
 
 COLOURS = Exercise(
     sample=lambda g: [
         (_path(5), 5, 1), (_path(5), 5, 2), (_path(6), 6, 0), (_STAR, 5, 1), (_STAR, 5, 2), (_path(7), 7, 3),
-        (_ring(6), 6, 3), (torch.cat([_ring(3), _ring(3, 3)], dim=1), 6, 3),
+        (_ring(6), 6, 3), (torch.cat([_ring(3), _ring(3, 3)], dim=1), 6, 3), (_TWIGS, 7, 2),
     ],
     reference=_colours,
     mistakes=(
@@ -192,6 +202,7 @@ COLOURS = Exercise(
             lambda e, n, r: _colours(e, n, r, kind=set),
         ),
         ("one round too many: before the first, all nodes have one colour", lambda e, n, r: _colours(e, n, r + 1)),
+        ("keep the own colour and the list of the others: sums of numbers may fall together", _summed_colours),
         ("one round too few", lambda e, n, r: _colours(e, n, max(r - 1, 0))),
         (
             "every edge is listed once and goes both ways",

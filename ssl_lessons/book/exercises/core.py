@@ -171,7 +171,7 @@ def judge(fn: Callable, cases, guilty: str, ask: str) -> Check:
         if bool(said) != yes:
             verdict = f"{guilty}, and you pass it" if yes else "is sound, and you refuse it"
             return Check(False, f"{name} {verdict}: {ask}")
-    return Check(True, f"correct: {len(cases)} losses, and no step of training")
+    return Check(True, f"correct: all {len(cases)} told, and no step of training")
 
 
 def answer(fn: Callable, args: tuple, like) -> Tensor:

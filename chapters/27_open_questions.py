@@ -85,10 +85,11 @@ print(", ".join(evidence.WORDS))
 
 # %% [markdown]
 # > **Predict before you go on.** (1) Of those with runs in a drawn world, which share got a yes or a no: about a
-# > quarter, a half, or three quarters (one in three)? (2) A method is truly 3 points better, its lead scatters by 3 points
-# > from seed to seed, and you run three seeds. In which share of such studies do you find out: 15, 30, 60 or 90 % (one in four)? (3) A contrastive loss pushes every picture away from 64
-# > others. Replace them by something *universal*, the same in each step: 64 pictures chosen once, 64 pictures of noise, or
-# > 64 random points on the sphere. Which of the three is sure to teach nothing (one in three)?
+# > quarter, a half, or three quarters (one in three)? (2) A method is truly 3 points better, its lead scatters by 3
+# > points from seed to seed, and you run three seeds. In which share of such studies do you find out: 15, 30, 60 or 90
+# > % (one in four)? (3) A contrastive loss pushes every picture away from 64 others. Replace them by something
+# > *universal*, the same in each step: 64 pictures chosen once, 64 pictures of noise, or 64 random points on the
+# > sphere. Which of the three is sure to teach nothing (one in three)?
 #
 # ## Power: ask before you run
 #
@@ -122,8 +123,8 @@ found_out = evidence.chances(3, 3, 3, margin=2)[evidence.HOLDS]
 assert 0.25 < found_out < 0.35
 
 # %% [markdown]
-# That is (2): with three seeds you find out in about 30 % of the studies. Ten more hours of the same three seeds change nothing; a smaller
-# $\sigma$ does (pair the arms, read with more labels), and so does a larger $n$.
+# That is (2): with three seeds you find out in about 30 % of the studies. Ten more hours of the same three seeds change
+# nothing; a smaller $\sigma$ does (pair the arms, read with more labels), and so does a larger $n$.
 #
 # ## Write it down first
 #
@@ -163,14 +164,15 @@ else:
 
 # %% [markdown]
 # The template
-# [`examples/study/my_study.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/examples/study/my_study.py) is
-# an empty notebook of this kind. The four questions that follow are those with which [the page that the course
-# rebuilds](25_capstone_stl10_simclr.ipynb) ends. None is answered here. Each is cut down until one command could give an answer.
+# [`examples/study/my_study.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/examples/study/my_study.py) is an
+# empty notebook of this kind. The four questions that follow are those with which [the page that the course
+# rebuilds](25_capstone_stl10_simclr.ipynb) ends. None is answered here. Each is cut down until one command could give
+# an answer.
 #
 # ## 1 · Is there a criterion that names the right pretext before the grid search?
 #
-# **Hypothesis.** No score of one run does it, but a *ranking borrowed* from another domain, where you have labels, picks
-# better than a score without labels.
+# **Hypothesis.** No score of one run does it, but a *ranking borrowed* from another domain, where you have labels,
+# picks better than a score without labels.
 #
 # **Measured.** Not a rank correlation: you take one policy, not a ranking. With $p$ an arm's probe and $q$ the score,
 # $\text{regret} = \max_a p_a - p_{\arg\max_a q_a}$: what the pick costs.
@@ -234,10 +236,10 @@ for name in ("gradient norm", "loss", "RankMe"):
     assert all(a > b for a, b in zip(costs[name], borrowed))
 
 # %% [markdown]
-# The two worlds rank the policies much alike, and still the best of one costs points in the other: look at regret. *Which
-# quarter* picks the best policy where pictures have an up and fails where they have none, so a score must know its
-# domain. The borrowed pick beats gradient norm, loss and RankMe in both worlds. But two worlds are $n = 2$, and more seeds of the same
-# worlds do not change that: **what you want to generalise over is what you must draw.**
+# The two worlds rank the policies much alike, and still the best of one costs points in the other: look at regret.
+# *Which quarter* picks the best policy where pictures have an up and fails where they have none, so a score must know
+# its domain. The borrowed pick beats gradient norm, loss and RankMe in both worlds. But two worlds are $n = 2$, and
+# more seeds of the same worlds do not change that: **what you want to generalise over is what you must draw.**
 
 # %%
 gained = [a - b for a, b in zip(costs["RankMe"], borrowed)]
@@ -263,10 +265,10 @@ criterion.card()
 # **Hypothesis.** 64 pictures chosen once do as well as 64 drawn anew at every step.
 #
 # Start with what cannot work, (3). Let $z$ be a unit vector, $u_1, \dots, u_K$ random points of the sphere, $\tau$ the
-# temperature. InfoNCE pushes $z$ down the slope of $\log \sum_k e^{z \cdot u_k / \tau}$. By the law of large numbers the sum
-# tends to $K\, \mathbb{E}\, e^{z \cdot u / \tau}$, and this expectation is **the same for all $z$**, for turning the sphere
-# turns $z$ and leaves the distribution of $u$ alone. A function that is constant has no slope. What is left of the loss
-# asks both views to agree, and a network that maps everything to one point does.
+# temperature. InfoNCE pushes $z$ down the slope of $\log \sum_k e^{z \cdot u_k / \tau}$. By the law of large numbers
+# the sum tends to $K\, \mathbb{E}\, e^{z \cdot u / \tau}$, and this expectation is **the same for all $z$**, for
+# turning the sphere turns $z$ and leaves the distribution of $u$ alone. A function that is constant has no slope. What
+# is left of the loss asks both views to agree, and a network that maps everything to one point does.
 
 # %%
 g = torch.Generator().manual_seed(0)
@@ -368,11 +370,11 @@ assert min(table[a]["probe"] for a in ("drawn anew", "chosen once")) > floor + 0
 assert table["random points"]["probe"] < floor + 0.03
 
 # %% [markdown]
-# That is (3): against **random points** the loss falls to nearly nothing, $z$ is nearly a point, and the features are no better
-# than the floor. Noise is solved as well: telling pictures from noise is easy, and there the push ends. Pictures chosen
-# once spread $z$ as pictures drawn anew do, and both learn. One seed decides nothing between these two. A
-# pilot is to show that the arms learn, and what a run costs. How much differences scatter over seeds is taken from two
-# arms of [chapter 14b](14b_which_negatives_help.ipynb), which have three.
+# That is (3): against **random points** the loss falls to nearly nothing, $z$ is nearly a point, and the features are
+# no better than the floor. Noise is solved as well: telling pictures from noise is easy, and there the push ends.
+# Pictures chosen once spread $z$ as pictures drawn anew do, and both learn. One seed decides nothing between these two.
+# A pilot is to show that the arms learn, and what a run costs. How much differences scatter over seeds is taken from
+# two arms of [chapter 14b](14b_which_negatives_help.ipynb), which have three.
 
 # %%
 negatives, _ = book.recorded("negatives", world=2)
@@ -451,9 +453,9 @@ assert found["raw pixels"][2] > best[2] > found["mask"][2] > found["contrast"][2
 assert all(found["mask"][i] < found["raw pixels"][i] + 0.03 for i in (0, 1))
 
 # %% [markdown]
-# Where every kind has its own colour, the augmentation removes the answer, contrast comes last of the three, and raw pixels beat them all. (In the
-# two other worlds the mask hardly leaves the floor.) So
-# there is something to choose, and "do not train" is one of the choices. Note what is counted: worlds.
+# Where every kind has its own colour, the augmentation removes the answer, contrast comes last of the three, and raw
+# pixels beat them all. (In the two other worlds the mask hardly leaves the floor.) So there is something to choose, and
+# "do not train" is one of the choices. Note what is counted: worlds.
 
 # %%
 choose = Study(
@@ -470,18 +472,18 @@ choose = Study(
 choose.card()
 
 # %% [markdown]
-# Here the mean lead is that of a perfect chooser: an upper bound. The run has four sets of pictures, up to seventeen factors each, three
-# losses and a sum of two. By the card it decides little; it is a second pilot, and a start of the list that you need.
+# Here the mean lead is that of a perfect chooser: an upper bound. The run has four sets of pictures, up to seventeen
+# factors each, three losses and a sum of two. By the card it decides little; it is a second pilot, and a start of the
+# list that you need.
 #
 # ## 4 · When is the projection head unnecessary?
 #
-# **Hypothesis.** One run *with* a head tells for which labels the head pays: where $h$ keeps more than $z$, the head has
-# shielded something. [Chapter 20b](20b_projector.ipynb) has the reason; the rule is ours, and
-# untested.
+# **Hypothesis.** One run *with* a head tells for which labels the head pays: where $h$ keeps more than $z$, the head
+# has shielded something. [Chapter 20b](20b_projector.ipynb) has the reason; the rule is ours, and untested.
 #
-# **Measured.** For factor $f$ let $h_f, z_f$ be what is read from both, $b_f$ from a network trained without a head. A head
-# pays $h_f - b_f$. The rule: take a head where $h_f > z_f$. Trap: the luck of $h_f$ is in the gap *and* in the pay, which makes
-# them correlate for nothing. So take the gap from the other seeds.
+# **Measured.** For factor $f$ let $h_f, z_f$ be what is read from both, $b_f$ from a network trained without a head. A
+# head pays $h_f - b_f$. The rule: take a head where $h_f > z_f$. Trap: the luck of $h_f$ is in the gap *and* in the
+# pay, which makes them correlate for nothing. So take the gap from the other seeds.
 
 # %%
 trained, origin = book.recorded("collapse_heads", world=2)
@@ -518,7 +520,8 @@ assert 0 <= room < 0.01 and always.mean() > 0.02
 # %% [markdown]
 # The pilot says that this study *cannot* be won here: a rule that knew everything would gain less than a point over
 # "always a head", and the margin is two. More seeds would have been wasted. What is missing are factors that the head
-# costs. So the run has all seventeen factors, and a weak jitter beside the strong one. (The card's effect is a wish, not a measurement.)
+# costs. So the run has all seventeen factors, and a weak jitter beside the strong one. (The card's effect is a wish,
+# not a measurement.)
 
 # %%
 heads = Study(
@@ -570,18 +573,20 @@ plots.table(
 )
 order = [word for word, _ in counts["drawn"].most_common()]
 print("most frequent first:", ", ".join(order))
+decided = sum(counts["drawn"][w] for w in (evidence.HOLDS, evidence.FAILS))
+print(f"a yes or a no: {decided} of {len(tried)} with runs in a drawn world")
 assert order[0] == evidence.HOLDS and 2 * counts["drawn"][order[0]] < len(ledger)
 assert 2 * counts["photographs"][evidence.UNTESTED] > len(ledger)
 
 # %% [markdown]
-# That is (1). *Holds here* leads, with fewer than half; the rest is refuted here, open, or not tested because an arm did not
-# learn. And look at the second column: most was never tried on photographs. What holds in a drawn world is a statement
-# about that world. Every row stands at the end of this chapter.
+# That is (1). *Holds here* leads, with fewer than half; the rest is refuted here, open, or not tested because an arm
+# did not learn. And look at the second column: most was never tried on photographs. What holds in a drawn world is a
+# statement about that world. Every row stands at the end of this chapter.
 #
 # ## What could not be decided, and the cheapest run that would
 #
-# For each *cannot tell* the rule says how many seeds would decide. Times are estimates: two runs to a seed, each as long as
-# the median run of the record.
+# For each *cannot tell* the rule says how many seeds would decide. Times are estimates: two runs to a seed, each as
+# long as the median run of the record.
 
 # %%
 waiting = book.undecided()
@@ -610,13 +615,14 @@ print(f"{len(cheap)} of {len(waiting)} could be decided in ten minutes each;")
 print(f"{sum(u.more > 20 for u in waiting)} need more than twenty seeds more")
 
 # %% [markdown]
-# Two warnings. The estimate is itself measured on few seeds, so plan for more; where it lies just above its margin,
-# for many more (you are about to see why). And who runs seeds until a verdict comes has changed the rule: fix the number first,
-# and stop there.
+# Two warnings. The estimate is itself measured on few seeds, so plan for more; where it lies just above its margin, for
+# many more (you are about to see why). And who runs seeds until a verdict comes has changed the rule: fix the number
+# first, and stop there.
 #
 # ## Play: an effect exactly at your margin
 #
-# **What helps more, half the spread or twice the seeds? And how many seeds decide when the true effect *is* the margin?**
+# **What helps more, half the spread or twice the seeds? And how many seeds decide when the true effect *is* the
+# margin?**
 
 # %%
 widgets.explore(
@@ -633,18 +639,18 @@ print(f"half the spread: {half:.0%}, twice the seeds: {double:.0%}")
 assert stuck[evidence.UNSURE] > 0.35 and abs(half - double) < 0.08
 
 # %% [markdown]
-# From three seeds, half the spread helps as much as twice the seeds; from many, as much as four times ($\sigma / \sqrt n$).
-# And an effect at the margin is never decided: half of all estimates lie below it, with forty seeds or four thousand.
-# Set the margin where you would act, not where you expect the truth.
+# From three seeds, half the spread helps as much as twice the seeds; from many, as much as four times
+# ($\sigma / \sqrt n$). And an effect at the margin is never decided: half of all estimates lie below it, with forty
+# seeds or four thousand. Set the margin where you would act, not where you expect the truth.
 #
 # ## Exercises
 #
 # Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
 #
 # ### 1 · The push of a crowd (••, 10 minutes)
-# `z` `[D]` and the rows of `crowd` `[K, D]` are unit vectors (float), `t` a number. Return the gradient `[D]` of $\log \sum_k
-# e^{z \cdot u_k / t}$ in `z`, without its part along `z`. Then try it on `crowd` and `-crowd` together: what do you
-# expect?
+# `z` `[D]` and the rows of `crowd` `[K, D]` are unit vectors (float), `t` a number. Return the gradient `[D]` of
+# $\log \sum_k e^{z \cdot u_k / t}$ in `z`, without its part along `z`. Then try it on `crowd` and `-crowd` together:
+# what do you expect?
 #
 # <details><summary>Hint</summary>The gradient of a log-sum-exp is a mean with softmax weights.</details>
 
@@ -671,8 +677,9 @@ ch27.check_regret(regret_of)
 
 # %% [markdown]
 # ### 3 · The rival (••, 10 minutes)
-# `early` and `final`, float tensors `[D, L]`: scores of L losses in D domains, early and at the end. Return how much better
-# *choosing by `early` in each domain* is, on average, than the best constant choice. The constant must be honest.
+# `early` and `final`, float tensors `[D, L]`: scores of L losses in D domains, early and at the end. Return how much
+# better *choosing by `early` in each domain* is, on average, than the best constant choice. The constant must be
+# honest.
 #
 # <details><summary>Hint</summary>In each domain the constant is the loss that is best over the other domains.</details>
 
@@ -686,8 +693,9 @@ ch27.check_chooser(chooser)
 
 # %% [markdown]
 # ### 4 · What gets published (•, 5 minutes)
-# The true effect is 2 points, the spread 4, three seeds. Only studies with an interval above 0 and an estimate of two points
-# or more are published. By how many points does the mean published effect exceed the true one? Forecast, then run.
+# The true effect is 2 points, the spread 4, three seeds. Only studies with an interval above 0 and an estimate of two
+# points or more are published. By how many points does the mean published effect exceed the true one? Forecast, then
+# run.
 
 # %%
 forecast = NOT_ATTEMPTED  # points
@@ -711,13 +719,14 @@ ch27.judge_forecast(forecast, exaggeration, near=0.7)
 #
 # ## Where it comes from, where it went
 #
-# The questions end [the page with the build](25_capstone_stl10_simclr.ipynb), the tutorial, the survey and the cookbook. How many
-# seeds: [Colas et al. (2018)](https://arxiv.org/abs/1806.08295) for reinforcement learning; which sources of variance
-# count: [Bouthillier et al. (2021)](https://arxiv.org/abs/2103.03098). Plans written down first, for predictive models:
-# [Hofman et al. (2023)](https://arxiv.org/abs/2311.18807). On question 2: how many negatives are best is argued in [Ash et
-# al. (2021)](https://arxiv.org/abs/2106.09943) and [Awasthi et al. (2022)](https://arxiv.org/abs/2205.01789); uniform
-# points as the aim of a contrastive loss, not as its negatives, in [Wang and Isola
-# (2020)](https://arxiv.org/abs/2005.10242). On question 4: [Bordes et al. (2022)](https://arxiv.org/abs/2206.13378).
+# The questions end [the page with the build](25_capstone_stl10_simclr.ipynb), the tutorial, the survey and the
+# cookbook. How many seeds: [Colas et al. (2018)](https://arxiv.org/abs/1806.08295) for reinforcement learning; which
+# sources of variance count: [Bouthillier et al. (2021)](https://arxiv.org/abs/2103.03098). Plans written down first,
+# for predictive models: [Hofman et al. (2023)](https://arxiv.org/abs/2311.18807). On question 2: how many negatives are
+# best is argued in [Ash et al. (2021)](https://arxiv.org/abs/2106.09943) and [Awasthi et al.
+# (2022)](https://arxiv.org/abs/2205.01789); uniform points as the aim of a contrastive loss, not as its negatives, in
+# [Wang and Isola (2020)](https://arxiv.org/abs/2005.10242). On question 4: [Bordes et al.
+# (2022)](https://arxiv.org/abs/2206.13378).
 #
 # ## Two questions
 #
