@@ -729,7 +729,9 @@ book.claim("C-160g", drawn=arms("simclr, swapped backgrounds", "simclr", "probe"
 
 # %% [markdown]
 # The last: does attention find objects? In SelfPatch's net one learned token looks at all patches. Take as many of the
-# pixels it attends to most as an average object has, against the same number taken where objects usually are.
+# pixels it attends to most as an average object has, against the same number taken where objects usually are. (This
+# claim and SelfPatch's are judged when `benchmarks/dense.py` has run the ViT, a quarter of an hour for each run of 600
+# steps on one core.)
 
 # %%
 looks = None

@@ -24,14 +24,11 @@ NOT_YET = {
         quick-thought sbert simcse skip-thought""",
     "09b": "calm jukebox wavenet",
     "10b": "motion-segmentation-pathak tracking-wang-gupta videoclip videogpt walker-vqvae-video",
-    "11b": """ambient-sound amdim audio-visual-correspondence cmc codesearchnet color-dropping-channels
-        multiview-coding xdc""",
-    "12b": """marginal-corruption mask-vector-prediction saint scarf subtab tabular-pretraining-comparison vime""",
-    "22b": "cutmix mixmatch mixup pseudo-label s4l uda virtual-adversarial-training",
 }
 # ... then those that are there and have no place for them.
 LEFT_OUT = {
     "12c": "proto-rl",
+    "23b": "attention-map-visualisation emergent-attention-segmentation selfpatch",
     "06": "self-prediction-taxonomy",
     "14": "inter-sample-classification",
     "15b": "dinov2",

@@ -92,7 +92,7 @@ class Study:
             "Rule": f"{self.rule}, margin {100 * self.margin:g} points",
             "Expected": f"{100 * self.effect:+.1f} points, spread over {self.unit} {100 * self.spread:.1f}",
             "Power": f"{len(self.seeds)} {self.unit} decide with probability {self.power():.0%}; "
-            f"for four of five, {enough}",
+            f"with {enough}, four studies of five decide",
             "Changes my mind": self.changes_my_mind,
         }
         if self.command:

@@ -137,8 +137,8 @@ def chances(
 def pairs_to_decide(effect: float, spread: float, margin: float = MARGIN) -> int:
     """The smallest n at which a study decides, either way, with the chance POWER: see `chances`.
 
-    MOST + 1 stands for more than MOST.  An effect exactly at the margin is never decided: its estimate lies below the
-    margin in half of the studies, however many pairs they have.
+    MOST + 1 stands for more than MOST.  An effect exactly at the margin never reaches POWER: its estimate lies below
+    the margin in half of the studies, however many pairs they have.
     """
 
     def decides(n: int) -> bool:

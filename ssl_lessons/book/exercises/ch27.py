@@ -93,7 +93,7 @@ REGRET = Exercise(
         ("this is the probe of the pick, not what it lacks", lambda s, p: p[s.argmax()]),
         ("scores and probes have different units: subtract probes", lambda s, p: s.max() - s[p.argmax()]),
     ),
-    praise="and a perfect rank correlation is not needed for none",
+    praise="zero regret does not need a perfect rank correlation",
 )
 
 
@@ -127,6 +127,10 @@ CHOOSER = Exercise(
         (
             "this rival knows the answer in each domain: he is the best possible, not a constant",
             lambda e, f: (_picked(e, f) - f.max(1).values).mean(),
+        ),
+        (
+            "the constant is chosen by the final scores of the other domains, not by the early ones",
+            lambda e, f: (_picked(e, f) - _picked(e.sum(0) - e, f)).mean(),
         ),
         ("against a loss drawn at random: too weak a rival", lambda e, f: (_picked(e, f) - f.mean(1)).mean()),
         (

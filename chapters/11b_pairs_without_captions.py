@@ -17,7 +17,8 @@
 # - train an eye by sounds, by the channels of its own picture, and by places; and search programs by their meaning;
 # - find out, by silence, that a network tells pairs by the recorder and not by the thing.
 #
-# **You need** [chapter 11](11_several_senses.ipynb) (two towers) and [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE).
+# **You need** [chapter 11](11_several_senses.ipynb) (two towers) and [chapter 13](13_from_nce_to_nt_xent.ipynb)
+# (InfoNCE).
 # **Time**: 20 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
@@ -95,26 +96,28 @@ plots.show(
 )
 
 # %% [markdown]
-# The broad band is the hum of one of four rooms; it belongs to no thing. Large things ring low. A disc has hardly more than its lowest line, a cross has six of equal strength. So A is the
-# third picture, and B the first. You found that out from pairs, and no word was said.
+# The broad band is the hum of one of four rooms; it belongs to no thing. Large things ring low. A disc has hardly more
+# than its lowest line, a cross has six of equal strength. So A is the third picture, and B the first. You found that
+# out from pairs, and no word was said.
 #
 # > **Predict before you go on.** (1) An eye learns to find the sound that belongs to its picture, and nothing else. A
-# > sound says nothing of colour. Will colour be easier or harder to read from the eye than before training (chance: one in
-# > two)? (2) Recordings come from four rooms. A network says of a picture and a sound whether they belong together. Then
-# > you silence the thing and leave only the room. How often is it right (chance: one in two)? (3) Who finds a function by
-# > its description more often: somebody who counts common words, or a network trained on 4,000 pairs (chance: one in two)?
+# > sound says nothing of colour. Will colour be easier or harder to read from the eye than before training (chance: one
+# > in two)? (2) Recordings come from four rooms. A network says of a picture and a sound whether they belong together.
+# > Then you silence the thing and leave only the room. How often is it right (chance: one in two)? (3) Who finds a
+# > function by its description more often: somebody who counts common words, or a network trained on 4,000 pairs
+# > (chance: one in two)?
 #
 # ## What a sound teaches
 #
-# The recipe is that of chapter 11, with an ear in the place of the reader. For a batch of $N$ scenes let $u_i \in
-# \mathbb{R}^D$ be the vector of picture $i$ and $v_j$ that of sound $j$, both divided by their lengths, and $s_{ij} = a\,
-# u_i \cdot v_j$ with a scale $a > 0$. The loss is InfoNCE both ways; one way it is
+# The recipe is that of chapter 11, with an ear in the place of the reader. For a batch of $N$ scenes let
+# $u_i \in \mathbb{R}^D$ be the vector of picture $i$ and $v_j$ that of sound $j$, both divided by their lengths, and
+# $s_{ij} = a\, u_i \cdot v_j$ with a scale $a > 0$. The loss is InfoNCE both ways; one way it is
 #
 # $$L = -\frac{1}{N} \sum_i \log \frac{e^{s_{ii}}}{\sum_j e^{s_{ij}}} .$$
 #
 # How low can it get? Say all that a picture and a sound share is a value that takes $K$ values equally often: here kind
-# and size, $K = 12$. Scenes with the same value cannot be told apart, so the best rule spreads its bet evenly over them.
-# Let $M$ of the $N - 1$ other scenes have the value of yours. Then the best loss is
+# and size, $K = 12$. Scenes with the same value cannot be told apart, so the best rule spreads its bet evenly over
+# them. Let $M$ of the $N - 1$ other scenes have the value of yours. Then the best loss is
 #
 # $$L^* = \mathbb{E}\,[\log(1 + M)], \qquad M \sim \text{Binomial}(N - 1,\, 1/K) .$$
 
@@ -229,6 +232,7 @@ def show(arms, title: str) -> None:
     print(origin)
 
 
+# %% tags=["hide-input"]
 def changes(arm: str, floor: str) -> None:
     """Print which factors are surely better or worse to read than before training."""
     found = {
@@ -266,16 +270,15 @@ for name in ("ground", "stripes"):
         assert max(factor(arm, name)) < min(factor("untrained", name))
 
 # %% [markdown]
-# All three that learn from the sound itself find kind and size, and lose ground and stripes. The questions differ in how
-# much they ask: *do they belong together* needs no more than the size in half of the false pairs;
-# *which of 128* cannot. Whether that shows in the kind, and whether the other sense's clusters beat one's own, are claims
-# below.
+# All three that learn from the sound itself find kind and size, and lose ground and stripes. The questions differ in
+# how much they ask: *do they belong together* needs no more than the size in half of the false pairs; *which of 128*
+# cannot. Whether that shows in the kind, and whether the other sense's clusters beat one's own, are claims below.
 #
 # ## One picture, two views
 #
-# You need no microphone. **Contrastive multiview coding** (CMC) splits a picture into lightness and colour, gives an eye
-# to each, and asks for the same loss: which colours belong to this gray picture? Any other split will do, and the loss
-# can be lowered by *whatever both views tell*.
+# You need no microphone. **Contrastive multiview coding** (CMC) splits a picture into lightness and colour, gives an
+# eye to each, and asks for the same loss: which colours belong to this gray picture? Any other split will do, and the
+# loss can be lowered by *whatever both views tell*.
 
 
 # %%
@@ -300,8 +303,8 @@ for name, value in kept(both).items():
     print(f"{name:>8}: {value:.0%}")
 
 # %% [markdown]
-# Two more splits, at either end. Even against odd *rows* of pixels: nearly everything is shared, and hardly anything must
-# be understood to match them. Left against right *third*: no thing reaches into both, so its colour cannot help.
+# Two more splits, at either end. Even against odd *rows* of pixels: nearly everything is shared, and hardly anything
+# must be understood to match them. Left against right *third*: no thing reaches into both, so its colour cannot help.
 
 # %%
 CMC = tuple(f"CMC, {split}" for split in wordless.SPLITS)
@@ -321,9 +324,9 @@ blurred = factor("CMC, thirds", "colour")
 assert mean(blurred) < mean(factor("untrained, thirds", "colour"))
 
 # %% [markdown]
-# Stripes are in the lightness only, so lightness against colour loses them. The widget below puts the views side by side.
-# *What makes good views* is then a question of what you want to read later: they should share that, and little else. For
-# the kind it is a claim below.
+# Stripes are in the lightness only, so lightness against colour loses them. The widget below puts the views side by
+# side. *What makes good views* is then a question of what you want to read later: they should share that, and little
+# else. For the kind it is a claim below.
 #
 # **AMDIM** pairs the *whole* of one augmented view with every *place* of another: the vector of all must find the 3 × 3
 # vectors of the last map among those of other pictures (here at one size of places; the paper has several). What is
@@ -331,8 +334,8 @@ assert mean(blurred) < mean(factor("untrained, thirds", "colour"))
 #
 # ## What goes wrong: the room answers
 #
-# Now the rooms hum twice as loud, and each has a camera with a tint of its own. A false pair takes the sound of any other
-# scene. Three times in four that is one from another room.
+# Now the rooms hum twice as loud, and each has a camera with a tint of its own. A false pair takes the sound of any
+# other scene. Three times in four that is one from another room.
 
 
 # %%
@@ -387,8 +390,8 @@ print(f"    false pairs of one room:    {mean(of('rooms', fixed, 'silent')):.0%}
 # %% [markdown]
 # That is (2). Whoever looked only at the first number would call it hearing. **Take out what should matter, and ask
 # again**: right answers that survive silence come from the room. The cure is in the false pairs. They should differ
-# from true ones in the subject and in nothing else; a partner from the same room makes hum and tint useless. The authors
-# of AVC tell of a shortcut that lay in how their data had been prepared, as a warning.
+# from true ones in the subject and in nothing else; a partner from the same room makes hum and tint useless. The
+# authors of AVC tell of a shortcut that lay in how their data had been prepared, as a warning.
 #
 # ## Words for programs
 #
@@ -487,9 +490,9 @@ assert max(of("programs", "TF-IDF", "unshared")) < min(bare_two)
 #
 # ## Play: what do both views tell?
 #
-# Bars: what a linear readout of an untrained eye finds in either view alone. Diamonds: after CMC on both. **In which split
-# do both views tell colours, but never the colour of the same scene? What does CMC do to the colour there, and to the
-# place?**
+# Bars: what a linear readout of an untrained eye finds in either view alone. Diamonds: after CMC on both. **In which
+# split do both views tell colours, but never the colour of the same scene? What does CMC do to the colour there, and to
+# the place?**
 
 # %%
 widgets.explore(
@@ -505,9 +508,9 @@ print(f"left third: colour {either[0]:.0%}; right third: {either[1]:.0%}")
 assert 0.1 < min(either) and max(either) < 0.5
 
 # %% [markdown]
-# The thirds: each sees the thing in about half of the scenes, and then the other does not. The bars speak of one view at a
-# time; what the loss can use is what both tell *of the same scene*. A thing that is not here is over there: the place is
-# used, and the colour fades. And to be shared is not enough to be kept: the loss takes what matches quickest.
+# The thirds: each sees the thing in about half of the scenes, and then the other does not. The bars speak of one view
+# at a time; what the loss can use is what both tell *of the same scene*. A thing that is not here is over there: the
+# place is used, and the colour fades. And to be shared is not enough to be kept: the loss takes what matches quickest.
 #
 # ## Exercises
 #
@@ -544,8 +547,8 @@ ch11b.check_lowest_loss(lowest_loss)
 
 # %% [markdown]
 # ### 3 · At which place? (•, 5 minutes)
-# `score`, a float tensor `[N, N]`: rows are queries, columns functions, the right one on the diagonal. No two scores of a
-# row are equal. Return the mean reciprocal rank.
+# `score`, a float tensor `[N, N]`: rows are queries, columns functions, the right one on the diagonal. No two scores of
+# a row are equal. Return the mean reciprocal rank.
 #
 # <details><summary>Hint</summary>The place is 1 more than the number of better scores.</details>
 
@@ -559,8 +562,8 @@ ch11b.check_reciprocal_rank(mean_reciprocal_rank)
 
 # %% [markdown]
 # ### 4 · Half of the sounds are wrong (••, 5 minutes, and 10 seconds of training)
-# Give half of the scenes the sound of another one and train by contrast as above. By how many points does the readout of
-# the kind change (negative: it falls)? Say it before you run; within 10 points counts as right.
+# Give half of the scenes the sound of another one and train by contrast as above. By how many points does the readout
+# of the kind change (negative: it falls)? Say it before you run; within 10 points counts as right.
 #
 # <details><summary>Hint</summary>With random partners the wrong pairs pull in no common direction.</details>
 
@@ -578,7 +581,8 @@ ch11b.judge_forecast(forecast, measured, near=10.0)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
+# Statements and rules stand in
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
 
 # %%
 asleep = factor("untrained", "kind")
@@ -603,11 +607,12 @@ book.claim("C-345", drawn=Runs(cued, cured, floor=blind))
 #
 # Sounds: [ambient sound](http://andrewowens.com/ambient/index.html), [Look, Listen and
 # Learn](https://arxiv.org/abs/1705.08168), whose successor [Objects that Sound](https://arxiv.org/abs/1712.06651) finds
-# where in the picture it sounds, and warns of shortcuts; many at once: [AVID](https://arxiv.org/abs/2004.12943); clusters of
-# the other sense: [XDC](https://arxiv.org/abs/1911.12667). Views: [CMC](https://arxiv.org/abs/1906.05849), which finds more
-# views better; how much they should share: [Tian et al. (2020)](https://arxiv.org/abs/2005.10243). Whole and places:
-# [AMDIM](https://arxiv.org/abs/1906.00910). Programs: [CodeSearchNet](https://arxiv.org/abs/1909.09436), and [bags of words
-# against it](https://aclanthology.org/2021.nlp4prog-1.10).
+# where in the picture it sounds, and warns of shortcuts; many at once: [AVID](https://arxiv.org/abs/2004.12943);
+# clusters of the other sense: [XDC](https://arxiv.org/abs/1911.12667). Views: [CMC](https://arxiv.org/abs/1906.05849),
+# which finds more views better; how much they should share: [Tian et al. (2020)](https://arxiv.org/abs/2005.10243).
+# Whole and places: [AMDIM](https://arxiv.org/abs/1906.00910). Programs:
+# [CodeSearchNet](https://arxiv.org/abs/1909.09436), and [bags of words against
+# it](https://aclanthology.org/2021.nlp4prog-1.10).
 #
 # ## Two questions
 #
@@ -616,8 +621,8 @@ book.claim("C-345", drawn=Runs(cued, cured, floor=blind))
 # <details><summary>Answer</summary>The same number with the sounding thing cut out of the sound, and with false pairs from
 # the same video. What survives the first, or is lost in the second, was the recorder.</details>
 #
-# **2.** You want to sort photographs by colour. Somebody offers an eye trained on pictures and their sounds. What do you
-# expect, and what is cheap to try?
+# **2.** You want to sort photographs by colour. Somebody offers an eye trained on pictures and their sounds. What do
+# you expect, and what is cheap to try?
 # <details><summary>Answer</summary>Sounds hardly depend on colours, so expect less than from the untrained network or from
 # pixels. Try a split whose views both have colour, or plain pixels first.</details>
 

@@ -17,9 +17,9 @@
 # - say beforehand for which table they have no answer, and find out by a test that a pretext is solved by a shortcut;
 # - compare pretraining with gradient boosting, nearest neighbours and label spreading so that they may win.
 #
-# **You need** [chapter 05](05_restore_the_image.ipynb) (restoring), [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE)
-# and [chapter 23](23_evaluation.ipynb) (few labels, fairly compared). **Time**: 17 minutes to read, about half a minute to
-# run on two CPU cores. Nothing is downloaded.
+# **You need** [chapter 05](05_restore_the_image.ipynb) (restoring), [chapter 13](13_from_nce_to_nt_xent.ipynb)
+# (InfoNCE) and [chapter 23](23_evaluation.ipynb) (few labels, fairly compared). **Time**: 17 minutes to read, about
+# half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -80,31 +80,33 @@ for ax, name in zip(axes, ("A", "B")):
     kind = {"A": "loose", "B": "tied"}[name]
     ax.imshow(raw[kind][:20], aspect="auto", cmap="viridis", vmin=-2, vmax=2)
     ax.set(title=f"table {name}", xlabel="column", ylabel="row", yticks=(0, 10))
-plots.show(fig, "Twenty rows of two tables as colours. Nothing tells them apart at a glance.")
+alt = "Twenty rows of two tables as colours. Nothing tells them apart at a glance."
+plots.show(fig, alt)
 
 # %% [markdown]
 # > **Predict before you go on.** (1) In each row some cells are replaced by the value of *another* row in the same
-# > column. A network is trained to say which. In one of the tables it cannot do better than a coin, however large it is.
-# > What is true of that table? (2) You get ten labels per class and 4,000 rows without. Who is right most often: logistic
-# > regression, gradient boosting, a network trained on the labels, or the same network after a pretext? (3) Fill the
-# > replaced cells with a *code* instead, a number that no row has, as tables write -999 for what is missing. Will the network find them more often? Will its features be better?
+# > column. A network is trained to say which. In one of the tables it cannot do better than a coin, however large it
+# > is. What is true of that table? (2) You get ten labels per class and 4,000 rows without. Who is right most often:
+# > logistic regression, gradient boosting, a network trained on the labels, or the same network after a pretext? (3)
+# > Fill the replaced cells with a *code* instead, a number that no row has, as tables write -999 for what is missing.
+# > Will the network find them more often? Will its features be better?
 #
 # ## All that a row can teach
 #
-# Let $x \in \mathbb{R}^D$ be a row, $x_d$ its cell in column $d$, and $x_{-d}$ all others. Replace cells with probability $r$,
-# each by a draw from its column's own distribution $p_d$ (the **empirical marginal**: the cell of a random row). Write $m_d = 1$ where
-# a cell was replaced. If only $d$ may have been, Bayes' rule gives
+# Let $x \in \mathbb{R}^D$ be a row, $x_d$ its cell in column $d$, and $x_{-d}$ all others. Replace cells with
+# probability $r$, each by a draw from its column's own distribution $p_d$ (the **empirical marginal**: the cell of a
+# random row). Write $m_d = 1$ where a cell was replaced. If only $d$ may have been, Bayes' rule gives
 #
 # $$P(m_d = 1 \mid x) \;=\; \frac{r\, p_d(x_d)}{r\, p_d(x_d) + (1 - r)\, p(x_d \mid x_{-d})} .$$
 #
 # Look at what the mask depends on: how much *more* probable the others make this value. Where columns are independent,
-# $p(x_d \mid x_{-d}) = p_d(x_d)$, and the answer is $r$ for every cell of every row. With several cells replaced at once it is the
-# same: the spoiled row then has exactly the distribution of a clean one. The best guess for a replaced cell is then the mean of its
-# column, and a loss that asks for values learns to copy cells, one by one. **Mask and values can teach what ties columns together, and
-# little else.**
+# $p(x_d \mid x_{-d}) = p_d(x_d)$, and the answer is $r$ for every cell of every row. With several cells replaced at
+# once it is the same: the spoiled row then has exactly the distribution of a clean one. The best guess for a replaced
+# cell is then the mean of its column, and a loss that asks for values learns to copy cells, one by one. **Mask and
+# values can teach what ties columns together, and little else.**
 #
-# Corruption is four lines. The loss of **VIME** is two: the mask's cross-entropy, plus $\alpha$ times the squared error of
-# the restored row, all columns scaled to run from 0 to 1.
+# Corruption is four lines. The loss of **VIME** is two: the mask's cross-entropy, plus $\alpha$ times the squared error
+# of the restored row, all columns scaled to run from 0 to 1.
 
 
 # %%
@@ -115,8 +117,9 @@ def corrupt(x, pool, rate, generator):
     return corrupted, corrupted != x  # equal values: nobody could tell
 
 
-spoiled, mask = corrupt(raw["tied"], raw["tied"], 0.3, torch.Generator().manual_seed(0))
-ours, same = views.corrupt(raw["tied"], raw["tied"], 0.3, torch.Generator().manual_seed(0))
+x = raw["tied"]
+spoiled, mask = corrupt(x, x, 0.3, torch.Generator().manual_seed(0))
+ours, same = views.corrupt(x, x, 0.3, torch.Generator().manual_seed(0))
 assert spoiled.equal(ours) and mask.equal(same)
 
 
@@ -137,14 +140,15 @@ for kind, area in found.items():
 assert found["tied"] > 0.55 and abs(found["loose"] - 0.5) < 0.03
 
 # %% [markdown]
-# That is (1). Table A, `loose`, is table B with every column shuffled on its own: independent columns, and a coin. In table
-# B, `tied`, three blocks of sixteen columns each hide a *place*, one of eight on a ring, seen by every column from its own
-# angle $\varphi_d$, under noise:
+# That is (1). Table A, `loose`, is table B with every column shuffled on its own: independent columns, and a coin. In
+# table B, `tied`, three blocks of sixteen columns each hide a *place*, one of eight on a ring, seen by every column
+# from its own angle $\varphi_d$, under noise:
 #
 # $$x_d \;\propto\; \sqrt 2 \cos\!\big(2\pi\, \text{place} / 8 - \varphi_d\big) + \sigma\,\epsilon , \qquad \sigma = 0.6 .$$
 #
-# The label is the first block's place modulo 4. So two *opposite* places share a label, the mean of every class is zero, and
-# no linear rule sees the classes at all. In `loose` the label is a rule about six columns, and a linear one at that.
+# The label is the first block's place modulo 4. So two *opposite* places share a label, the mean of every class is
+# zero, and no linear rule sees the classes at all. In `loose` the label is a rule about six columns, and a linear one
+# at that.
 #
 # ## Five questions for one network
 #
@@ -157,10 +161,10 @@ assert found["tied"] > 0.55 and abs(found["loose"] - 0.5) < 0.03
 # | **SubTab** | from a quarter of the columns and a bit more, restore the row; all subsets of it near each other |
 # | **SAINT** | cells cut in from another row, embeddings mixed with a third; find yourself, and be restored |
 #
-# The encoder is the same for all: 48 (or $D$) inputs, two hidden layers of 128, 64 features. SAINT's own network attends over columns *and
-# rows*; here an MLP stands in, so this tests its pretext, not its network. SubTab's encoder takes the values of a subset
-# alone; here missing columns are zero. The last three are contrasts: even where columns are independent they can be solved, by
-# recognising cells that were left alone. What this teaches is another matter.
+# The encoder is the same for all: 48 (or $D$) inputs, two hidden layers of 128, 64 features. SAINT's own network
+# attends over columns *and rows*; here an MLP stands in, so this tests its pretext, not its network. SubTab's encoder
+# takes the values of a subset alone; here missing columns are zero. The last three are contrasts: even where columns
+# are independent they can be solved, by recognising cells that were left alone. What this teaches is another matter.
 
 # %%
 TRY = ("mask", "values", "VIME", "SCARF", "SubTab", "SAINT")
@@ -186,7 +190,8 @@ for name in TRY:
 
 # %% tags=["hide-input"]
 plots.table(
-    [{"arm": "chance", "right": "25"}] + [{"arm": k, "right": f"{100 * v:.0f}"} for k, v in live.items()],
+    [{"arm": "chance", "right": "25"}]
+    + [{"arm": k, "right": f"{100 * v:.0f}"} for k, v in live.items()],
     "Tied table, linear probe with 50 labels per class, after 400 steps: right (%)",
     {"arm": "features", "right": "right"},
 )
@@ -194,9 +199,9 @@ assert live["the columns themselves"] < 0.4  # nothing linear in them
 assert min(live["mask"], live["VIME"]) > live["values"] > live["untrained network"]
 
 # %% [markdown]
-# One seed, half the steps: a taste. The record has three seeds, three draws of labels, and settings tuned on held-out train rows: each
-# arm, library methods included, chooses one of three settings at most, and a fine-tuned one a rate of fine-tuning beside it. The drawn
-# tables were designed on other seeds than those recorded.
+# One seed, half the steps: a taste. The record has three seeds, three draws of labels, and settings tuned on held-out
+# train rows: each arm, library methods included, chooses one of three settings at most, and a fine-tuned one a rate of
+# fine-tuning beside it. The drawn tables were designed on other seeds than those recorded.
 #
 # ## What ten labels and 4,000 rows are worth
 
@@ -236,7 +241,8 @@ def rows_for(table: str) -> list[dict]:
 
 
 def cells(table: str, arm: str, keys) -> dict:
-    return {f"{key} {n}": spread(of("labels", table, arm, key, n)) for key in keys for n in COUNTS}
+    pairs = [(key, n) for key in keys for n in COUNTS]
+    return {f"{k} {n}": spread(of("labels", table, arm, k, n)) for k, n in pairs}
 
 
 def show(table: str) -> None:
@@ -259,9 +265,9 @@ for name in TRY:
     print(f"{name:>8} fine-tuned: {evidence.compare(tuned, scratch, learns='none')}")
 
 # %% [markdown]
-# *Frozen* columns are read by logistic regression, or are the library's own method; compare these with each other. *Whole
-# network* columns train everything; compare fine-tuned with from scratch. What the table does not show: other networks, or more
-# steps.
+# *Frozen* columns are read by logistic regression, or are the library's own method; compare these with each other.
+# *Whole network* columns train everything; compare fine-tuned with from scratch. What the table does not show: other
+# networks, or more steps.
 #
 # Why are "mask" and "values" not the same question? To restore a cell you may be content with a weighted sum of the
 # others, and a weighted sum knows no place on a ring. How far does the best one go?
@@ -281,11 +287,11 @@ for name, value in (("weighted sums", hidden @ weights), ("the network", guess))
 assert 0.2 < restored["weighted sums"] < restored["the network"]
 
 # %% [markdown]
-# Compare the two numbers: what lies between them is all that the squared error pays for knowing the places. A mask has no such shortcut here. Its best answer is
-# the ratio above, and $p(x_d \mid x_{-d})$ is no linear matter.
+# Compare the two numbers: what lies between them is all that the squared error pays for knowing the places. A mask has
+# no such shortcut here. Its best answer is the ratio above, and $p(x_d \mid x_{-d})$ is no linear matter.
 #
-# That is why the weight $\alpha$ matters in VIME, and the unit that it is measured in. The paper's columns run from 0 to 1, and its code
-# has $\alpha = 2$. In deviations, the unit of our rows, errors are larger:
+# That is why the weight $\alpha$ matters in VIME, and the unit that it is measured in. The paper's columns run from 0
+# to 1, and its code has $\alpha = 2$. In deviations, the unit of our rows, errors are larger:
 
 # %%
 span = train.x.amax(dim=0) - train.x.amin(dim=0)  # [48]
@@ -304,20 +310,20 @@ plots.table(
         {"alpha": text} | {k: spread(weighed(a, k)) for k in ("detection", "probe")}
         for a, text in WEIGHTS.items()
     ],
-    "VIME on the tied table: replaced cells found (area, %), and a linear probe (10 labels per class, %)",
+    "VIME, tied table: replaced cells found (area, %); linear probe (10 labels, %)",
     {"alpha": "weight of the values", "detection": "found", "probe": "right"},
 )
 print(origin)
 assert mean(weighed("VIME", "detection")) > mean(weighed("alpha 30", "detection"))
 
 # %% [markdown]
-# Give errors in deviations a weight near 1, and that is the last row: the values drown the mask, and fewer of the replaced cells are
-# found. A weight means nothing without its unit.
+# Give errors in deviations a weight near 1, and that is the last row: the values drown the mask, and fewer of the
+# replaced cells are found. A weight means nothing without its unit.
 #
 # ## Honest tables
 #
-# Handwritten digits as 64 gray values, order of the columns forgotten; 30 measurements of breast tumours; and `loose`, the
-# control. A real table has one split; its seeds differ in first weights, batches and labelled rows.
+# Handwritten digits as 64 gray values, order of the columns forgotten; 30 measurements of breast tumours; and `loose`,
+# the control. A real table has one split; its seeds differ in first weights, batches and labelled rows.
 
 # %% tags=["hide-input"]
 for name in ("digits", "cancer", "loose"):
@@ -333,10 +339,10 @@ for table in ("digits", "cancer", "loose"):
     print(f"{table}: {first} {mean(simple[first]):.0%}, {net} {mean(whole[net]):.0%}")
 
 # %% [markdown]
-# Both names are picked after the fact, the best of several on either side: read the whole tables. Read the library's rows first; where
-# one of them wins, pretraining was not worth its time. Note the two rows of boosting. *As it comes*, a leaf needs twenty rows, and with
-# so few labels hardly a split is allowed: beat the tuned row, not this one. Note label spreading, which uses unlabelled rows, too, and no
-# network.
+# Both names are picked after the fact, the best of several on either side: read the whole tables. Read the library's
+# rows first; where one of them wins, pretraining was not worth its time. Note the two rows of boosting. *As it comes*,
+# a leaf needs twenty rows, and with so few labels hardly a split is allowed: beat the tuned row, not this one. Note
+# label spreading, which uses unlabelled rows, too, and no network.
 #
 # ## What goes wrong: the fill betrays itself
 #
@@ -368,9 +374,9 @@ plots.table(
 print(origin)
 
 # %% [markdown]
-# That is (3): with a code the pretext is solved, cell by cell, without one look at another column, and the features are worth little.
-# The last line is a test that you can take with you: **shuffle every column on its own and train the pretext
-# again. Whatever is still solved is a shortcut.** A marginal fill passes by construction.
+# That is (3): with a code the pretext is solved, cell by cell, without one look at another column, and the features are
+# worth little. The last line is a test that you can take with you: **shuffle every column on its own and train the
+# pretext again. Whatever is still solved is a shortcut.** A marginal fill passes by construction.
 #
 # ## How much to replace
 
@@ -378,7 +384,8 @@ print(origin)
 SHARES = (0.1, 0.3, 0.6, 0.9)
 plots.table(
     [
-        {"arm": a} | {s: spread(of("rates", "tied", f"{a}, {s}", "probe")) for s in SHARES}
+        {"arm": a}
+        | {s: spread(of("rates", "tied", f"{a}, {s}", "probe")) for s in SHARES}
         for a in ("mask", "values", "SCARF")
     ],
     "Linear probe (right, %, 10 labels per class) by the share of cells replaced",
@@ -391,7 +398,8 @@ print(origin)
 #
 # ## Labels that are there already
 #
-# A few rows do have labels. **Target-aware** pretraining adds their cross-entropy to the pretext, and fine-tunes afterwards as ever.
+# A few rows do have labels. **Target-aware** pretraining adds their cross-entropy to the pretext, and fine-tunes
+# afterwards as ever.
 
 # %% tags=["hide-input"]
 plots.table(
@@ -427,13 +435,14 @@ print(f"test rows in the mean: {estimate:+.1f} points [{low:+.1f}, {high:+.1f}]"
 assert abs(estimate) < 3  # small
 
 # %% [markdown]
-# Small here, one table and twenty splits, because test rows are like train rows. Do it right anyway: tomorrow's rows come one
-# by one and perhaps from elsewhere, and then there is no "mean of all rows". The same holds for the pool of marginal fills.
+# Small here, one table and twenty splits, because test rows are like train rows. Do it right anyway: tomorrow's rows
+# come one by one and perhaps from elsewhere, and then there is no "mean of all rows". The same holds for the pool of
+# marginal fills.
 #
 # ## Play: who is suspected?
 #
-# A network was trained for each table and fill, with 30 % of the cells replaced. **Can you make cells of the loose table suspicious? At which
-# rate does it stop finding them in the tied one?**
+# A network was trained for each table and fill, with 30 % of the cells replaced. **Can you make cells of the loose
+# table suspicious? At which rate does it stop finding them in the tied one?**
 
 # %%
 widgets.explore(
@@ -446,19 +455,21 @@ widgets.explore(
 )
 assert suspects.detection(0.3, "code", "loose") > 0.95
 assert suspects.detection(0.3, "marginal", "loose") < 0.55
-assert suspects.detection(0.3, "marginal", "tied") > suspects.detection(0.9, "marginal", "tied")
+tied = [suspects.detection(rate, "marginal", "tied") for rate in (0.3, 0.9)]
+assert tied[0] > tied[1]
 
 # %% [markdown]
-# In the loose table, by the fill alone. In the tied one suspicion fades as fewer cells are left to vouch for each other.
+# In the loose table, by the fill alone. In the tied one suspicion fades as fewer cells are left to vouch for each
+# other.
 #
 # ## Exercises
 #
 # Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
 #
 # ### 1 · How suspicious may it be? (••, 8 minutes)
-# `joint` is a float tensor `[A, B]`, the probabilities of pairs in a table of two columns. The second cell is replaced with probability
-# `rate` (float) by a draw from its marginal; the first never. Return `[A, B]`: the chance that the second was drawn for replacement,
-# given the pair that you see.
+# `joint` is a float tensor `[A, B]`, the probabilities of pairs in a table of two columns. The second cell is replaced
+# with probability `rate` (float) by a draw from its marginal; the first never. Return `[A, B]`: the chance that the
+# second was drawn for replacement, given the pair that you see.
 #
 # <details><summary>Hint</summary>Two ways to see (a, b): replaced, with probability rate p(a) p(b), or not, with (1 - rate) p(a, b).</details>
 
@@ -472,8 +483,9 @@ ch12b.check_suspicion(suspicion)
 
 # %% [markdown]
 # ### 2 · How many cells change? (•, 5 minutes)
-# A column has K values with probabilities `p` (float tensor `[K]`). Cells are replaced with probability `rate` by a draw from
-# `p`. Return the share of cells with another value than before. Then: a column is "no" in 99 % of the rows. What does a rate of 60 % do to it?
+# A column has K values with probabilities `p` (float tensor `[K]`). Cells are replaced with probability `rate` by a
+# draw from `p`. Return the share of cells with another value than before. Then: a column is "no" in 99 % of the rows.
+# What does a rate of 60 % do to it?
 
 
 # %%
@@ -499,8 +511,8 @@ ch12b.check_standardise(standardise)
 # %% [markdown]
 # ### 4 · What a linear eye sees (••, 10 minutes)
 # A ring has `places` places (int), each as frequent; the label is the place modulo `classes` (int). A column shows
-# $\sqrt 2 \cos(2\pi\, \text{place} / \text{places} - \text{angle})$. Return the mean of the column in each class, a tensor `[classes]`. With
-# 8 places, for which numbers of classes could logistic regression tell one class from another?
+# $\sqrt 2 \cos(2\pi\, \text{place} / \text{places} - \text{angle})$. Return the mean of the column in each class, a
+# tensor `[classes]`. With 8 places, for which numbers of classes could logistic regression tell one class from another?
 #
 # <details><summary>Hint</summary>With 8 places and 4 classes, a class has two places, opposite each other.</details>
 
@@ -515,7 +527,8 @@ ch12b.check_class_means(class_means)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
+# Statements and rules stand in
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
 
 # %%
 untrained = of("labels", "tied", "untrained", "probe")
@@ -528,23 +541,23 @@ book.claim("C-320", drawn=Runs(vime, values, floor=untrained))
 book.claim("C-321", drawn=Runs(of("labels", "tied", "SCARF", "fine"), scratch))
 
 # %%
-scarf, values, saint = (of("labels", "digits", a, "fine") for a in ("SCARF", "values", "SAINT"))
+three = ("SCARF", "values", "SAINT")
+scarf, values, saint = (of("labels", "digits", a, "fine") for a in three)
 book.claim("C-322", drawn=Runs(scarf, values))
 book.claim("C-324", drawn=Runs(saint, of("labels", "digits", "boosting", "probe")))
-subset, corrupted, floor = (
-    of("labels", "digits", a, "probe") for a in ("SubTab, values only", "values", "untrained")
-)
+three = ("SubTab, values only", "values", "untrained")
+subset, corrupted, floor = (of("labels", "digits", a, "probe") for a in three)
 book.claim("C-323", drawn=Runs(subset, corrupted, floor=floor))
 
 # %% [markdown]
 # ## Where it comes from, where it went
 #
-# Mask and values: [VIME](https://vanderschaar-lab.com/papers/NeurIPS2020_VIME.pdf); the mask alone, on tables with words in their cells:
-# [TABBIE](https://arxiv.org/abs/2105.02584). It is replaced token detection ([chapter 08](08_the_missing_word.ipynb)) with a
-# generator that only knows columns. Contrast with the same corruption: [SCARF](https://arxiv.org/abs/2106.15147). Subsets of
-# columns: [SubTab](https://arxiv.org/abs/2110.04361). Mixed rows, and attention between rows: [SAINT](https://arxiv.org/abs/2106.01342). Compared on equal
-# terms, with labels in the pretext: [Rubachev et al. (2022)](https://arxiv.org/abs/2207.03208). A
-# [survey](https://arxiv.org/abs/2402.01204).
+# Mask and values: [VIME](https://vanderschaar-lab.com/papers/NeurIPS2020_VIME.pdf); the mask alone, on tables with
+# words in their cells: [TABBIE](https://arxiv.org/abs/2105.02584). It is replaced token detection ([chapter
+# 08](08_the_missing_word.ipynb)) with a generator that only knows columns. Contrast with the same corruption:
+# [SCARF](https://arxiv.org/abs/2106.15147). Subsets of columns: [SubTab](https://arxiv.org/abs/2110.04361). Mixed rows,
+# and attention between rows: [SAINT](https://arxiv.org/abs/2106.01342). Compared on equal terms, with labels in the
+# pretext: [Rubachev et al. (2022)](https://arxiv.org/abs/2207.03208). A [survey](https://arxiv.org/abs/2402.01204).
 #
 # ## Two questions
 #
