@@ -210,6 +210,7 @@ FLOORS = {
     "eigenvectors of the graph": eigenmap,
     "pixels": lambda s: mapped(encoders.Pixels(), s),
     "untrained": lambda s: mapped(eye(s), s),
+    "untrained, 8 numbers": lambda s: mapped(eye(s, DIM), s),
 }
 
 # ---- plans and chases -----------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE), [chapter 15](15_self_distillation.ipynb) (BYOL) and
 # [chapter 16](16_correlation.ipynb) (SIGReg).
-# **Time**: 20 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 21 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -154,7 +154,7 @@ for name, weight in (("two terms", 0.01), ("without SIGReg", 0.0)):
     print(f"{name}: loss {history[0]:.4f} at first, {history[-1]:.6f} at the end")
 
 # %% [markdown]
-# The second loss is far lower. **Is that good news?** Ask the vectors.
+# The second loss, one term shorter, is far lower. **Is that good news?** Ask the vectors.
 
 # %%
 pictures, places = test.frames.flatten(0, 1), test.positions.flatten(0, 1)
@@ -162,8 +162,8 @@ reports = {}
 for name, model in models.items():
     z = encoders.features(model.encoder, pictures)
     reports[name] = diagnostics.diagnose(z)
-    spread = float(z.std(dim=0).mean())
-    print(f"{name}: {reports[name].verdict}; standard deviation {spread:.4f}")
+    deviation = float(z.std(dim=0).mean())
+    print(f"{name}: {reports[name].verdict}; standard deviation {deviation:.4f}")
 assert reports["two terms"].verdict == "healthy"
 assert reports["without SIGReg"].verdict == "complete collapse"
 
@@ -174,8 +174,8 @@ assert reports["without SIGReg"].verdict == "complete collapse"
 #
 # The **cross-entropy method** (CEM) keeps a Gaussian over plans $(a_t, \dots, a_{t+H-1})$. It draws 128, imagines each,
 # keeps the 16 with the lowest cost, fits mean and standard deviation to them, four times over. The cost is the squared
-# distance to the goal's vector at the *nearest* imagined moment. Then the first moves are made, and everything starts
-# anew from the next picture.
+# distance to the goal's vector at the *nearest* imagined moment. Here $H = 6$, and each action is held for two moves;
+# the first four moves are made, and everything starts anew from the next picture.
 
 # %%
 start, goal = planning.across(40)
@@ -203,14 +203,15 @@ for ax, (name, t) in zip(axes, trips.items()):
     ax.set_title(f"{name}: {int(t.reached.sum())} of 40")
 plots.show(
     fig,
-    alt="Two plans of the rooms with four ways each from the left room to stars in the "
-    f"right one. Of 40, {int(trips['two terms'].reached.sum())} arrive with two "
-    f"terms and {int(trips['without SIGReg'].reached.sum())} without SIGReg.",
-)
+    alt="Two plans of the rooms with four ways each that start in the left room, and "
+    "stars, their goals, in the right one. Of 40 arrive: "
+    + ", ".join(f"{name} {int(t.reached.sum())}" for name, t in trips.items()) + ".",
+)  # fmt: skip
 
 # %% [markdown]
-# The record has three seeds, and the floors: the same predictor and planner over pixels (averaged 2 by 2), over an
-# encoder that never learned (scaled to variance 1), and somebody who is told the true places and moves.
+# The record has three seeds with 60 trips each, and the floors: the same predictor and planner over pixels (averaged 2
+# by 2), over an encoder that never learned (scaled to variance 1), and somebody who is told the true places and moves.
+# (Learning rates, two tried, were chosen by true distances on another world.)
 
 # %%
 record, origin = book.recorded("agents")
@@ -250,10 +251,10 @@ plots.table(
 print(origin)
 
 # %%
-model = of("plans", "world model, last", "reached")
+planned = of("plans", "world model, last", "reached")
 for floor in ("pixels", "random features", "world model without SIGReg"):
     other = of("plans", f"{floor}, last", "reached")
-    found = evidence.compare(model, other, 0.2, learns="none")
+    found = evidence.compare(planned, other, 0.2, learns="none")
     print(f"world model minus {floor}: {found}")
 
 # %%
@@ -268,11 +269,11 @@ assert max(reached["world model without SIGReg", "nearest"]) < 0.4
 assert min(reached["world model", "last"]) > max(reached["pixels", "last"]) + 0.1
 
 # %% [markdown]
-# That answers the puzzle: (1) and (2) nearly always, **pixels as well as vectors**; (3) hardly ever. To pixels a goal
-# is far until two dots overlap, but *nearest* asks for no more than one imagined moment of a plan that touches it.
-# *Last* asks where the plan ends, as in [LeWorldModel's code](https://github.com/lucas-maes/le-wm), and there the
-# vectors are ahead. (Even true places and true moves reach fewer goals by *last*: a plan that has arrived goes on.) How
-# much a representation is worth depends on the planner; a table with one planner does not say it.
+# That answers the puzzle: (1) and (2) nearly always, **pixels as well as vectors**; (3) rarely. Perhaps because
+# *nearest* asks for no more than one imagined moment in which two dots overlap. *Last* asks where the plan ends, as in
+# [LeWorldModel's code](https://github.com/lucas-maes/le-wm), and there the vectors are ahead. (Even true places and
+# true moves reach fewer by *last*: each new plan need only be there twelve moves later, so one may circle the goal.)
+# How much a representation is worth depends on the planner; a table with one planner does not say it.
 #
 # What the table does not show: a world that moves by itself, or one that a picture does not show whole.
 #
@@ -288,8 +289,8 @@ assert min(reached["world model", "last"]) > max(reached["pixels", "last"]) + 0.
 # | SPR | four imagined vectors and a slow copy's vectors (BYOL's loss) |
 # | contrastive RL | a picture with an action, and any later picture of the walk |
 #
-# CURL and ATC score a pair by $z^\top W z'$ with a learned $W$ and find the positive among the batch. The two differ in
-# one number, the gap.
+# CURL and ATC score a pair by $z^\top W z'$ with a learned $W$ and find the positive among the batch. Here the two
+# differ in one number, the gap (in the papers positives come from a slow copy).
 
 # %%
 features = {}
@@ -344,9 +345,9 @@ assert all(sum(w) <= sum(ways["ruler"]) for w in ways.values())
 # %% [markdown]
 # Read *place* and *wall* together: to know where the dot is does not say what is near it. CURL and pixels read the
 # place, and their distances say next to nothing of the way. Nothing in one picture says that the blue line cannot be
-# crossed; whoever was trained on what comes later has it in the distances, twice as far where the wall is between. And
-# yet the *ruler*, straight lines between the true places, follows the shortest way at least as well as all of them:
-# most pairs see each other.
+# crossed; ATC, SPR and the world model, trained on what comes later, have it in the distances: up to twice as far where
+# the wall is between, which is the true ratio. (A collapsed model's ratio is noise.) And yet the *ruler*, straight
+# lines between the true places, follows the shortest way at least as well as all of them: most pairs see each other.
 #
 # ## A critic that counts the future
 #
@@ -356,7 +357,8 @@ assert all(sum(w) <= sum(ways["ruler"]) for w in ways.values())
 # $$\phi(s, a) \cdot \psi(g) = \log \frac{p_\gamma(g \mid s, a)}{p(g)} .$$
 #
 # Here $p_\gamma$ is where the walk will be, and $p$ where goals are drawn from. So the critic is a value function,
-# learned without a reward. On a lattice of places both sides can be computed, with no training at all:
+# learned without a reward. (The constant may depend on the action; a penalty on its square holds it down.) On a lattice
+# of places the right side can be computed (for a state, without the action), with no training at all:
 
 # %%
 grid = lattice.lattice(12)
@@ -380,16 +382,16 @@ print(origin)
 
 # %%
 chased = {a: of("chases", a, "reached") for a in arms_of("chases")}
-assert min(chased["contrastive RL"]) > max(chased["untrained critic"]) + 0.05
+assert min(chased["contrastive RL"]) > max(0.5, *chased["untrained critic"])
 assert max(chased["contrastive RL"]) < min(reached["world model", "nearest"])
 
 # %% [markdown]
-# Without a plan the critic still finds the door, in a quarter to a half of the trips: better than by chance or
-# untrained, and far from what planning reaches.
+# Without a plan the critic still finds the door in most of the trips: far better than by chance or untrained, and short
+# of the world model's plans.
 #
 # ## Exact maps: the eigenvectors of a graph
 #
-# If all places and their neighbours are known, the smoothest function that is not constant is an eigenvector of the
+# If all places and their neighbours are known, the smoothest function of mean 0 and length 1 is an eigenvector of the
 # graph's Laplacian ([chapter 04b](04b_spectral_maps.ipynb)). Climb it, and you have an **eigenoption**: a long walk
 # with a purpose that nobody gave.
 
@@ -420,9 +422,10 @@ plots.show(
 # ## What may go wrong: the noisy TV
 #
 # Who shall walk, if nobody sets goals? Pay an agent for its own errors: the worse it guessed the next picture, the
-# higher the **bonus**. What is understood pays no longer, so the agent moves on. But put a screen into one corner that
-# shows fresh noise whenever the agent stands nearby. Its values are a table, its moves are known, and a place never
-# seen is hoped to pay what the seen ones paid at their best, by median. **Does it ever leave the corner?**
+# higher the **bonus**. What is understood pays no longer, so the agent moves on. But hang a screen into the picture's
+# upper right corner that shows fresh noise while the agent is in the upper left one (16 of 256 places). Its values are
+# a table, its moves are known, and of a place never seen it expects the median of the most that each seen place has
+# paid. **Does it ever leave the corner?**
 
 # %%
 lives = {
@@ -449,28 +452,33 @@ plots.table(
         }
         for bonus in exploring.BONUSES
     ],
-    "Places seen after 800 moves, share of the last 300 near the screen (%)",
+    "Places seen after 800 moves, share of the last 300 in that corner (16 of 256 "
+    "places: 6), %",
     {"arm": "bonus"} | {heading: heading for heading in columns},
 )
 print(origin)
 
 # %%
 caught = of("lives", "pixel error, screen", "watching")
-others = [b for b in exploring.BONUSES if b not in ("pixel error", "none")]
-watched = {b: of("lives", f"{b}, screen", "watching") for b in others}
 free = of("lives", "pixel error, no screen", "covered")
-assert sum(caught) / len(caught) > 0.7 and sum(free) / len(free) > 0.9
-assert all(sum(w) / len(w) < 0.3 for w in watched.values())
+rest = ("count", "random features", "latent error", "pixel progress")
+longest = {b: max(of("lives", f"{b}, screen", "watching")) for b in rest}
+print(f"pixel error: {min(caught):.0%} to {max(caught):.0%}; the longest of others:")
+print(", ".join(f"{b} {v:.0%}" for b, v in longest.items()))
+assert min(caught) > 0.7 and min(free) > 0.9
+assert max(longest.values()) < min(caught)
+assert sum(v < 0.2 for v in longest.values()) >= 3
 
 # %% [markdown]
-# The pixel error leaves the corner late or never; take the screen away, and it sees nearly everything. None of the
-# other bonuses is caught here. *Count* pays one over the root of the visits, and cannot be fooled by what a place
-# shows. *Latent error* is the bonus of **BYOL-Explore**: the squared distance between the predicted unit vector of the
-# next picture and what a slow copy of the encoder makes of it; *random features* keep that copy as it was drawn. *Pixel
-# progress* pays the fall of the pixel error, earlier minus now. (How much an unseen place is hoped to pay was chosen on
-# other seeds so that the pixel error could be caught at all.) The test you can reuse: **take the noise away and live
-# the same life again.** An error has two parts, what one does not know yet and what nobody can; only the first deserves
-# a bonus.
+# Paid for the pixel error, all six lives end in the corner; without the screen they see nearly everything. Of the
+# others only *pixel progress* stays long, in one life. *Count* pays one over the root of the visits, and cannot be
+# fooled by what a place shows. *Latent error* follows **BYOL-Explore**, one move ahead: the squared distance between
+# the predicted unit vector of the next picture and what a slow copy of the encoder makes of it; *random features* keep
+# that copy as it was drawn. *Pixel progress* pays the fall of the pixel error, earlier minus now. (What is expected of
+# an unseen place, and the net that guesses pixels, were chosen on another seed so that this agent leaves its start at
+# all.) The test you can reuse: **take the noise away and live again, on several seeds** (even *none* changes, for the
+# noise uses up random numbers). An error has two parts, what one does not know yet and what nobody can; only the first
+# deserves a bonus.
 #
 # ## Play: how far ahead must one look?
 #
@@ -487,12 +495,13 @@ widgets.explore(
     columns=3,
 )
 assert not rooms.trip(0.9, 0.9, 1, "nearest").reached[0]
-assert rooms.trip(0.9, 0.9, 6, "nearest").reached[0]
+assert not rooms.trip(0.9, 0.9, 4, "nearest").reached[0]
+assert all(rooms.trip(0.9, 0.9, k, "nearest").reached[0] for k in (5, 6))
 assert rooms.trip(0.5, 0.5, 1, "nearest").reached[0]
 
 # %% [markdown]
-# A straight distance pulls the short-sighted to the wall and holds them there; at the height of the door it is the
-# shortest way.
+# Five. A straight distance pulls the short-sighted to the wall and holds them there; at the height of the door it is
+# the shortest way.
 #
 # ## Exercises
 #
@@ -571,13 +580,13 @@ book.claim("C-153", drawn=Runs(screen, plain))
 learned, untrained = (of("maps", a, "way") for a in ("contrastive RL", "untrained"))
 book.claim("C-154", drawn=Runs(learned, of("maps", "pixels", "way"), floor=untrained))
 without = of("plans", "world model without SIGReg, last", "reached")
-book.claim("C-330", drawn=Runs(model, without, floor=aimless_record))
+book.claim("C-330", drawn=Runs(planned, without, floor=aimless_record))
 
 # %%
 atc, curl = (of("maps", a, "way") for a in ("ATC", "CURL"))
 book.claim("C-331", drawn=Runs(atc, curl, floor=untrained))
-place, floor = (of("maps", a, "place") for a in ("world model", "untrained"))
-book.claim("C-332", drawn=Runs(place, floor))
+same = ("world model", "untrained, 8 numbers")
+book.claim("C-332", drawn=Runs(*(of("maps", a, "place") for a in same)))
 book.claim("C-333", drawn=Runs(plain, of("lives", "none, no screen", "covered")))
 
 # %% [markdown]

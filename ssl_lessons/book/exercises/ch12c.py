@@ -105,6 +105,7 @@ LATER = Exercise(
         ),
         ("transposed: entry (s, g) is about going from s to g", lambda p, g: ((1 - g) * p @ _sum(p, g)).T),
         ("this is one move; later ones count too", lambda p, g: p),
+        ("this is the geometric series alone: times P, and times 1 - discount", lambda p, g: _sum(p, g)),
     ),
     praise="its logarithm over the share of g among all goals is what the best contrastive critic says",
 )

@@ -92,7 +92,8 @@ class Surprise(nn.Module):
 
 
 def seen(places: Lattice, at: Tensor, tv: bool, generator: torch.Generator) -> Tensor:
-    """Pictures uint8 [N, 3, S, S] of the places `at` int [N]; the screen shows noise while the agent is near it."""
+    """Pictures uint8 [N, 3, S, S] of the places `at` int [N]; the screen, at the top right of the picture, shows
+    noise while the agent is in the top left corner (`near_tv`)."""
     where = places.positions[at]
     return world.draw(where, generator, tv=near_tv(where) if tv else None)
 

@@ -118,12 +118,21 @@ class Contrast(Task):
 class Reach(Task):
     """Contrastive RL (Eysenbach et al. 2022), its InfoNCE version: which of these is where this walk came later?
 
-    The positive lies k moves ahead, k geometric with parameter 1 - discount, cut to the length of the walk.
+    The positive lies k moves ahead, k geometric with parameter 1 - discount, cut to the length of the walk.  InfoNCE
+    leaves a constant free for each picture and action; as in the authors' code, `penalty` times the squared logsumexp
+    of a row holds it down, so that scores of different actions can be compared.
     """
 
-    def __init__(self, encoder: Critic, walks: Walks, discount: float = 0.9, batch: int = 2 * BATCH):
+    def __init__(
+        self,
+        encoder: Critic,
+        walks: Walks,
+        discount: float = 0.9,
+        penalty: float = 0.01,
+        batch: int = 2 * BATCH,
+    ):
         super().__init__(encoder, walks, batch)
-        self.discount = discount
+        self.discount, self.penalty = discount, penalty
 
     def forward(self, generator: torch.Generator) -> Tensor:
         walks, device = self.walks[0], next(self.encoder.parameters()).device
@@ -134,7 +143,8 @@ class Reach(Task):
         rows, now, later = (x[later <= moves] for x in (rows, now, later))
         here = self.encoder.here(walks.frames[rows, now].to(device), walks.actions[rows, now].to(device))
         there = self.encoder.goal(walks.frames[rows, later].to(device))
-        return losses.cola(here, there, torch.eye(here.shape[1], device=device))
+        free = (here @ there.T).logsumexp(dim=1).square().mean()
+        return losses.cola(here, there, torch.eye(here.shape[1], device=device)) + self.penalty * free
 
 
 def ahead(n: int, discount: float, generator: torch.Generator) -> Tensor:
