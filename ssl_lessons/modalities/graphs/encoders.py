@@ -15,11 +15,9 @@ def smooth(graph: Graphs, h: Tensor) -> Tensor:
 
 
 def add_up(graph: Graphs, h: Tensor) -> Tensor:
-    """A h: at each node the sum of h over its neighbours, [N, D] -> [N, D]; A is kept sparse."""
+    """A h: at each node the sum of h over its neighbours, [N, D] -> [N, D]; A is never more than its list of edges."""
     source, target = graph.both_ways()
-    n, ones = len(graph.x), torch.ones(len(source), dtype=h.dtype, device=h.device)
-    a = torch.sparse_coo_tensor(torch.stack([target, source]), ones, (n, n), check_invariants=False)
-    return torch.sparse.mm(a, h)
+    return torch.zeros_like(h).index_add(0, target, h[source])
 
 
 class GCN(nn.Module):
