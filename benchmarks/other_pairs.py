@@ -134,7 +134,8 @@ def run_room(name: str, seed: int) -> dict:
 # ---- programs -------------------------------------------------------------------------------------------------------
 
 
-READERS = ("TF-IDF", "untrained, two readers", "two readers", "untrained, one reader", "one reader")
+COUNTS = {"TF-IDF": None, "TF-IDF, first 3 letters": 3}
+READERS = ("untrained, two readers", "two readers", "untrained, one reader", "one reader")
 
 
 @lru_cache(maxsize=2)
@@ -154,7 +155,7 @@ def run_programs(name: str, seed: int) -> dict:
     train, test = library("train"), library("test")
     rows = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[:AMONG].tolist()
     texts, codes = (cut([some[i] for i in rows]) for some in (test.texts, test.codes))
-    score, row = counting(train) if name == "TF-IDF" else reading(name, seed, train)
+    score, row = counting(train, COUNTS[name]) if name in COUNTS else reading(name, seed, train)
     bare = programs.unshared(texts, codes)
     return row | {
         "found": programs.reciprocal_rank(score(texts, codes)),
@@ -162,11 +163,15 @@ def run_programs(name: str, seed: int) -> dict:
     }
 
 
-def counting(train: programs.Programs):
-    """TF-IDF of scikit-learn, fitted on the training functions: scores of lists of words, and what a row says of it."""
+def counting(train: programs.Programs, letters: int | None):
+    """TF-IDF of scikit-learn, fitted on the training functions: scores of lists of words, and what a row says of it.
+
+    letters: count beginnings of words of so many letters, so that "files" finds "file"; None: whole words.
+    """
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    count = TfidfVectorizer(analyzer=list, sublinear_tf=True).fit(cut(train.texts) + cut(train.codes))
+    count = TfidfVectorizer(analyzer=lambda words: [w[:letters] for w in words], sublinear_tf=True)
+    count.fit(cut(train.texts) + cut(train.codes))
     return (
         lambda texts, codes: torch.from_numpy((count.transform(texts) @ count.transform(codes).T).toarray()),
         {"steps": 0},
@@ -205,10 +210,7 @@ def reading(name: str, seed: int, train: programs.Programs):
 PARTS = {
     "eyes": ((*FLOORS, *NAMES), run_eye),
     "rooms": (tuple(ROOMS), run_room),
-    "programs": (
-        ("TF-IDF", "untrained, two readers", "two readers", "untrained, one reader", "one reader"),
-        run_programs,
-    ),
+    "programs": ((*COUNTS, *READERS), run_programs),
 }
 
 

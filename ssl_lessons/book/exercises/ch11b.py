@@ -120,6 +120,10 @@ RECIPROCAL = Exercise(
         ("these are the columns: rows are the queries", lambda s: (1 / _places(s.T)).mean()),
         ("the largest score comes first, not the smallest", lambda s: (1 / _places(-s)).mean()),
         ("this is the mean place", lambda s: _places(s).mean()),
+        (
+            "each row has its own right score: compare row i with score[i, i], by [:, None]",
+            lambda s: (1 / (1 + (s > s.diagonal()).sum(dim=1))).mean(),
+        ),
         ("a sum over the queries: divide by their number", lambda s: (1 / _places(s)).sum()),
     ),
     praise="a right answer in place 1 weighs as much as two in place 2",

@@ -108,7 +108,7 @@ class Numbers:
 
 
 def unshared(texts: list[list[str]], codes: list[list[str]]) -> list[list[str]]:
-    """The words of each text that do not stand in its own code: what is left cannot be found by counting."""
+    """The words of each text that do not stand in its own code: counting whole words cannot find what is left."""
     return [[w for w in text if w not in set(code)] for text, code in zip(texts, codes, strict=True)]
 
 
