@@ -152,7 +152,7 @@ ARMS = {  # arm: (its loss, the weights of the unlabelled term that are tried)
     "uda": (with_uda, (0.1, 0.3, 1.0)),
     "mixmatch": (with_mixmatch, (1.0, 3.0, 10.0)),
 }
-LATER = ("simclr, probe", "simclr, fine-tuned")
+LATER = ("simclr, probe", "simclr, fine-tuned", "from scratch, fine-tuned alike")
 FLOORS = ("pixels", "untrained, probe")
 
 
@@ -242,7 +242,7 @@ def arm_row(arm: str, per_class: int, seed: int, steps: int, choice: dict) -> di
         method = RECIPE.build(seed)
         settle(method, unlabeled.images[:2048])
         return {"accuracy": read(method.eval().encoder, few, test)}
-    encoder = simclr(seed, steps)
+    encoder = RECIPE.build(seed).encoder if arm.startswith("from scratch") else simclr(seed, steps)
     if arm == "simclr, probe":
         return {"steps": steps, "accuracy": read(encoder, few, test)}
     found = evaluation.fine_tune(

@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 11](11_several_senses.ipynb) (two towers) and [chapter 13](13_from_nce_to_nt_xent.ipynb)
 # (InfoNCE).
-# **Time**: 20 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 21 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:

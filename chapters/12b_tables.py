@@ -18,8 +18,8 @@
 # - compare pretraining with gradient boosting, nearest neighbours and label spreading so that they may win.
 #
 # **You need** [chapter 05](05_restore_the_image.ipynb) (restoring), [chapter 13](13_from_nce_to_nt_xent.ipynb)
-# (InfoNCE) and [chapter 23](23_evaluation.ipynb) (few labels, fairly compared). **Time**: 17 minutes to read, about
-# half a minute to run on two CPU cores. Nothing is downloaded.
+# (InfoNCE) and [chapter 23](23_evaluation.ipynb) (few labels, fairly compared). **Time**: 21 minutes to read, about a
+# minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -95,17 +95,18 @@ plots.show(fig, alt)
 #
 # Let $x \in \mathbb{R}^D$ be a row, $x_d$ its cell in column $d$, and $x_{-d}$ all others. Replace cells with
 # probability $r$, each by a draw from its column's own distribution $p_d$ (the **empirical marginal**: the cell of a
-# random row). Write $m_d = 1$ where a cell was replaced. If only $d$ may have been, Bayes' rule gives
+# random row). Write $m_d = 1$ where a cell was drawn for replacement; below, $x$ is the row after it. If only $d$ may
+# have been, Bayes' rule gives
 #
 # $$P(m_d = 1 \mid x) \;=\; \frac{r\, p_d(x_d)}{r\, p_d(x_d) + (1 - r)\, p(x_d \mid x_{-d})} .$$
 #
 # Look at what the mask depends on: how much *more* probable the others make this value. Where columns are independent,
 # $p(x_d \mid x_{-d}) = p_d(x_d)$, and the answer is $r$ for every cell of every row. With several cells replaced at
 # once it is the same: the spoiled row then has exactly the distribution of a clean one. The best guess for a replaced
-# cell is then the mean of its column, and a loss that asks for values learns to copy cells, one by one. **Mask and
-# values can teach what ties columns together, and little else.**
+# cell is then the mean of its column, and a loss that asks for values learns to shrink each cell towards its column's
+# mean, one by one. **Mask and values can teach what ties columns together, and little else.**
 #
-# Corruption is four lines. The loss of **VIME** is two: the mask's cross-entropy, plus $\alpha$ times the squared error
+# Corruption is four lines. The loss of **VIME** is the mask's cross-entropy plus $\alpha$ times the squared error
 # of the restored row, all columns scaled to run from 0 to 1.
 
 
@@ -114,7 +115,7 @@ def corrupt(x, pool, rate, generator):
     chosen = torch.rand(x.shape, generator=generator) < rate
     rows = torch.randint(len(pool), x.shape, generator=generator)  # a row for each cell
     corrupted = torch.where(chosen, pool.gather(0, rows), x)
-    return corrupted, corrupted != x  # equal values: nobody could tell
+    return corrupted, corrupted != x  # equal values are not counted (none here)
 
 
 x = raw["tied"]
@@ -147,10 +148,10 @@ assert found["tied"] > 0.55 and abs(found["loose"] - 0.5) < 0.03
 # $$x_d \;\propto\; \sqrt 2 \cos\!\big(2\pi\, \text{place} / 8 - \varphi_d\big) + \sigma\,\epsilon , \qquad \sigma = 0.6 .$$
 #
 # The label is the first block's place modulo 4. So two *opposite* places share a label, the mean of every class is
-# zero, and no linear rule sees the classes at all. In `loose` the label is a rule about six columns, and a linear one
-# at that.
+# zero, and a linear fit finds nothing: its best weights are zero. In `loose` the label is a rule about six columns, and
+# a linear one at that.
 #
-# ## Five questions for one network
+# ## Six questions for one network
 #
 # | method | what it asks |
 # |---|---|
@@ -158,7 +159,7 @@ assert found["tied"] > 0.55 and abs(found["loose"] - 0.5) < 0.03
 # | values | what stood there? (a denoising autoencoder) |
 # | **VIME** | both |
 # | **SCARF** | find your corrupted self among the rows of the batch (InfoNCE, 60 % replaced) |
-# | **SubTab** | from a quarter of the columns and a bit more, restore the row; all subsets of it near each other |
+# | **SubTab** | from four tenths of the columns restore the row; all subsets of it near each other |
 # | **SAINT** | cells cut in from another row, embeddings mixed with a third; find yourself, and be restored |
 #
 # The encoder is the same for all: 48 (or $D$) inputs, two hidden layers of 128, 64 features. SAINT's own network
@@ -195,7 +196,7 @@ plots.table(
     "Tied table, linear probe with 50 labels per class, after 400 steps: right (%)",
     {"arm": "features", "right": "right"},
 )
-assert live["the columns themselves"] < 0.4  # nothing linear in them
+assert live["the columns themselves"] < 0.4  # a linear fit finds nothing
 assert min(live["mask"], live["VIME"]) > live["values"] > live["untrained network"]
 
 # %% [markdown]
@@ -269,10 +270,16 @@ fine = {a: mean(of("labels", "tied", a, "fine")) for a in TRY}
 assert mean(frozen["logistic regression"]) < 0.3 < mean(frozen["boosting"])
 assert abs(mean(frozen["boosting"]) - mean(scratch)) < 0.04
 assert min(fine["SCARF"], fine["SAINT"]) > mean(scratch) + 0.03
+many = {a: mean(of("labels", "tied", a, "fine", 50)) for a in ("from scratch", *TRY)}
+assert max(many.values()) < many["from scratch"] + 0.02
+assert many["mask"] < many["from scratch"] - 0.02
 
 # %% [markdown]
-# That is (2). Logistic regression sees nothing; tuned boosting and a network from scratch are about level; the network
-# is ahead after SCARF or SAINT, by a few points, and only SAINT's are sure.
+# That is (2). Logistic regression sees nothing; tuned boosting and a network from scratch are about level; after SCARF
+# or SAINT the network is a few points ahead, and of six comparisons one, SAINT's, holds (uncorrected). With 50 labels
+# nothing is ahead by two points, and the mask is behind. The record's mask and VIME are *below* the taste above: its
+# rates were chosen after half the steps, in one world, often at the edge of the list; why they did not carry over is
+# not measured.
 #
 # *Frozen* columns are read by logistic regression, or are the library's own method; compare these with each other.
 # *Whole network* columns train everything; compare fine-tuned with from scratch. What the table does not show: other
@@ -296,8 +303,8 @@ for name, value in (("weighted sums", hidden @ weights), ("the network", guess))
 assert 0.2 < restored["weighted sums"] < restored["the network"]
 
 # %% [markdown]
-# Compare the two numbers: what lies between them is all that the squared error pays for knowing the places. A mask has
-# no such shortcut here. Its best answer is the ratio above, and $p(x_d \mid x_{-d})$ is no linear matter.
+# Compare the two numbers: what lies between them is what this network gained by being non-linear, in 400 steps. Most of
+# what it restores, a weighted sum restores, too. No weighted sum gives the mask: its best answer is the ratio above.
 #
 # That is why the weight $\alpha$ matters in VIME, and the unit that it is measured in. The paper's columns run from 0
 # to 1, and its code has $\alpha = 2$. In deviations, the unit of our rows, errors are larger:
@@ -329,8 +336,8 @@ assert heavy[0] > max(heavy[1:]) + 0.05
 
 # %% [markdown]
 # Give errors in deviations a weight near 1, and that is the last row: the values drown the mask, and fewer of the
-# replaced cells are found. A weight means nothing without its unit. (And with ten labels, the features of the mask
-# alone are the best here.)
+# replaced cells are found. A weight means nothing without its unit. (The probe does not follow: any $\alpha > 0$ is
+# worse than the mask alone, even 0.1, which finds as many. Why is not measured.)
 #
 # ## Honest tables
 #
@@ -351,13 +358,16 @@ for table in ("digits", "cancer", "loose"):
     ahead = 100 * (mean(whole[net]) - mean(simple[first]))
     print(f"{table}: {first} against {net}, fine-tuned: {ahead:+.0f} points")
     assert ahead < 2
+digits = [mean(of("labels", "digits", a, "fine")) for a in ("SAINT", "from scratch")]
+assert digits[0] > digits[1] + 0.02
 
 # %% [markdown]
 # Both names are picked after the fact, the best of several on either side: read the whole tables. Read the library's
-# rows first; where one of them wins, pretraining was not worth its time: here that is label spreading on the digits.
-# Nowhere is a network ahead by two points. Note the two rows of boosting. *As it comes*, a leaf needs twenty rows, and
-# with so few labels hardly a split is allowed: beat the tuned row, not this one. Note label spreading, which uses
-# unlabelled rows, too, and no network.
+# rows first; where one of them wins, pretraining was not worth its time. With ten labels label spreading is ahead on
+# the digits and logistic regression on `loose`; on cancer it is level, and no network is ahead by two points. On the
+# digits pretraining still lifts the *same* network: SAINT, fine-tuned, is ahead of from scratch. Note the two rows of
+# boosting. *As it comes*, a leaf needs twenty rows, and with so few labels hardly a split is allowed: beat the tuned
+# row, not this one. Note label spreading, which uses unlabelled rows, too, and no network.
 #
 # ## What goes wrong: the fill betrays itself
 #
@@ -391,7 +401,10 @@ print(origin)
 # %% [markdown]
 # That is (3): with a code the pretext is solved, cell by cell, without one look at another column, and the features are
 # worth little. The last line is a test that you can take with you: **shuffle every column on its own and train the
-# pretext again. Whatever is still solved is a shortcut.** A marginal fill passes by construction.
+# pretext again. Whatever is still solved is a shortcut.** A marginal fill passes if values never repeat. If they do,
+# "changed" betrays rare values, $r\,(1 - p_d(x_d))$: compare with that, or count drawn cells. A shortcut need not ruin
+# the features: the mean is found in the shuffled table, too, and what it teaches is worth as much as what the marginal
+# fill teaches. The code's features are below the untrained network's.
 #
 # ## How much to replace
 
@@ -417,8 +430,8 @@ assert max(by_share["mask"]) == by_share["mask"][0] > by_share["mask"][3] + 0.2
 assert min(by_share["values"][2:]) > max(by_share["values"][:2])
 
 # %% [markdown]
-# The two want different shares. A mask needs a row that is mostly right: with nine cells of ten replaced, nothing
-# vouches for anything. To restore values from what is left teaches more when little is left.
+# The mask is best with 10 % and near chance with 90 %; values are best with 60 % or more; SCARF's ranges overlap. A
+# guess: a mask needs others that can vouch. (Rates were tuned for the default share alone.)
 #
 # ## Labels that are there already
 #
@@ -437,7 +450,19 @@ plots.table(
 )
 print(origin)
 
+# %%
+pairs = (("tied", "mask"), ("tied", "values"), ("digits", "values"))
+for t, p in pairs:
+    gain = evidence.compare(
+        of("aware", t, f"{p}, labels too", "fine"),
+        of("aware", t, p, "fine"),
+        learns="none",
+    )
+    assert gain.word != evidence.HOLDS and abs(gain.estimate) < 0.03
+
 # %% [markdown]
+# No difference that three seeds can see. (In the paper all rows have labels.)
+#
 # ## A leak worth a minute
 #
 # Standardise by *train* rows. How much does it matter if all rows have a say?
@@ -536,7 +561,8 @@ ch12b.check_standardise(standardise)
 # ### 4 · What a linear eye sees (••, 10 minutes)
 # A ring has `places` places (int), each as frequent; the label is the place modulo `classes` (int). A column shows
 # $\sqrt 2 \cos(2\pi\, \text{place} / \text{places} - \text{angle})$. Return the mean of the column in each class, a
-# tensor `[classes]`. With 8 places, for which numbers of classes could logistic regression tell one class from another?
+# tensor `[classes]`. With 8 places, for which numbers of classes could a *fitted* logistic regression tell one class
+# from another?
 #
 # <details><summary>Hint</summary>With 8 places and 4 classes, a class has two places, opposite each other.</details>
 
@@ -586,12 +612,10 @@ book.claim("C-323", drawn=Runs(subset, corrupted, floor=floor))
 # ## Two questions
 #
 # **1.** A mask predictor reaches 0.99 on your table. What do you do before you rejoice?
-# <details><summary>Answer</summary>Shuffle every column on its own and train it again. If it still reaches 0.99, the fill betrays itself (rounding, a code, a
-# value that never occurs), and no column was compared with another.</details>
+# <details><summary>Answer</summary>Shuffle every column on its own and train it again. If it still reaches 0.99, the fill, or how frequent a value is, betrays the cell (rounding, a code, a rare value), and no column was compared with another.</details>
 #
 # **2.** A table's columns are independent *given the label*. Is there nothing to learn without labels?
-# <details><summary>Answer</summary>There is: the label ties them. Two cells that both speak for one class vouch for each other. Only if columns are
-# independent outright is the mask a coin.</details>
+# <details><summary>Answer</summary>There is: the label ties them. Two cells that both speak for one class vouch for each other. Only if columns are independent outright, and no value repeats, is the mask a coin.</details>
 
 # %% [markdown]
 # ## Solutions

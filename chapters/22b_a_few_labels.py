@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR) and [chapter 23](23_evaluation.ipynb) (probes,
 # fine-tuning, few labels). A companion to [chapter 22](22_the_knobs.ipynb).
-# **Time**: 20 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 16 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -111,7 +111,7 @@ def pseudo_labels(model, moons, generator, done):
 # **The worst copy.** Noise hits every direction alike, and most directions are harmless. Virtual adversarial training
 # (VAT, [Miyato et al., 2018](https://arxiv.org/abs/1704.03976)) goes a length $\varepsilon$ in the direction that
 # changes the answer most. Near $r = 0$ the divergence $D(r) = \mathrm{KL}(p(\cdot \mid x) \,\|\, p(\cdot \mid x + r))$
-# has no first derivative, as it is at its least there, so $D(r) \approx \tfrac12 r^\top H r$ with its Hessian $H$, and
+# has first derivative 0, as it is at its least there, so $D(r) \approx \tfrac12 r^\top H r$ with its Hessian $H$, and
 # the worst direction is the first eigenvector of $H$. One step of the power method finds it roughly: start with a
 # random unit vector $d$, take the gradient of $D$ at $r = \xi d$ for a small $\xi$, which is about $\xi H d$, and scale
 # it to length $\varepsilon$. That is one more backward pass, and no Hessian.
@@ -170,10 +170,10 @@ print("(2) above 90 %:", ", ".join(above) or "none")
 assert abs(gain["pseudo-labels"]) < 3 and gain["worst copies"] > 6
 
 # %% [markdown]
-# Pseudo-labels change next to nothing: the network becomes surer of what it thought already. Nothing in that loss says
-# *where* the boundary should go. The other two rules say something about the world: points close to each other have the
-# same answer. A boundary through a crowd is then expensive, and it moves to where no points are. That is the assumption
-# of this whole family, and where classes touch it fails.
+# Pseudo-labels change next to nothing. A boundary through a crowd costs with them, too, which is Lee's reason for them;
+# but there is a cheaper way out: larger logits, and the boundary stays. The other two rules ask for the same answer
+# *around* each point, which larger logits do not give: points close to each other shall have the same answer, so the
+# boundary moves to where no points are. That is the assumption of this whole family, and where classes touch it fails.
 #
 # ## What goes wrong: wrong and sure
 #
@@ -194,18 +194,18 @@ for (name, seed), model in models.items():
     moons = two_moons.moons(3, seed)
     share = wrong_and_sure(model, moons.x_test, moons.y_test)
     sure.setdefault(name, []).append(share)
-for name in ("labels only", "pseudo-labels"):
+for name in RULES:
     each = ", ".join(f"{v:.0%}" for v in sure[name])
     print(f"{name}: {mean(sure[name]):.0%} of the wrong answers are sure ({each})")
-assert mean(sure["pseudo-labels"]) >= mean(sure["labels only"])
+assert mean(sure["pseudo-labels"]) > max(0.85, mean(sure["labels only"]))
 
 # %% [markdown]
-# A confidence threshold, as UDA has one, does not protect you: these are the very answers that pass it.
+# With pseudo-labels nine in ten of the wrong answers pass a threshold of 0.95: here it removes few mistakes.
 #
 # ## Pictures mixed, labels mixed
 #
 # With few labels one can also make more *labelled* pictures. mixup ([Zhang et al.,
-# 2018](https://arxiv.org/abs/1710.09412)) draws $\lambda$ from $\mathrm{Beta}(\alpha, \alpha)$ and mixes two pictures
+# 2018](https://arxiv.org/abs/1710.09412)) draws $\lambda$ from $\mathrm{Beta}(\beta, \beta)$ and mixes two pictures
 # $a$ and $b$ with their labels,
 #
 # $$\tilde x = \lambda x_a + (1 - \lambda)\, x_b, \qquad \tilde y = \lambda y_a + (1 - \lambda)\, y_b ;$$
@@ -234,10 +234,12 @@ plots.show(
 # Back to pictures: 8,192 without labels, and 10 labels for each of ten classes. On one side everything above and
 # **S4L** ([Zhai et al., 2019](https://arxiv.org/abs/1905.03670)), which adds a pretext task (how far was the picture
 # turned?) to the labelled loss: labels and pictures in one run. On the other SimCLR on the pictures first, and the
-# labels after it, for a frozen probe or for fine-tuning. 1,000 steps of 256 pictures; those that use labels at once see
-# 64 labelled ones in each, and *64 a step* shows what these do alone. (SimCLR sees its pictures twice, and is
-# fine-tuned for 500 steps.) Rate and weight of each arm come from its own list, by 1,000 held-out labels of another
-# world, after 250 steps.
+# labels after it, for a frozen probe or for fine-tuning. 1,000 steps of 256 pictures (UDA, MixMatch and SimCLR view
+# theirs twice; the turns take 64, four times each). Those that use labels at once see 64 labelled views in each step,
+# and *64 a step* shows what these do alone. *vat* adds the entropy of the guesses, as its authors do, on weakly
+# distorted views; UDA counts only pictures of which the guess is above 0.8. Fine-tuning takes 500 steps of 100, with
+# SimCLR's encoder or from scratch. Rate and weight come from a list for each arm but SimCLR's and the fine-tuned ones',
+# which have the defaults, by 1,000 held-out labels of another world, after 250 steps.
 
 # %%
 record, origin = book.recorded("semi_supervised", world=2)
@@ -289,28 +291,42 @@ for per_class in PER_CLASS:
 # %%
 alone = of("labels only, 64 a step", 10)
 at_once = ("pseudo-labels", "rotations", "vat", "uda", "mixmatch")
+sure_of = []
 for arm in at_once:
     added = [100 * (a - b) for a, b in zip(of(arm, 10), alone)]
-    numbers = "{:+.1f} ({:+.1f} to {:+.1f})".format(*evidence.interval(added))
-    print(f"{arm}, over 64 a step: {numbers} points")
+    estimate, low, high = evidence.interval(added)
+    print(f"{arm}, over 64 a step: {estimate:+.1f} ({low:+.1f} to {high:+.1f}) points")
+    sure_of += [arm] if low > 0 else []
+later, scratch = (
+    of(a, 10) for a in ("simclr, fine-tuned", "from scratch, fine-tuned alike")
+)
+gained = [100 * (a - b) for a, b in zip(later, scratch)]
+numbers = "{:+.1f} ({:+.1f} to {:+.1f})".format(*evidence.interval(gained))
+print(f"SimCLR, fine-tuned, over the same from scratch: {numbers} points")
+assert abs(mean(gained)) < 2
+
+# %%
 score = {a: mean(of(a, 10)) for a in names}
 ahead = [a for a in score if score[a] > score["labels only"]]
-assert set(ahead) == {"vat", "mixup"} and score["vat"] > mean(alone) + 0.05
-later = score["simclr, fine-tuned"]
-assert all(score[a] > later > score["simclr, probe"] for a in at_once)
+assert set(ahead) == {"vat", "mixup"} and sure_of == ["vat", "uda"]
+assert all(score[a] > mean(later) for a in at_once)
+chosen = [r for r in arms if r["seed"] == 0 and r.get("chosen")]
+assert sum(r["chosen"][0] == 0.01 for r in chosen) > len(chosen) / 2
 
 # %% [markdown]
 # Every arm has learned, and the plainest is hard to beat: nothing but a hundred labelled pictures, distorted anew in
-# every step. Only mixup and VAT are ahead of it. Against the same 64 labelled views a step, VAT gains most; of the
-# others three seeds cannot say that they gain. One after the other comes last of these: 1,000 steps of SimCLR in a
-# small net teach less than a hundred labels, turned and cropped.
+# every step. Only mixup and VAT have a higher mean, and for VAT three seeds cannot exclude zero. Against the same 64
+# labelled views a step, VAT gains most, then UDA; of the other three, three seeds cannot say. One after the other ends
+# below all five, but saw fewer labelled views at a rate that nobody tuned; and here its pretraining adds nothing that
+# three seeds can see to the same fine-tuning from scratch. Most arms take the largest rate of their list: better ones
+# may lie outside.
 #
 # ## What goes wrong: tuned with labels you do not have
 #
-# Each arm above was tuned with 1,000 labels, ten times what it learns from. [Oliver et al.
+# Each arm but SimCLR's was tuned with 1,000 labels, ten times what it learns from. [Oliver et al.
 # (2018)](https://arxiv.org/abs/1804.09170) asked what is left of such results when the validation set is as small as
-# the labelled one. Here is the arithmetic: with $v$ validation labels an accuracy $a$ has a standard error of
-# $\sqrt{a (1 - a) / v}$, and two settings of one arm differ by a few points.
+# the labelled one. Here is the arithmetic: with $v$ validation labels an accuracy $A$ has a standard error of
+# $\sqrt{A (1 - A) / v}$, and the best settings of one arm differ by less.
 
 # %%
 tuning = [r for r in record if r["part"] == "tuning"]
@@ -319,15 +335,16 @@ for r in tuning:
     spread.setdefault(r["arm"], []).append(r["held_out"])
 for arm, found in spread.items():
     found.sort(reverse=True)
-    a = found[0]
-    needed = 2 * a * (1 - a) / max(found[0] - found[1], 0.005) ** 2
-    print(f"{arm}: best {a:.1%}, second {found[1]:.1%};", end=" ")
-    print(f"one standard error of the difference takes about {needed:,.0f} labels")
+    error = (2 * found[0] * (1 - found[0]) / 100) ** 0.5
+    near = [v for v in found if v > found[0] - error]
+    print(f"{arm}: best {found[0]:.1%}; 100 labels (error {error:.1%}) leave", end=" ")
+    print(f"{len(near)} of {len(found)} settings, down to {near[-1]:.1%}")
 
 # %% [markdown]
-# (Two independent sets of answers are assumed; on shared pictures it takes fewer.) What needs more labels to tune than
-# to learn from is no method for few labels. Pretraining has the same disease in a milder form: its settings, too, were
-# chosen with labels ([chapter 22](22_the_knobs.ipynb) shows what can be chosen without).
+# The error is that of the difference of two settings (two independent sets of answers are assumed; on shared pictures
+# it is smaller). With a hundred labels you choose blindly among the settings that are left; the last number is what
+# that may cost. Pretraining has the same disease in a milder form: its settings, too, were chosen with labels ([chapter
+# 22](22_the_knobs.ipynb) shows what can be chosen without).
 #
 # ## Play: labels against assumptions
 #
@@ -391,7 +408,7 @@ ch22b.check_guess(guess)
 # `confidence` [N] (float64) and `right` [N] (bool) are of held-out pictures; no two confidences are equal. You will
 # believe every answer with a confidence at or above a threshold; a right one helps as much as a wrong one harms. Return
 # the threshold (one of the confidences; the larger of two that tie) with the largest *right minus wrong*, and that
-# number, as a pair.
+# number, as a pair of numbers.
 #
 # <details><summary>Hint</summary>Sort by confidence, falling, and add up +1 and -1.</details>
 
@@ -434,20 +451,21 @@ ch22b.judge_forecast(forecast, one_label)
 # [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
 
 # %%
-floor, few = of("untrained, probe", 10), of("labels only", 10)
+floor = of("untrained, probe", 10)
 best_at_once = [max(seed) for seed in zip(*(of(arm, 10) for arm in at_once))]
-book.claim("C-290", drawn=Runs(of("rotations", 10), few, floor))
+book.claim("C-290", drawn=Runs(of("rotations", 10), alone, floor))
 book.claim("C-291", drawn=Runs(of("uda", 10), of("vat", 10), floor))
 book.claim("C-292", drawn=Runs(of("simclr, fine-tuned", 10), best_at_once, floor))
 
 # %% [markdown]
 # ## Where it comes from, where it went
 #
-# Believing one's own labels is older than networks; Lee's report of 2013 brought it to them. UDA's point is that the
-# *distortion* matters: strong augmentations of pictures, back translation of sentences. FixMatch and its heirs keep a
-# hard pseudo-label from a weak view and ask for it on a strong one. S4L joined the two fields of this chapter; [Chen et
-# al. (2020)](https://arxiv.org/abs/2006.10029) argue for one after the other: a big network, pretrained without labels,
-# fine-tuned with few, then distilled with its own answers on the unlabelled pictures, which is a pseudo-label at last.
+# Believing one's own labels is older than deep networks; Lee's report of 2013 brought it to them. UDA's point is that
+# the *distortion* matters: strong augmentations of pictures, back translation of sentences. FixMatch and its heirs keep
+# a hard pseudo-label from a weak view and ask for it on a strong one. S4L joined the two fields of this chapter; [Chen
+# et al. (2020)](https://arxiv.org/abs/2006.10029) argue for one after the other: a big network, pretrained without
+# labels, fine-tuned with few, then distilled with its own answers on the unlabelled pictures, which is a pseudo-label
+# at last.
 #
 # ## Two questions
 #
@@ -455,7 +473,7 @@ book.claim("C-292", drawn=Runs(of("simclr, fine-tuned", 10), best_at_once, floor
 # <details><summary>Answer</summary>Not because it is sure: train on them and it will be surer, right or wrong. Ask
 # held-out labels how many of its sure answers are wrong.</details>
 #
-# **2.** Why does VAT call no label, and is therefore called *virtual*?
+# **2.** Why does VAT need no label, and why is it called *virtual*?
 # <details><summary>Answer</summary>Adversarial training moves a picture so that the *true* label becomes less likely.
 # Here the network's own answer stands for the label, so the pictures need none.</details>
 

@@ -2,7 +2,7 @@
 
 "tied": the columns come in three blocks.  In each block a row stands at one of eight places on a ring, and every column
 of the block shows the place from its own angle, under noise.  The label is the place of the first block modulo 4: two
-opposite places share a label, so the means of all classes are zero and nothing linear finds them.
+opposite places share a label, so the means of all classes are zero and no linear fit finds them.
 
 "loose": the same columns, each shuffled on its own.  Every column keeps its distribution, and all are independent: no
 cell says anything about another.  The label is a rule about six of the columns.
