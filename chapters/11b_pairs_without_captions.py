@@ -310,7 +310,8 @@ print(f"loss {history[0]:.2f} at first, {sum(history[-20:]) / 20:.2f} at the end
 torch.manual_seed(0)
 start = kept(wordless.TwoEyes(split="lightness, colour").to(device))
 for name, value in kept(both).items():
-    print(f"{name:>8}: {100 * value:.0f}, untrained {100 * start[name]:.0f} (0 is chance)")
+    was = 100 * start[name]
+    print(f"{name:>8}: {100 * value:.0f}, untrained {was:.0f} (0 is chance)")
 
 
 # %% [markdown]
@@ -581,7 +582,7 @@ def mean_reciprocal_rank(score: torch.Tensor) -> float:
 ch11b.check_reciprocal_rank(mean_reciprocal_rank)
 
 # %% [markdown]
-# ### 4 · Half of the sounds are wrong (••, 5 minutes, and 10 seconds of training)
+# ### 4 · Half of the sounds are wrong (••, 5 minutes on paper)
 # Give half of the scenes the sound of another one and train by contrast as above. By how many points does the readout
 # of the kind change (negative: it falls)? Say it before you run; within 10 points counts as right.
 #

@@ -451,11 +451,12 @@ ch22b.judge_forecast(forecast, one_label)
 # [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
 
 # %%
-floor = of("untrained, probe", 10)
-best_at_once = [max(seed) for seed in zip(*(of(arm, 10) for arm in at_once))]
-book.claim("C-290", drawn=Runs(of("rotations", 10), alone, floor))
-book.claim("C-291", drawn=Runs(of("uda", 10), of("vat", 10), floor))
-book.claim("C-292", drawn=Runs(of("simclr, fine-tuned", 10), best_at_once, floor))
+ten = {arm: of(arm, 10) for arm in names}
+floor = ten["untrained, probe"]
+best_at_once = [max(seed) for seed in zip(*(ten[arm] for arm in at_once))]
+book.claim("C-290", drawn=Runs(ten["rotations"], alone, floor))
+book.claim("C-291", drawn=Runs(ten["uda"], ten["vat"], floor))
+book.claim("C-292", drawn=Runs(ten["simclr, fine-tuned"], best_at_once, floor))
 
 # %% [markdown]
 # ## Where it comes from, where it went

@@ -706,7 +706,7 @@ def chooser(early: torch.Tensor, final: torch.Tensor) -> float:
 ch27.check_chooser(chooser)
 
 # %% [markdown]
-# ### 4 · What gets published (•, 5 minutes)
+# ### 4 · What gets published (•, 5 minutes on paper)
 # The true effect is 2 points, the spread 4, three seeds. Only studies with an interval above 0 and an estimate of two
 # points or more are published. By how many points does the mean published effect exceed the true one? Forecast, then
 # run.
