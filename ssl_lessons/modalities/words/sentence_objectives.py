@@ -107,6 +107,14 @@ class Augmented(Objective):
         return losses.info_nce(self.vectors(ids), self.vectors(self.way(ids, generator)), temperature=1 / SCALE)
 
 
+class Equals(Augmented):
+    """The same where every batch says one thing in many words: whatever tells its sentences apart is their wording."""
+
+    def sentence(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        meaning = sentences.meanings(1, generator).expand(self.size, -1)
+        return reworded(meaning, generator), meaning
+
+
 class Queue(Augmented):
     """The same with a slow copy of the encoder and a queue of its older vectors as negatives (MoCo; CERT)."""
 

@@ -1,7 +1,7 @@
 """A drawn language in which one meaning has hundreds of sentences, and an exam that asks for the meaning.
 
     the mariner has not hindered the physician at the harbour
-    at the port the doctor was aided by the sailor
+    the doctor was aided by the sailor at the port
 
 Both say the same: who did what to whom, well or ill, when and where (FACTORS).  Words alone do not tell meanings apart:
 every person, deed and place has three names, a deed done well is its opposite not done, and the voice turns the order
@@ -32,8 +32,8 @@ DEEDS = (  # [deed][sign], sign 1 is well, 0 ill
 PLACES = ("harbour port dock", "market fair bazaar", "school academy college")
 FUNCTION = ("the", "at", "not", "by", "has", "was", "will", "have", "be")
 NAMES, LONGEST = 3, 12  # names of everything, words of a sentence
-STYLE = {"passive": 0.3, "turned": 0.3, "fronted": 0.5}
-"""How often a sentence is passive, says the opposite with "not", and begins with the place."""
+STYLE = {"passive": 0.25, "turned": 0.25}
+"""How often a sentence is passive, and how often it denies the opposite ("has not hindered" for "has helped")."""
 
 
 def _twin(word: str) -> str:
@@ -100,20 +100,20 @@ def meanings(n: int, generator: torch.Generator) -> Tensor:
 
 
 def styles(n: int, generator: torch.Generator) -> Tensor:
-    """n ways to say something: [n, 7], which name of the agent, patient, deed and place, and whether each of STYLE."""
+    """n ways to say something: [n, 6], which name of the agent, patient, deed and place, and whether each of STYLE."""
     names = torch.randint(NAMES, (n, 4), generator=generator)
-    return torch.cat([names, (torch.rand(n, 3, generator=generator) < torch.tensor(list(STYLE.values()))).long()], 1)
+    return torch.cat([names, (torch.rand(n, 2, generator=generator) < torch.tensor(list(STYLE.values()))).long()], 1)
 
 
 def say(meaning: Tensor, style: Tensor, tongue: int = 0) -> Tensor:
-    """The sentences of meanings [N, 6] in styles [N, 7]: ids [N, 12], padding at the end.
+    """The sentences of meanings [N, 6] in styles [N, 6]: ids [N, 12], padding at the end.
 
     tongue: 0 or 1.  Raises InputError for other tongues or shapes that do not fit.
     """
     if tongue not in (0, 1) or meaning.shape[1:] != (len(FACTORS),) or style.shape != (len(meaning), 4 + len(STYLE)):
-        raise InputError("say() needs meanings [N, 6], styles [N, 7] and tongue 0 or 1.")
+        raise InputError("say() needs meanings [N, 6], styles [N, 6] and tongue 0 or 1.")
     agent, patient, deed, sign, tense, place = meaning.T
-    passive, turned, fronted = (column.bool() for column in style.T[4:])
+    passive, turned = (column.bool() for column in style.T[4:])
     name = style.T
     actor, other = (_PEOPLE + NAMES * who + name[i] for i, who in enumerate((agent, patient)))
     verb = _DEEDS + NAMES * (2 * deed + torch.where(turned, 1 - sign, sign)) + name[2]
@@ -123,18 +123,16 @@ def say(meaning: Tensor, style: Tensor, tongue: int = 0) -> Tensor:
     def word(text, when=None):
         return torch.where(when, _ID[text], nothing) if when is not None else nothing + _ID[text]
 
-    front, back = fronted, ~fronted
     slots = [
-        word("at", front), word("the", front), torch.where(front, where, nothing),
         word("the"), torch.where(passive, other, actor),
         word("has", ~later & ~passive) + word("was", ~later & passive) + word("will", later),
         word("not", turned), word("have", later & ~passive) + word("be", later & passive),
         verb, word("by", passive), word("the"), torch.where(passive, actor, other),
-        word("at", back), word("the", back), torch.where(back, where, nothing),
+        word("at"), word("the"), where,
     ]  # fmt: skip
     ids = torch.stack(slots, dim=1)
     ids = ids.gather(1, (ids == PAD).long().argsort(dim=1, stable=True))
-    ids = F.pad(ids, (0, max(0, LONGEST - ids.shape[1])))[:, :LONGEST]
+    ids = ids[:, :LONGEST]
     return torch.where(ids == PAD, PAD, ids + tongue * TONGUE)
 
 
