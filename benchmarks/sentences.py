@@ -27,7 +27,7 @@ from ssl_lessons.training import fit
 
 KEY = ("part", "arm", "seed")
 SEEDS, TUNING_SEED, RATES = (0, 1, 2), 100, (1e-3, 3e-3)
-STEPS, DOCUMENTS, START_RATE, START_STEPS = 600, 4000, 3e-3, 1000
+STEPS, DOCUMENTS, START_RATE, START_STEPS = 500, 4000, 3e-3, 1500
 SIZES = {"steps": STEPS, "documents": DOCUMENTS}
 LABELS = 400  # sentences to fit a probe, and as many to ask it
 
@@ -41,7 +41,7 @@ def documents(seed: int) -> sentences.Documents:
 def start(seed: int):
     """The masked language model that all begin with, of this seed."""
     task = objectives.MaskedWords(objectives.encoder(seed), documents(seed))
-    fit(task, task, min(START_STEPS, 5 * SIZES["steps"]), lr=START_RATE, seed=seed)
+    fit(task, task, min(START_STEPS, 3 * SIZES["steps"]), lr=START_RATE, seed=seed)
     return task.encoder
 
 
