@@ -77,7 +77,9 @@ def word2vec(seed: int):
     """The mean of skip-gram's word vectors (chapter 2), learned on whole documents, so that windows cross sentences."""
     text = [sentences.decode(doc.flatten()).split() for doc in documents(seed).tokens]
     corpus = counts.read(text)
-    model, _ = training.learn(corpus, training.skip_gram, 2 * SIZES["steps"], seed=seed, window=sentences.LONGEST)
+    model, _ = training.learn(
+        corpus, training.skip_gram, 2 * SIZES["steps"], seed=seed, window=sentences.LONGEST
+    )
     table = torch.zeros(len(sentences.VOCABULARY), model.input.shape[1])
     table[[sentences.VOCABULARY.index(w) for w in corpus.words]] = model.input.detach()
     return lambda ids: positives.counts(ids) @ table
@@ -109,7 +111,9 @@ FLOORS = {
 
 # ---- ways to learn --------------------------------------------------------------------------------------------------
 
-augmented = {f"positive: {name}": partial(objectives.Augmented, way=way) for name, way in positives.WAYS.items()}
+augmented = {
+    f"positive: {name}": partial(objectives.Augmented, way=way) for name, way in positives.WAYS.items()
+}
 WAYS = {
     **augmented,
     "positive: contextual": lambda s, d: objectives.Augmented(s, d, partial(positives.contextual, encoder=s)),
@@ -167,7 +171,9 @@ def at_rate(rate: float, seed: int) -> dict:
     for module in task.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = rate
-    return trained(task, SIZES["steps"], best_rate("positive: nothing (dropout)"), seed) | measured(vectors(task), seed)
+    return trained(task, SIZES["steps"], best_rate("positive: nothing (dropout)"), seed) | measured(
+        vectors(task), seed
+    )
 
 
 def among_equals(name: str, seed: int) -> dict:

@@ -196,12 +196,10 @@ for name, pairs in (
 
 # %% tags=["hide-input"]
 ASKED = ("find", "likeness", "roles", "sign", "deed", "tense", "place", "patient")
+CHANCE = {"find": "0", "likeness": "0"} | dict.fromkeys(ASKED[2:], "50")
 plots.table(
-    [{"neighbour": "chance", "find": "0", "likeness": "0"} | dict.fromkeys(ASKED[2:], "50")]
-    + [
-        {"neighbour": name} | {k: f"{100 * values[k]:.0f}" for k in ASKED}
-        for name, values in live.items()
-    ],
+    [{"neighbour": "chance", **CHANCE}]
+    + [{"neighbour": n} | {k: f"{100 * v[k]:.0f}" for k in ASKED} for n, v in live.items()],
     "The exam (%), one seed, 250 steps",
 )
 
@@ -228,15 +226,15 @@ plots.table(
 
 # %%
 some = train.flat()[0][:2000]
-kept = {
-    name: positives.kept(way, some, torch.Generator().manual_seed(0))
-    for name, way in positives.WAYS.items()
-}
+kept = {}
+for name, way in positives.WAYS.items():
+    kept[name] = positives.kept(way, some, torch.Generator().manual_seed(0))
 plots.table(
-    [{"way": n} | {k: f"{100 * v:.0f}" for k, v in row.items()} for n, row in kept.items()],
+    [{"way": n, **{k: f"{100 * v:.0f}" for k, v in x.items()}} for n, x in kept.items()],
     "Sentences that still say the same of a factor (%); last: names still there",
 )
-assert kept["back translation"]["agent"] == 1 and kept["back translation"]["words"] < 0.4
+back = kept["back translation"]
+assert back["agent"] == 1 and back["words"] < 0.4
 assert kept["cropping"]["place"] < 0.7 and kept["EDA"]["agent"] < 0.95
 
 # %% [markdown]
@@ -255,7 +253,7 @@ widgets.explore(
         {"way": "thesaurus", "strength": 0.9},
         {"way": "EDA"},
     ],
-    captions=["three words in ten hidden", "three in ten cropped", "a thesaurus", "EDA"],
+    captions=["three in ten hidden", "three in ten cropped", "a thesaurus", "EDA"],
     alt=rewording.describe,
     columns=2,
 )
@@ -302,7 +300,7 @@ def spread(values) -> str:
 
 # %% tags=["hide-input"]
 plots.table(
-    [{"arm": "chance", "find": "0", "likeness": "0"} | dict.fromkeys(ASKED[2:], "50")]
+    [{"arm": "chance", **CHANCE}]
     + [{"arm": a} | {k: spread(of(a, "exam", k)) for k in ASKED} for a in arms],
     "The exam (%), mean and range over seeds",
     {"arm": "neighbour"} | {k: k for k in ASKED},
@@ -318,7 +316,8 @@ for k in ASKED:
     low = max(floors, key=lambda a: mean(of(a, "exam", k)))
     ceiling = max(mean(of(a, "exam", k)) for a in taught if a not in free)
     print(f"{k}: best without labels {top} ({mean(of(top, 'exam', k)):.0%});")
-    print(f"      best floor {low} ({mean(of(low, 'exam', k)):.0%}), labels {ceiling:.0%}")
+    print(f"      best floor {low} ({mean(of(low, 'exam', k)):.0%}),")
+    print(f"      with labels {ceiling:.0%}")
 
 # %% tags=["hide-input"]
 FACTORS = tuple(sentences.FACTORS)
@@ -354,9 +353,11 @@ cures = {
     "whitened, first 32": isotropy.whitening(cloud, keep=32),
     "flow": isotropy.flow(cloud),
 }
-cured = {n: exam(lambda ids: cure(vectors(start, ids))) for n, cure in cures.items()}
-for name, values in cured.items():
-    print(f"{name}: mean cosine {values['cosine']:.2f}, likeness {values['likeness']:.2f}")
+cured = {}
+for name, cure in cures.items():
+    cured[name] = exam(lambda ids, cure=cure: cure(vectors(start, ids)))
+    mean_cos, like = (cured[name][k] for k in ("cosine", "likeness"))
+    print(f"{name}: mean cosine {mean_cos:.2f}, likeness {like:.2f}")
 white = cures["whitened, all 63"](cloud)
 assert (torch.cov(white.T) - torch.eye(63)).abs().max() < 0.01
 assert abs(cured["whitened, all 63"]["cosine"]) < 0.05 < cured["as it is"]["cosine"]
@@ -373,8 +374,8 @@ assert abs(cured["whitened, all 63"]["cosine"]) < 0.05 < cured["as it is"]["cosi
 
 # %%
 for a in ("labels: same meaning", "labels: and contradictions", "labels: and BM25"):
-    told = ", ".join(f"{k} {spread(of(a, 'exam', k))}" for k in ("find", "sign", "roles"))
-    print(f"{a}: {told}")
+    told = (f"{k} {spread(of(a, 'exam', k))}" for k in ("find", "sign", "roles"))
+    print(f"{a}: {', '.join(told)}")
 
 # %% [markdown]
 # TEXT_LABELS
@@ -383,6 +384,7 @@ for a in ("labels: same meaning", "labels: and contradictions", "labels: and BM2
 #
 # Somebody sorts the corpus, and every batch holds 64 sentences that say the same. The loss can still fall, by whatever
 # tells the sentences apart: the words.
+
 
 # %%
 def equals(task, generator):
@@ -394,7 +396,8 @@ def equals(task, generator):
 spoiled, end = contrast(equals)
 after = exam(partial(objectives.features, spoiled.vectors))
 print(f"loss {end:.2f} (log 64 is {torch.tensor(64.0).log():.2f})")
-print(f"likeness {after['likeness']:.2f}; usual batches {live['itself (SimCSE)']['likeness']:.2f}")
+usual = live["itself (SimCSE)"]["likeness"]
+print(f"likeness {after['likeness']:.2f}; with usual batches {usual:.2f}")
 for name in ("nothing (dropout)", "back translation"):
     found = spread(of(name, "exam", "likeness", part="equals"))
     usual = spread(of(f"positive: {name}", "exam", "likeness"))
@@ -414,7 +417,7 @@ for rate, values in (
 ):
     print(f"dropout {rate}: likeness {spread(values)}")
 across = {a: of(a, "found", part="tongues") for a in ("masked words", "translations")}
-print(f"the same sentence in the other tongue: found {spread(across['translations'])} %,")
+print(f"the same in the other tongue: found {spread(across['translations'])} %,")
 print(f"before {spread(across['masked words'])} (guessing 0.4)")
 
 # %% [markdown]
@@ -502,9 +505,8 @@ book.claim("C-362", drawn=Runs(*signs))
 book.claim("C-363", drawn=Runs(likeness("masked words, whitened"), BASE))
 
 # %%
-book.claim(
-    "C-364", drawn=Runs(likeness("quick-thought"), likeness("skip-thought"), floor=BASE)
-)
+both = [likeness(a) for a in ("quick-thought", "skip-thought")]
+book.claim("C-364", drawn=Runs(*both, floor=BASE))
 found = [of(a, "exam", "find") for a in ("labels: and BM25", plain, "masked words")]
 book.claim("C-365", drawn=Runs(*found[:2], floor=found[2]))
 crops = likeness("positive: cropping")

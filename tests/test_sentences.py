@@ -109,7 +109,11 @@ def test_who_understands_passes_and_words_alone_do_not():
     assert words["find"] < 0.15 and words["likeness"] < 0.6
     assert all(abs(words[k] - 0.5) < 0.12 for k in ("roles", "sign", "deed"))
     same = exam(lambda ids: torch.ones(len(ids), 3))
-    assert all(same[k] == 0.5 for k in sentences.NEAR) and same["likeness"] == 0 and abs(same["cosine"] - 1) < 1e-9
+    assert (
+        all(same[k] == 0.5 for k in sentences.NEAR)
+        and same["likeness"] == 0
+        and abs(same["cosine"] - 1) < 1e-9
+    )
 
 
 def test_two_persons_without_their_roles_cannot_tell_who_did_it():
@@ -150,7 +154,9 @@ def test_edits_do_what_they_say():
     assert bool(((swapped != ids).sum(dim=1) <= 2).all())
     cropped = positives.cropping(ids, G(0))
     assert bool((words(cropped) == (0.7 * n).ceil()).all())
-    assert all(sentences.decode(c) in sentences.decode(i) for c, i in zip(cropped[:50], ids[:50], strict=True))
+    assert all(
+        sentences.decode(c) in sentences.decode(i) for c, i in zip(cropped[:50], ids[:50], strict=True)
+    )
     assert positives.eda(ids, G(0)).shape == (500, sentences.LONGEST + 1)
 
 
@@ -162,7 +168,9 @@ def test_contextual_words_are_never_special():
 
 
 def test_bm25_is_the_formula():
-    texts = [sentences.encode(t) for t in ("the sailor has helped the doctor", "the thief has freed", "at dock at")]
+    texts = [
+        sentences.encode(t) for t in ("the sailor has helped the doctor", "the thief has freed", "at dock at")
+    ]
     texts = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
     query = sentences.encode("the sailor at dock")[None]
     lengths, k1, b = (texts > 0).sum(1).double(), 1.2, 0.75

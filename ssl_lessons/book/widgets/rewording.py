@@ -17,7 +17,11 @@ STRENGTHS = {  # of the ways that have one: strength -> way
     "delete words": lambda s: lambda ids, g: positives.deletion(ids, g, s),
     "crop": lambda s: lambda ids, g: positives.cropping(ids, g, 1 - s),
 }
-FIXED = {"swap two words": positives.swapping, "EDA": positives.eda, "translate back": positives.back_translation}
+FIXED = {
+    "swap two words": positives.swapping,
+    "EDA": positives.eda,
+    "translate back": positives.back_translation,
+}
 WAYS = (*STRENGTHS, *FIXED)
 CONTROLS = {
     "way": Choice(WAYS, "hide words", "way"),

@@ -20,7 +20,9 @@ def whitening(z: Tensor, keep: int | None = None) -> Cure:
     default all D.  Raises InputError unless N > D >= k >= 1 and the k eigenvalues are positive.
     """
     if z.ndim != 2 or len(z) <= z.shape[1] or not 1 <= (keep or z.shape[1]) <= z.shape[1]:
-        raise InputError(f"whitening needs more vectors than dimensions, and keeps 1 to all, not {list(z.shape)}.")
+        raise InputError(
+            f"whitening needs more vectors than dimensions, and keeps 1 to all, not {list(z.shape)}."
+        )
     mean = z.double().mean(dim=0)
     values, vectors = torch.linalg.eigh(torch.cov(z.double().T))
     values, vectors = values.flip(0)[:keep], vectors.flip(1)[:, :keep]

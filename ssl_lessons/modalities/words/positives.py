@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssl_lessons.errors import InputError
 from ssl_lessons.modalities.words import corruptions, sentences
-from ssl_lessons.modalities.words.language import MASK, PAD, SPECIAL
+from ssl_lessons.modalities.words.language import PAD, SPECIAL
 from ssl_lessons.modalities.words.sentences import KIND, NAMES, TONGUE
 
 Way = Callable[[Tensor, torch.Generator], Tensor]
@@ -37,7 +37,7 @@ def synonyms(ids: Tensor, generator: torch.Generator, share: float = 0.5) -> Ten
 
 
 def back_translation(ids: Tensor, generator: torch.Generator) -> Tensor:
-    """Into the second tongue and back, word by word; a dictionary offers all names of a thing (Sennrich et al. 2016)."""
+    """Into the second tongue and back, word by word; all names of a thing are offered (Sennrich et al. 2016)."""
     abroad = torch.where(ids >= len(SPECIAL), _renamed(ids, generator) + TONGUE, ids)
     return torch.where(ids >= len(SPECIAL), _renamed(abroad, generator) - TONGUE, ids)
 

@@ -37,7 +37,7 @@ def framed(ids: Tensor) -> Tensor:
 
 
 def states(network: Transformer, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The last states [N, T + 2, D] of the framed sentences, and which places are words of them, float [N, T + 2, 1]."""
+    """The last states [N, T + 2, D] of framed sentences, and which places are words of them, float [N, T + 2, 1]."""
     text = framed(ids)
     device = network.bias.device
     return network(text.to(device)), corruptions.words(text).float()[..., None].to(device)
@@ -104,7 +104,9 @@ class Augmented(Objective):
 
     def forward(self, generator: torch.Generator) -> Tensor:
         ids, _ = self.sentence(generator)
-        return losses.info_nce(self.vectors(ids), self.vectors(self.way(ids, generator)), temperature=1 / SCALE)
+        return losses.info_nce(
+            self.vectors(ids), self.vectors(self.way(ids, generator)), temperature=1 / SCALE
+        )
 
 
 class Equals(Augmented):
@@ -201,7 +203,7 @@ class Conpono(Objective):
 
 
 class Local(Objective):
-    """IS-BERT (Zhang et al. 2020): is this run of words from this sentence?  Runs of 1, 3 and 5 words, by convolution."""
+    """IS-BERT (Zhang et al. 2020): is this run of words from this sentence?  Runs of 1, 3 and 5 words."""
 
     def __init__(self, start: Transformer, data: Documents):
         super().__init__(start, data)

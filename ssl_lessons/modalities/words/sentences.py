@@ -17,12 +17,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.modalities.words.language import CLS, PAD, SEP, SPECIAL
+from ssl_lessons.modalities.words.language import PAD, SPECIAL
 
 FACTORS = {"agent": 4, "patient": 4, "deed": 4, "sign": 2, "tense": 2, "place": 3}
 """The columns of a meaning [N, 6], and how many values each has; agent and patient are never the same person."""
 
-PEOPLE = ("sailor mariner seaman", "doctor physician medic", "singer vocalist soloist", "thief robber burglar")
+PEOPLE = (
+    "sailor mariner seaman",
+    "doctor physician medic",
+    "singer vocalist soloist",
+    "thief robber burglar",
+)
 DEEDS = (  # [deed][sign], sign 1 is well, 0 ill
     ("hindered hampered obstructed", "helped aided assisted"),
     ("blamed scolded criticised", "praised lauded commended"),
@@ -44,7 +49,8 @@ def _twin(word: str) -> str:
 CONCEPTS = (*PEOPLE, *(names for pair in DEEDS for names in pair), *PLACES)
 _FIRST = (*FUNCTION, *(word for names in CONCEPTS for word in names.split()))
 VOCABULARY = (*SPECIAL, *_FIRST, *map(_twin, _FIRST))
-"""All words, the special ones first: the index of a word is its id.  The second tongue comes last, in the same order."""
+"""All words, the special ones first: the index of a word is its id.  The second tongue comes last, in the same order.
+"""
 _ID = {word: i for i, word in enumerate(VOCABULARY)}
 TONGUE = len(_FIRST)
 """How far a word's twin in the second tongue is from it."""
@@ -77,7 +83,9 @@ def encode(text: str) -> Tensor:
     """The ids [T] of the words of a text, split at spaces.  Raises InputError for a word that is in neither tongue."""
     unknown = [word for word in text.split() if word not in _ID]
     if unknown:
-        raise InputError(f"The word {unknown[0]!r} is not among the {len(VOCABULARY)} words of these tongues.")
+        raise InputError(
+            f"The word {unknown[0]!r} is not among the {len(VOCABULARY)} words of these tongues."
+        )
     return torch.tensor([_ID[word] for word in text.split()], dtype=torch.long)
 
 
@@ -102,7 +110,9 @@ def meanings(n: int, generator: torch.Generator) -> Tensor:
 def styles(n: int, generator: torch.Generator) -> Tensor:
     """n ways to say something: [n, 6], which name of the agent, patient, deed and place, and whether each of STYLE."""
     names = torch.randint(NAMES, (n, 4), generator=generator)
-    return torch.cat([names, (torch.rand(n, 2, generator=generator) < torch.tensor(list(STYLE.values()))).long()], 1)
+    return torch.cat(
+        [names, (torch.rand(n, 2, generator=generator) < torch.tensor(list(STYLE.values()))).long()], 1
+    )
 
 
 def say(meaning: Tensor, style: Tensor, tongue: int = 0) -> Tensor:
@@ -110,7 +120,11 @@ def say(meaning: Tensor, style: Tensor, tongue: int = 0) -> Tensor:
 
     tongue: 0 or 1.  Raises InputError for other tongues or shapes that do not fit.
     """
-    if tongue not in (0, 1) or meaning.shape[1:] != (len(FACTORS),) or style.shape != (len(meaning), 4 + len(STYLE)):
+    if (
+        tongue not in (0, 1)
+        or meaning.shape[1:] != (len(FACTORS),)
+        or style.shape != (len(meaning), 4 + len(STYLE))
+    ):
         raise InputError("say() needs meanings [N, 6], styles [N, 6] and tongue 0 or 1.")
     agent, patient, deed, sign, tense, place = meaning.T
     passive, turned = (column.bool() for column in style.T[4:])
@@ -262,9 +276,7 @@ class Exam:
         *near, left, right = rest
         best = (query @ torch.cat([answer, *near]).T).argmax(dim=1)
         own = (query * answer).sum(dim=1)
-        told = {
-            kind: _above(own, (query * z).sum(dim=1)) for kind, z in zip(self.near, near, strict=True)
-        }
+        told = {kind: _above(own, (query * z).sum(dim=1)) for kind, z in zip(self.near, near, strict=True)}
         mean = query.mean(dim=0).square().sum() * len(query)
         return {
             "find": float((best == torch.arange(len(query))).double().mean()),
