@@ -110,7 +110,7 @@ def contextual(ids: Tensor, generator: torch.Generator, encoder: nn.Module, rate
     shown, mask = corruptions.hide(ids, generator, rate)
     with torch.no_grad():
         one = torch.ones(len(ids), 1, dtype=torch.long)
-        framed = torch.cat([one * sentences.CLS, shown], dim=1)
+        framed = torch.cat([one * CLS, shown], dim=1)
         logits = encoder.logits(encoder(framed.to(encoder.bias.device)))[:, 1:].cpu()
         logits[..., : len(SPECIAL)] = -torch.inf
     noise = -torch.empty(logits.shape).exponential_(generator=generator).log()
