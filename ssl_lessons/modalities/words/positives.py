@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssl_lessons.errors import InputError
 from ssl_lessons.modalities.words import corruptions, sentences
-from ssl_lessons.modalities.words.language import PAD, SPECIAL
+from ssl_lessons.modalities.words.language import CLS, PAD, SPECIAL
 from ssl_lessons.modalities.words.sentences import KIND, NAMES, TONGUE
 
 Way = Callable[[Tensor, torch.Generator], Tensor]
