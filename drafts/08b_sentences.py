@@ -270,8 +270,8 @@ assert min(crop, key=crop.get) == "place"
 # | equal for all | |
 # |---|---|
 # | start | the masked language model of the seed, 1,500 steps |
-# | budget | 500 steps of 64 sentences (and of as many neighbours); no head, no projector |
-# | learning rate | the better of two after 250 steps, by *likeness* on another world |
+# | budget | 600 steps of 64 sentences (and of as many neighbours); no head, no projector |
+# | learning rate | the better of two after 300 steps, by *likeness* on another world |
 # | not equal | decoders (skip-thought), a hard negative a sentence, and what is known: a thesaurus, labels |
 #
 # Floors: counts of words, TF-IDF, the mean of chapter 02's word vectors (learned over sentence borders), the encoder
