@@ -206,7 +206,8 @@ def test_flow_knows_its_determinant_and_makes_vectors_more_gaussian():
     x = torch.randn(3, 4).double()
     for row in x:
         jacobian = torch.autograd.functional.jacobian(lambda v: model(v[None])[0][0], row)
-        assert abs(float(torch.linalg.slogdet(jacobian)[1] - model(row[None])[1][0])) < 1e-8
+        expected, found = torch.linalg.slogdet(jacobian)[1], model(row[None])[1][0].detach()
+        assert abs(float(expected - found)) < 1e-5  # the rotations are drawn in float32
     z = torch.randn(2000, 4, generator=G(0)) @ torch.randn(4, 4, generator=G(1)) + 2
     u = isotropy.flow(z, steps=200)(z)
     assert (torch.cov(u.T) - torch.eye(4)).abs().max() < 0.4 and u.mean(dim=0).abs().max() < 0.3
