@@ -55,7 +55,7 @@ def render(start: float, goal: float, ahead: int, cost: str) -> Figure:
     ax.plot(*way.T, color=plots.COLORS[1], marker="o", markersize=3)
     ax.plot(LEFT, float(start), "s", color=plots.COLORS[2], markersize=8)
     ax.plot(RIGHT, float(goal), "*", color=plots.COLORS[3], markersize=12)
-    ax.set_title(f"{int(ahead)} actions ahead: {_words(found)}")
+    ax.set_title(f"looking {int(ahead)} ahead: {_words(found)}")
     return fig
 
 

@@ -30,11 +30,13 @@ def chosen(ids: Tensor, rate, generator: torch.Generator) -> Tensor:
 
 
 def bert(
-    ids: Tensor, generator: torch.Generator, rate: float = 0.15, random: float = 0.1, keep: float = 0.1
-) -> tuple[Tensor, Tensor]:
+    ids: Tensor, generator: torch.Generator, rate: float = 0.15, random: float = 0.1, keep: float = 0.1,
+    vocabulary: int = len(VOCABULARY),
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """BERT's corruption (Devlin et al. 2019, section 3.1): (corrupted ids, mask of the chosen words).
 
     Of the chosen words a share `random` becomes any word, a share `keep` stays, the rest becomes [MASK].
+    vocabulary: how many words there are, special ones included; they come first.
     Raises InputError for shares outside 0..1 or that sum to more than 1.
     """
     if not (0 < rate <= 1 and min(random, keep) >= 0 and random + keep <= 1):
@@ -43,7 +45,7 @@ def bert(
         )
     mask = chosen(ids, rate, generator)
     kind = torch.rand(ids.shape, generator=generator)
-    other = torch.randint(len(SPECIAL), len(VOCABULARY), ids.shape, generator=generator)
+    other = torch.randint(len(SPECIAL), vocabulary, ids.shape, generator=generator)
     damaged = torch.where(kind < random, other, torch.where(kind < random + keep, ids, MASK))
     return torch.where(mask, damaged, ids), mask
 

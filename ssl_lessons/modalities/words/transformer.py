@@ -11,9 +11,9 @@ from ssl_lessons.modalities.words import language
 class Block(nn.Module):
     """Attention, then two layers of a perceptron, each added to what comes in after a layer norm (pre-norm)."""
 
-    def __init__(self, width: int, heads: int, reads: bool = False):
+    def __init__(self, width: int, heads: int, reads: bool = False, dropout: float = 0.0):
         super().__init__()
-        self.heads = heads
+        self.heads, self.drop = heads, nn.Dropout(dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2 + reads))
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.query, self.memory, self.read = (
@@ -30,12 +30,12 @@ class Block(nn.Module):
 
         memory [B, S, D] and there, bool [B, 1, 1, S]: what a decoder reads, and which of it is no padding.
         """
-        x = x + self.out(self._attend(*self.qkv(self.norms[0](x)).chunk(3, dim=-1), see))
+        x = x + self.drop(self.out(self._attend(*self.qkv(self.norms[0](x)).chunk(3, dim=-1), see)))
         if memory is not None:
             x = x + self.read(
                 self._attend(self.query(self.norms[2](x)), *self.memory(memory).chunk(2, dim=-1), there)
             )
-        return x + self.mlp(self.norms[1](x))
+        return x + self.drop(self.mlp(self.norms[1](x)))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, see: Tensor) -> Tensor:
         q, k, v = (z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in (q, k, v))
@@ -48,11 +48,13 @@ class Transformer(nn.Module):
     Word, position and segment vectors are added (Devlin et al. 2019, section 3); the scores are dot products with the
     same word vectors, plus a bias.  causal: a word sees itself and what stands before it; otherwise all words of the
     sentence see one another.  Padding is never seen.  reads: with cross-attention to a `memory` (a decoder).
+    dropout: of the embedded words and of what each half of a block adds, in training mode.
     """
 
     def __init__(
         self, vocabulary: int = len(language.VOCABULARY), width: int = 64, heads: int = 4, depth: int = 2,
         length: int = language.PAIR_LENGTH + 1, causal: bool = False, reads: bool = False,
+        dropout: float = 0.0,
     ):  # fmt: skip
         super().__init__()
         if width % heads or min(vocabulary, width, heads, depth, length) < 1:
@@ -64,7 +66,8 @@ class Transformer(nn.Module):
             nn.init.normal_(
                 table.weight, std=0.1
             )  # larger than BERT's 0.02: the network is small and trained briefly
-        self.blocks = nn.ModuleList(Block(width, heads, reads) for _ in range(depth))
+        self.drop = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(width, heads, reads, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
 
@@ -76,7 +79,7 @@ class Transformer(nn.Module):
         x = self.word(ids) + self.place.weight[:t] + self.segment(language.segments(ids))
         real = (ids != language.PAD)[:, None, None, :]
         see = real & torch.ones(t, t, dtype=torch.bool, device=ids.device).tril() if self.causal else real
-        states = [x]
+        states = [self.drop(x)]
         for block in self.blocks:
             states.append(block(states[-1], see, memory, there))
         return [*states[:-1], self.norm(states[-1])]

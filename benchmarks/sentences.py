@@ -1,0 +1,234 @@
+"""The measurements of chapter 8b: which neighbours teach an encoder what a sentence means.
+
+    uv run python benchmarks/sentences.py                               # all rows that the record does not have yet
+    uv run python benchmarks/sentences.py --parts tuning --seconds 300  # start no new row after 300 seconds
+    uv run python benchmarks/sentences.py --steps 2 --documents 200 --dry  # everything once, nothing recorded
+
+tuning    the learning rate of each way, after half of the steps, on documents and an exam of their own (seed 100); the
+          best is the one whose cosines follow the number of shared factors best.
+runs      every way from the same masked language model of the seed, as many steps; floors; two cures without training.
+dropout   SimCSE's only augmentation at other rates.
+equals    batches in which all sentences mean the same.
+tongues   translation pairs: find a sentence among those of the second tongue, before and after.
+"""
+
+import time
+from functools import lru_cache, partial
+
+import torch
+from _record import arguments, recorded, resume
+from sklearn.feature_extraction.text import TfidfTransformer
+
+from ssl_lessons import diagnostics, evaluation
+from ssl_lessons.data.image_set import Factor
+from ssl_lessons.modalities.words import counts, isotropy, positives, sentences, training
+from ssl_lessons.modalities.words import sentence_objectives as objectives
+from ssl_lessons.training import fit
+
+KEY = ("part", "arm", "seed")
+SEEDS, TUNING_SEED, RATES = (0, 1, 2), 100, (1e-3, 3e-3)
+STEPS, DOCUMENTS, START_RATE, START_STEPS = 600, 4000, 3e-3, 1500
+SIZES = {"steps": STEPS, "documents": DOCUMENTS}
+LABELS = 400  # sentences to fit a probe, and as many to ask it
+
+
+@lru_cache(maxsize=2)
+def documents(seed: int) -> sentences.Documents:
+    return sentences.documents(SIZES["documents"], seed=seed)
+
+
+@lru_cache(maxsize=2)
+def start(seed: int):
+    """The masked language model that all begin with, of this seed."""
+    task = objectives.MaskedWords(objectives.encoder(seed), documents(seed))
+    fit(task, task, min(START_STEPS, 3 * SIZES["steps"]), lr=START_RATE, seed=seed)
+    return task.encoder
+
+
+def vectors(task):
+    return partial(objectives.features, task.eval().vectors)
+
+
+def measured(features, seed: int) -> dict:
+    """The exam, what a linear readout finds of each factor (0 chance, 1 always right), and the rank of the vectors."""
+    found = {"exam": sentences.exam(seed=seed)(features)}
+    ids, meaning = documents(seed).flat()
+    row = torch.randperm(len(ids), generator=torch.Generator().manual_seed(seed))[:LABELS]
+    g = torch.Generator().manual_seed(10**7 + seed)
+    new = sentences.meanings(LABELS, g)
+    x, y = features(ids[row]), features(sentences.say(new, sentences.styles(LABELS, g)))
+    truth = [
+        {n: Factor(m[:, i], "categorical") for i, n in enumerate(sentences.FACTORS)}
+        for m in (meaning[row], new)
+    ]
+    found["factors"] = evaluation.factor_probe(x, truth[0], y, truth[1])
+    return found | {"rank": float(diagnostics.rank_me(x))}
+
+
+# ---- floors and cures -----------------------------------------------------------------------------------------------
+
+
+def tf_idf(seed: int):
+    model = TfidfTransformer().fit(positives.counts(documents(seed).flat()[0]).numpy())
+    return lambda ids: torch.from_numpy(model.transform(positives.counts(ids).numpy()).toarray()).float()
+
+
+def word2vec(seed: int):
+    """The mean of skip-gram's word vectors (chapter 2), learned on whole documents, so that windows cross sentences."""
+    text = [sentences.decode(doc.flatten()).split() for doc in documents(seed).tokens]
+    corpus = counts.read(text)
+    model, _ = training.learn(
+        corpus, training.skip_gram, 2 * SIZES["steps"], seed=seed, window=sentences.LONGEST
+    )
+    table = torch.zeros(len(sentences.VOCABULARY), model.input.shape[1])
+    table[[sentences.VOCABULARY.index(w) for w in corpus.words]] = model.input.detach()
+    return lambda ids: positives.counts(ids) @ table
+
+
+def plain(seed: int):
+    return partial(objectives.features, partial(objectives.pooled, start(seed).eval()))
+
+
+def cured(cure, seed: int):
+    features = plain(seed)
+    change = cure(features(documents(seed).flat()[0][:4000]))
+    return lambda ids: change(features(ids))
+
+
+def untrained(seed: int):
+    return partial(objectives.features, partial(objectives.pooled, objectives.encoder(seed).eval()))
+
+
+FLOORS = {
+    "bag of words": lambda seed: positives.counts,
+    "TF-IDF": tf_idf,
+    "mean of word2vec": word2vec,
+    "untrained": untrained,
+    "masked words": plain,
+    "masked words, whitened": partial(cured, partial(isotropy.whitening, keep=32)),
+    "masked words, flow": partial(cured, isotropy.flow),
+}
+
+# ---- ways to learn --------------------------------------------------------------------------------------------------
+
+augmented = {
+    f"positive: {name}": partial(objectives.Augmented, way=way) for name, way in positives.WAYS.items()
+}
+WAYS = {
+    **augmented,
+    "positive: contextual": lambda s, d: objectives.Augmented(s, d, partial(positives.contextual, encoder=s)),
+    "CERT": partial(objectives.Queue, way=positives.back_translation),
+    "skip-thought": objectives.Skip,
+    "quick-thought": objectives.Neighbours,
+    "DeCLUTR": partial(objectives.Neighbours, reach=2, spans=True),
+    "CONPONO": objectives.Conpono,
+    "IS-BERT": objectives.Local,
+    "translations": objectives.Translations,
+    "labels: SBERT": objectives.Siamese,
+    "labels: same meaning": objectives.Labelled,
+    "labels: and contradictions": partial(objectives.Labelled, hard="contradiction"),
+    "labels: and BM25": partial(objectives.Labelled, hard="BM25"),
+}
+
+
+def built(way, seed: int):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return way(start(seed).eval(), documents(seed))
+
+
+def trained(task, steps: int, lr: float, seed: int) -> dict:
+    begin = time.process_time()
+    history = fit(task, task, steps, lr=lr, seed=seed)
+    last = history[-20:]
+    seconds = time.process_time() - begin
+    return {"steps": steps, "lr": lr, "loss": sum(last) / len(last), "first": history[0], "seconds": seconds}
+
+
+def tune(name: str, lr: float) -> dict:
+    task = built(WAYS[name], TUNING_SEED)
+    row = trained(task, max(1, SIZES["steps"] // 2), lr, TUNING_SEED)
+    return row | {"way": name, "exam": sentences.exam(seed=TUNING_SEED)(vectors(task))}
+
+
+def best_rate(name: str) -> float:
+    rows = [r for r in recorded("sentences") if r["part"] == "tuning" and r["way"] == name]
+    return max(rows, key=lambda r: r["exam"]["likeness"])["lr"] if rows else RATES[-1]
+
+
+def floor(name: str, seed: int) -> dict:
+    return {"steps": 0} | measured(FLOORS[name](seed), seed)
+
+
+def run(name: str, seed: int) -> dict:
+    task = built(WAYS[name], seed)
+    row = trained(task, SIZES["steps"], best_rate(name), seed)
+    return row | measured(vectors(task), seed)
+
+
+def at_rate(rate: float, seed: int) -> dict:
+    task = built(partial(objectives.Augmented, way=positives.nothing), seed)
+    for module in task.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = rate
+    return trained(task, SIZES["steps"], best_rate("positive: nothing (dropout)"), seed) | measured(
+        vectors(task), seed
+    )
+
+
+def among_equals(name: str, seed: int) -> dict:
+    task = built(partial(objectives.Equals, way=positives.WAYS[name]), seed)
+    return trained(task, SIZES["steps"], best_rate(f"positive: {name}"), seed) | measured(vectors(task), seed)
+
+
+def across(features, seed: int) -> float:
+    """How often the nearest of 250 sentences of the second tongue means the same."""
+    g = torch.Generator().manual_seed(10**8 + seed)
+    meaning = torch.unique(sentences.meanings(2000, g), dim=0)
+    meaning = meaning[torch.randperm(len(meaning), generator=g)[:250]]
+    here, there = (features(sentences.say(meaning, sentences.styles(250, g), tongue)) for tongue in (0, 1))
+    return evaluation.retrieval.recall_at_k(here, torch.arange(250), 1, there, torch.arange(250))
+
+
+def tongues(name: str, seed: int) -> dict:
+    if name == "masked words":
+        return {"found": across(plain(seed), seed)}
+    task = built(WAYS["translations"], seed)
+    row = trained(task, SIZES["steps"], best_rate("translations"), seed)
+    return row | {"found": across(vectors(task), seed)}
+
+
+# ---- all of it ------------------------------------------------------------------------------------------------------
+
+PARTS = ("tuning", "runs", "dropout", "equals", "tongues")
+
+
+def rows_of(part: str):
+    if part == "tuning":
+        yield from ((f"{n}, lr {lr:g}", TUNING_SEED, partial(tune, n, lr)) for n in WAYS for lr in RATES)
+        return
+    arms = {
+        "runs": {n: partial(floor, n) for n in FLOORS} | {n: partial(run, n) for n in WAYS},
+        "dropout": {f"{rate:g}": partial(at_rate, rate) for rate in (0.0, 0.3)},
+        "equals": {n: partial(among_equals, n) for n in ("nothing (dropout)", "back translation")},
+        "tongues": {n: partial(tongues, n) for n in ("masked words", "translations")},
+    }[part]
+    for seed in SEEDS:
+        yield from ((name, seed, partial(work, seed)) for name, work in arms.items())
+
+
+def main(parts, seeds, seconds: float, steps: int, documents: int, dry: bool) -> None:
+    if (steps, documents) != (STEPS, DOCUMENTS) and not dry:
+        raise SystemExit("other sizes are for trials: add --dry")
+    SIZES.update(steps=steps, documents=documents)
+    jobs = (
+        ({"part": part, "arm": arm, "seed": seed}, work)
+        for part in parts
+        for arm, seed, work in rows_of(part)
+        if not seeds or seed in seeds
+    )
+    resume("sentences", KEY, jobs, ("torch", "scikit-learn"), seconds, dry)
+
+
+if __name__ == "__main__":
+    main(**vars(arguments(__doc__, PARTS, {"steps": STEPS, "documents": DOCUMENTS}).parse_args()))
