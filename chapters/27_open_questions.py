@@ -18,7 +18,7 @@
 # - read the ledger of this book: what it found, what it could not decide, and what deciding would cost.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE), [chapter 20b](20b_projector.ipynb) (the projector)
-# and [chapter 22](22_the_knobs.ipynb) (choosing on other seeds). **Time**: 18 minutes to read, under a minute to run on
+# and [chapter 22](22_the_knobs.ipynb) (choosing on other seeds). **Time**: 30 minutes to read, under a minute to run on
 # two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
