@@ -652,6 +652,9 @@ book.claim("C-345", drawn=Runs(cued, cured, floor=blind))
 # ## Solutions
 #
 # ```python
+# forecast = ...  # your own number, before the run
+#
+#
 # def best_right(p):
 #     # true pairs agree always, false ones with probability sum p^2; of pairs that agree most are true
 #     return 1 - (p**2).sum() / 2
@@ -668,7 +671,4 @@ book.claim("C-345", drawn=Runs(cued, cured, floor=blind))
 # def mean_reciprocal_rank(score):
 #     place = 1 + (score > score.diagonal()[:, None]).sum(dim=1)
 #     return (1 / place).mean()
-#
-#
-# # forecast = ...  # your own number, before the run
 # ```
