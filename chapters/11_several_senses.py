@@ -20,6 +20,7 @@
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE) and [chapter 02](02_words_from_neighbours.ipynb)
 # (words as vectors).
 # **Time**: 28 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# The companion [11b](11b_pairs_without_captions.ipynb) has pairs without a word.
 
 # %% tags=["hide-input"]
 try:

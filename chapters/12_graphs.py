@@ -21,6 +21,7 @@
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (NT-Xent), [chapter 15](15_self_distillation.ipynb) (BYOL) and
 # [chapter 18](18_masked_images.ipynb) (masking).
 # **Time**: 26 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# Companions: [12b](12b_tables.ipynb) on tables, [12c](12c_agents.ipynb) on agents.
 
 # %% tags=["hide-input"]
 try:

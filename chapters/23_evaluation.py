@@ -20,6 +20,7 @@
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR) and [chapter 21](21_quality_without_labels.ipynb)
 # (quality without labels). What a *place* of a feature map knows is another question, and not asked here.
 # **Time**: 32 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# The companion [23b](23b_what_a_place_knows.ipynb) asks the places of a map.
 
 # %% tags=["hide-input"]
 try:
