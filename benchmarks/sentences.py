@@ -4,8 +4,8 @@
     uv run python benchmarks/sentences.py --parts tuning --seconds 300  # start no new row after 300 seconds
     uv run python benchmarks/sentences.py --steps 2 --documents 200 --dry  # everything once, nothing recorded
 
-tuning    the learning rate of each way, after a third of the steps, on documents and an exam of their own (seed 100); the
-          best is the one whose cosines follow the number of shared factors best.
+tuning    the learning rate of each way, after a third of the steps, on documents and an exam of their own (seed 100);
+          the best is the one whose cosines follow the number of shared factors best.
 runs      every way from the same masked language model of the seed, as many steps; floors; two cures without training.
 dropout   SimCSE's only augmentation at other rates.
 equals    batches in which all sentences mean the same.
