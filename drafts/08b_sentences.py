@@ -251,11 +251,10 @@ widgets.explore(
         {"way": "hide words", "strength": 0.3},
         {"way": "crop", "strength": 0.3},
         {"way": "thesaurus", "strength": 0.9},
-        {"way": "EDA"},
     ],
-    captions=["three in ten hidden", "three in ten cropped", "a thesaurus", "EDA"],
+    captions=["three in ten hidden", "three in ten cropped", "a thesaurus"],
     alt=rewording.describe,
-    columns=2,
+    columns=1,
 )
 assert rewording.kept("thesaurus", 0.9)["words"] < 0.5
 assert rewording.kept("thesaurus", 0.9)["sign"] == 1
@@ -356,7 +355,7 @@ ax.barh(shown, [100 * mean(like(a)) for a in shown], color=plots.COLORS[0])
 ax.axvline(100 * company, color=plots.COLORS[1], ls="--", label="mean of word vectors")
 ax.axvline(100 * mean(like("masked words")), color="gray", ls=":", label="the start")
 ax.set(title="Neighbours that share a meaning, not words, help", xlabel="likeness (%)")
-ax.legend()
+ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
 plots.show(
     fig,
     alt="Likeness, mean of seeds. "
