@@ -4,8 +4,8 @@
     uv run python benchmarks/sentences.py --parts tuning --seconds 300  # start no new row after 300 seconds
     uv run python benchmarks/sentences.py --steps 2 --documents 200 --dry  # everything once, nothing recorded
 
-tuning    the learning rate of each way, after half of the steps, on documents and an exam of their own (seed 100); the
-          best is the one whose cosines follow the number of shared factors best.
+tuning    the learning rate of each way, after a third of the steps, on documents and an exam of their own (seed 100);
+          the best is the one whose cosines follow the number of shared factors best.
 runs      every way from the same masked language model of the seed, as many steps; floors; two cures without training.
 dropout   SimCSE's only augmentation at other rates.
 equals    batches in which all sentences mean the same.
@@ -27,7 +27,7 @@ from ssl_lessons.training import fit
 
 KEY = ("part", "arm", "seed")
 SEEDS, TUNING_SEED, RATES = (0, 1, 2), 100, (1e-3, 3e-3)
-STEPS, DOCUMENTS, START_RATE, START_STEPS = 600, 4000, 3e-3, 1500
+STEPS, DOCUMENTS, START_RATE, START_STEPS = 500, 4000, 3e-3, 1500
 SIZES = {"steps": STEPS, "documents": DOCUMENTS}
 LABELS = 400  # sentences to fit a probe, and as many to ask it
 
@@ -147,7 +147,7 @@ def trained(task, steps: int, lr: float, seed: int) -> dict:
 
 def tune(name: str, lr: float) -> dict:
     task = built(WAYS[name], TUNING_SEED)
-    row = trained(task, max(1, SIZES["steps"] // 2), lr, TUNING_SEED)
+    row = trained(task, max(1, SIZES["steps"] // 3), lr, TUNING_SEED)
     return row | {"way": name, "exam": sentences.exam(seed=TUNING_SEED)(vectors(task))}
 
 

@@ -133,7 +133,7 @@ assert words["find"] < 0.1 and abs(words["roles"] - 0.5) < 0.1
 torch.manual_seed(0)
 start = objectives.encoder(seed=0).to(device)
 task = objectives.MaskedWords(start, train).to(device)
-curve = fit(task, task, steps=700, lr=3e-3, seed=0, progress=True)
+curve = fit(task, task, steps=500, lr=3e-3, seed=0, progress=True)
 start = task.encoder.eval()
 print(f"loss {curve[0]:.2f} at first, {sum(curve[-20:]) / 20:.2f} at the end")
 
@@ -148,12 +148,12 @@ print(f"mean cosine of two sentences drawn at random: {before['cosine']:.2f}")
 
 
 # %% [markdown]
-# Two sentences drawn at random have a cosine far from zero. The vectors lie in a cone; BERT's do as well (Ethayarajh,
-# 2019; Li et al., 2020). More below. Now the loop, with the neighbour as its argument:
+# Two sentences drawn at random have a cosine far from zero. The vectors lie in a cone; BERT's do as well ([Li et al.,
+# 2020](https://arxiv.org/abs/2011.05864)). More below. Now the loop, with the neighbour as its argument:
 
 
 # %%
-def contrast(pairs, steps: int = 250, seed: int = 0):
+def contrast(pairs, steps: int = 200, seed: int = 0):
     """pairs(generator) -> sentences [64, T] and their neighbours [64, T']."""
     task = objectives.Objective(start, train).to(device)  # a copy of the start
 
@@ -197,10 +197,11 @@ for name, pairs in (
 # %% tags=["hide-input"]
 ASKED = ("find", "likeness", "roles", "sign", "deed", "tense", "place", "patient")
 CHANCE = {"find": "0", "likeness": "0"} | dict.fromkeys(ASKED[2:], "50")
+percent = "{:.0%}".format
 plots.table(
     [{"neighbour": "chance", **CHANCE}]
-    + [{"neighbour": n} | {k: f"{100 * v[k]:.0f}" for k in ASKED} for n, v in live.items()],
-    "The exam (%), one seed, 250 steps",
+    + [{"neighbour": n} | {k: percent(v[k]) for k in ASKED} for n, v in live.items()],
+    "The exam, one seed, 200 steps",
 )
 
 # %% [markdown]
@@ -230,8 +231,8 @@ kept = {}
 for name, way in positives.WAYS.items():
     kept[name] = positives.kept(way, some, torch.Generator().manual_seed(0))
 plots.table(
-    [{"way": n, **{k: f"{100 * v:.0f}" for k, v in x.items()}} for n, x in kept.items()],
-    "Sentences that still say the same of a factor (%); last: names still there",
+    [{"way": n, **{k: percent(v) for k, v in x.items()}} for n, x in kept.items()],
+    "Sentences that still say the same of a factor; last: names still there",
 )
 back = kept["back translation"]
 assert back["agent"] == 1 and back["words"] < 0.4
@@ -251,11 +252,10 @@ widgets.explore(
         {"way": "hide words", "strength": 0.3},
         {"way": "crop", "strength": 0.3},
         {"way": "thesaurus", "strength": 0.9},
-        {"way": "EDA"},
     ],
-    captions=["three in ten hidden", "three in ten cropped", "a thesaurus", "EDA"],
+    captions=["three in ten hidden", "three in ten cropped", "a thesaurus"],
     alt=rewording.describe,
-    columns=2,
+    columns=1,
 )
 assert rewording.kept("thesaurus", 0.9)["words"] < 0.5
 assert rewording.kept("thesaurus", 0.9)["sign"] == 1
@@ -270,8 +270,8 @@ assert min(crop, key=crop.get) == "place"
 # | equal for all | |
 # |---|---|
 # | start | the masked language model of the seed, 1,500 steps |
-# | budget | 600 steps of 64 sentences (and of as many neighbours); no head, no projector |
-# | learning rate | the better of two after 300 steps, by *likeness* on another world |
+# | budget | 500 steps of 64 sentences (and of as many neighbours); no head, no projector |
+# | learning rate | the better of two after 170 steps, by *likeness* on another world |
 # | not equal | decoders (skip-thought), a hard negative a sentence, and what is known: a thesaurus, labels |
 #
 # Floors: counts of words, TF-IDF, the mean of chapter 02's word vectors (learned over sentence borders), the encoder
@@ -329,7 +329,7 @@ plots.table(
 )
 print(origin)
 
-# %% tags=["hide-input"]
+# %%
 NEXT, BACK = "quick-thought", "positive: back translation"
 ITSELF, CROP = "positive: nothing (dropout)", "positive: cropping"
 
@@ -338,28 +338,52 @@ def like(arm: str) -> list[float]:
     return of(arm, "exam", "likeness")
 
 
-by_words = max(mean(like(a)) for a in ("bag of words", "TF-IDF"))
-assert mean(like(NEXT)) > mean(like("mean of word2vec")) > by_words
-assert mean(like(BACK)) > by_words > max(mean(like(a)) for a in (ITSELF, CROP))
-assert max(mean(of(a, "exam", "roles")) for a in (BACK, ITSELF, CROP)) < 0.6
+knows = [a for a in free if min(of(a, "exam", "roles")) > 0.6]
+for a in (NEXT, BACK, CROP, ITSELF):
+    print(f"{a}: likeness {spread(like(a))}, roles {spread(of(a, 'exam', 'roles'))}")
+print("roles told above 60 % in every seed, without labels:", knows or "by none")
+
+# %% tags=["hide-input"]
+two = sorted((NEXT, BACK, CROP, ITSELF), key=lambda a: -mean(like(a)))[:2]
+assert two == [NEXT, BACK]
+company = mean(like("mean of word2vec"))
+assert mean(like(NEXT)) > company > max(mean(like(a)) for a in (ITSELF, CROP))
+assert company > max(mean(like(a)) for a in ("bag of words", "TF-IDF")) + 0.1
+found = [mean(of(a, "exam", "find")) for a in (BACK, "mean of word2vec")]
+assert found[0] > found[1] + 0.05
+fig, ax = plots.new_figure(6.4, 3.2)
+shown = (*sorted(free, key=lambda a: mean(like(a))), "labels: and contradictions")
+ax.barh(shown, [100 * mean(like(a)) for a in shown], color=plots.COLORS[0])
+ax.axvline(100 * company, color=plots.COLORS[1], ls="--", label="mean of word vectors")
+ax.axvline(100 * mean(like("masked words")), color="gray", ls=":", label="the start")
+ax.set(title="Neighbours that share a meaning, not words, help", xlabel="likeness (%)")
+ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+plots.show(
+    fig,
+    alt="Likeness, mean of seeds. "
+    + "; ".join(f"{a} {100 * mean(like(a)):.0f}" for a in shown)
+    + f"; mean of word vectors {100 * company:.0f}.",
+)
 
 # %% [markdown]
-# (1) **The next sentence and the translation.** SimCSE and crops stay below a count of words. The formula says why: the
-# words *are* what a sentence shares with itself and with its pieces, and they find it among 64. Nothing asks for *the
-# physician* and *the doctor* to be alike. In the pair of a translation names differ, so they are forgotten, and what is
-# named is left. Of the next sentence, too, only what is meant is the same; but not all of it, and not always.
+# (1) **The next sentence, then the translation.** SimCSE and crops stay below the mean of word vectors. The formula says
+# why: the words *are* what a sentence shares with itself and with its pieces, and they find it among 64. Nothing asks
+# for *the physician* and *the doctor* to be alike. In a pair of translations names differ, so they are forgotten, and
+# what they name is left. Of the next sentence, too, only what is meant is the same; but not all of it, and not always.
 #
-# On real text SimCSE does far better than here. BERT's words have more in common than ours, whose only company is each
-# other, and a similarity judged by people counts shared words more than this exam does. That is a guess, not a
-# measurement.
+# On real text SimCSE does far better than here. BERT starts from words whose likeness it knows from a billion
+# sentences, and what people call similar shares words more often than in this exam. That is a guess, not a measurement.
 #
-# The strongest floor is older than all of them. Means of word vectors learned over sentence borders know synonyms: names
-# of one thing keep the same company. What they cannot know is in no word at all: roles and sign.
+# The strongest floor is older than all of them. Means of word vectors learned over sentence borders know synonyms:
+# names of one thing keep the same company. Roles and sign they cannot know, for these are in no word.
 #
-# (2) **Hardly any.** The translation keeps all roles, but 64 sentences can be told apart without them. Read *roles* and
-# *sign* in the line of the best: a question that is not needed is not answered.
+# (2) The printed line answers. A translation keeps all roles, but most batches can be told apart without them: **what is
+# not needed has no reason to be learned.**
 #
-# ## Everything has a cosine of 0.8
+# A method below the start has not learned *here*, at the better of two rates and in 500 steps; that says nothing about
+# the method.
+#
+# ## The cosine of everything is high
 #
 # A cosine of 0.8 means nothing by itself. If the vectors have a common direction, it says how large that direction is:
 # with unit vectors $u_i$ and their mean $\bar u$, the mean cosine of two different ones is
@@ -383,16 +407,16 @@ cures = {
 cured = {}
 for name, cure in cures.items():
     cured[name] = exam(lambda ids, cure=cure: cure(vectors(start, ids)))
-    mean_cos, like = (cured[name][k] for k in ("cosine", "likeness"))
-    print(f"{name}: mean cosine {mean_cos:.2f}, likeness {like:.2f}")
+    narrow, found = (cured[name][k] for k in ("cosine", "likeness"))
+    print(f"{name}: mean cosine {narrow:.2f}, likeness {found:.2f}")
 white = cures["whitened, all 63"](cloud)
 assert (torch.cov(white.T) - torch.eye(63)).abs().max() < 0.01
 assert abs(cured["whitened, all 63"]["cosine"]) < 0.05 < cured["as it is"]["cosine"]
 
 # %% [markdown]
-# (63: the last layer norm takes one dimension away.) The common direction is gone, by construction. Whether the order of the cosines follows the
-# meaning better is another question; claim C-363 asks it. Whitening makes all directions equally long, those that hold
-# the wording as well.
+# (63: the last layer norm takes one dimension away.) The common direction is gone, by construction. Whether the cosines
+# follow the meaning better is another question; claim C-363 asks it. Whitening makes all directions equally long, those
+# that hold the wording as well.
 #
 # ## Labels, and the sentence that says the opposite
 #
@@ -406,9 +430,16 @@ for a in ("labels: same meaning", "labels: and contradictions", "labels: and BM2
     told = (f"{k} {spread(of(a, 'exam', k))}" for k in ("find", "sign", "roles"))
     print(f"{a}: {', '.join(told)}")
 
+# %% tags=["hide-input"]
+plain = "labels: same meaning"
+for hard, taught in (("contradictions", "sign"), ("BM25", "roles")):
+    gain = mean(of(f"labels: and {hard}", "exam", taught))
+    assert gain > mean(of(plain, "exam", taught)) + 0.1
+
 # %% [markdown]
-# The line to compare is *sign*: the same pairs, with and without a sentence that says the opposite. With labels, the
-# negatives still decide what is worth knowing.
+# The pairs are the same in all three lines. The contradiction teaches the **sign**. The text with most words in common
+# teaches the **roles**: nothing shares more words with a sentence than the one in which the two have changed places.
+# Labels say what is the same; the negatives decide what is worth knowing.
 #
 # ## What goes wrong: a batch of equals
 #
@@ -534,7 +565,7 @@ def likeness(arm: str, part: str = "runs") -> list[float]:
 
 
 book.claim("C-360", drawn=Runs(likeness(SIMCSE), likeness("0", "dropout"), floor=BASE))
-hard, plain = "labels: and contradictions", "labels: same meaning"
+hard = "labels: and contradictions"
 book.claim("C-361", drawn=Runs(likeness(hard), likeness(SIMCSE), floor=BASE))
 signs = [of(a, "exam", "sign") for a in (hard, plain)]
 book.claim("C-362", drawn=Runs(*signs))
