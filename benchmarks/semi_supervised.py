@@ -9,6 +9,7 @@ tuning   rate and, where the arm has one, the weight of its unlabelled term: fro
          from: nobody in need of these methods has them (chapter 22b says what that means).
 arms     every arm with 10 labels a class, 1,000 steps of 256 pictures: 64 labelled and 192 unlabelled ones,
          or 256 labelled ones (drawn again and again) where no other pictures are used; and the 64 labelled ones alone.
+         (A first record, not kept, had 250 steps: too few for the arms that guess, which all lay far behind.)
 """
 
 import argparse

@@ -798,8 +798,8 @@ assert max(factor("inpainting", "object_hue")) < min(
 #
 # ## What goes wrong: a judge that copies
 #
-# An RBM's reconstruction error falls, whatever the likelihood does; an autoencoder's falls, whatever it knows. The test
-# that caught both is yours to keep: **feed the machine something that is not data, and see whether it minds.**
+# An RBM's reconstruction error falls, however far the likelihood gets; an autoencoder's falls, whatever it knows. The
+# test that caught both is yours to keep: **feed the machine something that is not data, and see whether it minds.**
 #
 # ## Play: the noise slider
 #

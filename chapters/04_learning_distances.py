@@ -635,8 +635,9 @@ assert with_labels[1] < with_labels[0] + 0.02
 
 # %% [markdown]
 # With *views* the temperature gains points in both columns; six times the candidates gain as much as it does, but only
-# together with it. With *labels* the temperature gains nothing in 300 steps: that loss hardly leaves its starting
-# value, and these tables do not say why. They do not show other temperatures either, or batches of hundreds.
+# together with it. With *labels* (the table before) the temperature gains nothing in 300 steps: that loss hardly leaves
+# its starting value, and these tables do not say why. They do not show other temperatures either, or batches of
+# hundreds.
 #
 # ## What goes wrong: the clerk's other clue
 #
@@ -989,11 +990,9 @@ book.claim("C-22b", drawn=Runs(*spreads))
 #     return torch.where(same, d**2, F.relu(margin - d) ** 2).mean() / 2
 #
 #
-# def shrinking_pays(near, far, margin):
-#     # c^2 (near - far) + m has the slope 2 (near - far) at c = 1, where the hinge is open.
-#     # Hardest: near > far at the start, positive. Semi-hard: near < far, never positive (0 where all hinges are closed).
-#     open = near - far + margin > 0
-#     return (2 * (near - far) * open).mean()
+# def shrinking_pays(near, far, margin):     # c^2 (near - far) + m has the slope 2 (near - far) at c = 1, where the
+# hinge is open.     # Hardest: near > far at the start, positive. Semi-hard: near < far, never positive (0 where all
+# hinges are closed).     open = near - far + margin > 0     return (2 * (near - far) * open).mean()
 #
 #
 # def nt_xent_temperature(T, radius):

@@ -295,12 +295,12 @@ fine = [errors[-1] for arm in VQ_ROWS for errors in of(arm, "power_of_error")]
 assert min(fine) > 0.9
 
 # %% [markdown]
-# The second painter rebuilds best by far, with 100 real numbers against 384 bits. No single cause kills. Without
-# restarts most words are lost, for about four points of error, less than the spread of the seeds. With a bad start and
-# restarts hardly anything is lost: the first restart moves nearly all codes (printed). With *both* causes one of three
-# seeds keeps two words, the others end with one word and the mean picture (the figure's last two rows). So print both:
-# perplexity counts the words in use, the error says whether the decoder makes something of them (untrained, it does
-# not). The last column is about 100 % for all: of the finest details next to nothing is right.
+# The second painter rebuilds best by far, with 100 real numbers against 384 bits. Among the VQ-VAEs no single cause
+# kills. Without restarts most words are lost, for about four points of error, less than the spread of the seeds. With a
+# bad start and restarts hardly anything is lost: the first restart moves nearly all codes (printed). With *both* causes
+# one of three seeds keeps two words, the others end with one word and the mean picture (the figure's last two rows). So
+# print both: perplexity counts the words in use, the error says whether the decoder makes something of them (untrained,
+# it does not). The last column is about 100 % for all: of the finest details next to nothing is right.
 #
 # ### A prior, so that it can draw
 #
@@ -716,10 +716,10 @@ assert mean("simclr") > most["probe"] + 0.1
 # neighbours the second painter beats the first (the row of raw pixels); to the other readers neither says much.
 #
 # The codes of the VQ-VAE *with restarts* say no more of the kind than before training, to a linear reader or to
-# neighbours; without restarts, few words left, 100 labels and neighbours read more, in each seed. The denoiser learned
-# a little, for a linear reader and in each seed; for neighbours it lost some. The prior learned most, for a linear
-# reader. SimCLR, which draws nothing, is ahead of all three after 250 steps (of 128 pictures in two views of changed
-# colours: a hint that no generator had).
+# neighbours; without restarts, few words left, 100 labels and neighbours read more than with them, in each seed. The
+# denoiser learned a little, for a linear reader and in each seed; for neighbours it lost some. The prior learned most,
+# for a linear reader. SimCLR, which draws nothing, is ahead of all three after 250 steps (of 128 pictures in two views
+# of changed colours: a hint that no generator had).
 #
 # So the answer to the title is: *the drawings do not tell you; the way back says: little, beyond what an untrained
 # network gives*. One reason may be (untested) that a loss on pixels pays for every pixel, and few depend on what is

@@ -56,6 +56,7 @@ device = book.setup("11b")
 
 # %%
 import math
+from statistics import fmean as mean
 
 import torch
 import torch.nn.functional as F
@@ -201,14 +202,8 @@ record, origin = book.recorded("other_pairs")
 
 
 def of(part: str, arm: str, key: str) -> list:
-    """One value per seed, of those seeds that all arms of the part have."""
-    rows = [r for r in record if r["part"] == part]
-    arms = {r["arm"] for r in rows}
-    seen = {
-        s: {r["arm"] for r in rows if r["seed"] == s} for s in {r["seed"] for r in rows}
-    }
-    full = sorted(s for s in seen if seen[s] == arms)
-    return [r[key] for s in full for r in rows if (r["arm"], r["seed"]) == (arm, s)]
+    """One value per seed."""
+    return book.per_seed(record, key, part=part, arm=arm)
 
 
 def factor(arm: str, name: str, part: str = "eyes") -> list[float]:
@@ -216,10 +211,6 @@ def factor(arm: str, name: str, part: str = "eyes") -> list[float]:
 
 
 # %% tags=["hide-input"]
-def mean(values) -> float:
-    return sum(values) / len(values)
-
-
 def spread(values) -> str:
     low, high = 100 * min(values), 100 * max(values)
     return f"{100 * mean(values):.0f} ({low:.0f} to {high:.0f})"

@@ -58,6 +58,8 @@ device = book.setup("12")
 # words each person uses: the eight words of one's group more often than others do. Most words say nothing.
 
 # %%
+from statistics import fmean as mean
+
 import torch
 from torch import nn
 
@@ -76,6 +78,7 @@ print(f"{town.edges.shape[1]} friendships; people and words: {list(town.x.shape)
 assert town.x.shape == (1000, 238)
 
 
+# %%
 def read(x: torch.Tensor, factor: str = "group") -> float:
     """Accuracy on half of the town, from 10 labels of each class in the other half."""
     y = town.factors[factor]
@@ -250,17 +253,9 @@ record, origin = book.recorded("graphs")
 
 
 def of(part: str, arm: str, factor: str) -> list[float]:
-    """One accuracy per seed, of those seeds that all arms of the part have."""
-    rows = [r for r in record if r["part"] == part]
-    arms = {r["arm"] for r in rows}
-    full = [
-        s for s in sorted({r["seed"] for r in rows})
-        if {r["arm"] for r in rows if r["seed"] == s} == arms
-    ]  # fmt: skip
-    return [
-        r["factors"][factor] for s in full for r in rows
-        if (r["arm"], r["seed"]) == (arm, s)
-    ]  # fmt: skip
+    """One accuracy per seed."""
+    found = book.per_seed(record, "factors", part=part, arm=arm)
+    return [factors[factor] for factors in found]
 
 
 def spread(values) -> str:
@@ -307,10 +302,6 @@ for rule in SIMPLE[4:7]:
     says(METHODS, rule, "nodes", "group")
 
 # %%
-def mean(values) -> float:
-    return sum(values) / len(values)
-
-
 of_group = {arm: mean(of("nodes", arm, "group")) for arm in (*SIMPLE, *METHODS)}
 averages = "words averaged over neighbours", "averages, 16 directions"
 winners = ["GRACE", "GCA"]

@@ -65,10 +65,10 @@ device = book.setup("15")
 # The smallest experiment: 8-dimensional Gaussian vectors $x$; a view is $x$ plus noise; student and predictor are
 # matrices $W$ and $P$; gradient descent on $\tfrac12\lVert P W x_1 - W x_2\rVert^2$, with and without each of the two.
 #
-# > **Predict before you go on.** (1) Which of the four versions collapse? (A guess is right once in 16 times.) (2) Which
-# > of the four has the *highest* loss at the end? (Once in four.) (3) Later a network shall learn to predict another one
-# > that has random weights and never changes. Will the student's features be better than those of a network before
-# > training? (Once in two.)
+# > **Predict before you go on.** (1) Which of the four versions collapse? (A guess is right once in 16 times.) (2)
+# > Which of the four has the *highest* loss at the end? (Once in four.) (3) Later a network shall learn to predict
+# > another one that has random weights and never changes. Will the student's features be better than those of a network
+# > before training? (Once in two.)
 
 # %%
 import copy
@@ -314,8 +314,8 @@ plots.show(
 #
 # ### Starts that are not kind
 #
-# Let $P$ begin at zero, negative, at random, or at $I/2$ plus a random matrix. If $P$ and $F$ come to share eigenvectors,
-# two numbers go to zero: the asymmetry $\lVert P - P^\top\rVert / \lVert P\rVert$, and the commutator
+# Let $P$ begin at zero, negative, at random, or at $I/2$ plus a random matrix. If $P$ and $F$ come to share
+# eigenvectors, two numbers go to zero: the asymmetry $\lVert P - P^\top\rVert / \lVert P\rVert$, and the commutator
 # $\lVert PF - FP\rVert / \lVert P\rVert\lVert F\rVert$.
 
 # %%
@@ -455,8 +455,8 @@ assert torch.allclose(distance(a, b), distillation.byol(a, b))
 #
 # The rival of a direction is no longer the best predictor but the *average* one: those below $\bar p$ grow at the
 # expense of those above. The same parabola follows, on which the strong have the large $p$: variances are pushed
-# together, as long as the weak keep a trace of variance and a positive $p$. ([Halvagal et al.,
-# 2023](https://arxiv.org/abs/2212.04858).)
+# together, as long as the weak keep a trace of variance and a positive $p$ ([Halvagal et al.,
+# 2023](https://arxiv.org/abs/2212.04858)).
 
 # %%
 draw, many = torch.Generator().manual_seed(0), 64
@@ -774,13 +774,13 @@ for arm in ("linear", "no norm", "group norm"):
 
 # %% [markdown]
 # Without predictor or stop-gradient $z$ dies (at unit length step 1 gives no reason). No row dies for want of an
-# average, and SimSiam lives with one view predicting as with both (its loss is minus the cosine). The effective rank of
-# a point counts noise: read the spread first.
+# average, and SimSiam lives with one view predicting as with both (its loss is minus the cosine). A matrix with a
+# random start nearly dies. The effective rank of a point counts noise: read the spread first.
 #
 # **BatchNorm.** Were BYOL's BatchNorm layers hidden negatives? With the batch mean subtracted, the embeddings of a
 # batch cannot all be equal. Its authors trained it with group normalisation and weight standardisation instead: 73.9
 # against 74.3 % ([Richemond et al., 2020](https://arxiv.org/abs/2010.10241), abstract). The last row is that experiment
-# in small.
+# in small, the one before has no normalisation at all.
 
 # %%
 for arm in ("no norm", "group norm"):
@@ -843,8 +843,8 @@ assert dead["spread"] < 0.1 and min(half["spread"], slow["spread"]) > 0.1
 assert slow["knn"] > dead["knn"] + 0.1
 
 # %% [markdown]
-# The random start that nearly dies in a short run comes back in a long one, whose warm-up is twelve times as long, too: in
-# two directions only, with the vote of raw pixels. The rank correlation of that row is one seed, and counts eight
+# The random start that nearly dies in a short run comes back in a long one, whose warm-up is twelve times as long, too:
+# in two directions only, with the vote of raw pixels. The rank correlation of that row is one seed, and counts eight
 # directions that are all but dead; it rules out neither parabola nor whitening.
 #
 # ## Play: keep five directions alive
@@ -948,9 +948,9 @@ ch15.check_steps_to_half(steps_to_half)
 # %% [markdown]
 # ### 4 · A predictor that nobody trains (•••, 12 minutes)
 # DirectPred ([Tian et al., 2021](https://arxiv.org/abs/2102.06810)) sets the predictor after every step, from the
-# covariance of its inputs: the same eigenvectors, and $p = \sqrt{s} + \epsilon\max_j s_j$ along them. `F` is a symmetric
-# float tensor `[D, D]`, `epsilon` a float; return `[D, D]`. Eigenvalues may come out slightly negative. Then plug it into
-# `descend(learn_p=False, set_p=...)`, and predict first: how many of the eight directions live?
+# covariance of its inputs: the same eigenvectors, and $p = \sqrt{s} + \epsilon\max_j s_j$ along them. `F` is a
+# symmetric float tensor `[D, D]`, `epsilon` a float; return `[D, D]`. Eigenvalues may come out slightly negative. Then
+# plug it into `descend(learn_p=False, set_p=...)`, and predict first: how many of the eight directions live?
 #
 # <details><summary>Hint</summary>`torch.linalg.eigh` gives the eigenvectors as columns.</details>
 
@@ -1015,7 +1015,8 @@ book.claim("C-51b", drawn=None)
 # <details><summary>Answer</summary>Growth needs a prediction that falls short. At $p^*$ only weight decay is left; variance shrinks a
 # little, the predictor follows it down and falls short again. At $p_+ < p^*$ the two balance.</details>
 #
-# **3.** A teacher has momentum 0.999 in a run of 250 steps. Which *other* row of the table of teachers should it resemble?
+# **3.** A teacher has momentum 0.999 in a run of 250 steps. Which *other* row of the table of teachers should it
+# resemble?
 # <details><summary>Answer</summary>The one that never moves: in 250 steps it has moved by less than a quarter.</details>
 
 # %% [markdown]

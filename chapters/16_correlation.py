@@ -237,13 +237,13 @@ print(f"worse of the two waves: Ben {ben:.2f}, Cleo {cleo:.2f}")
 #
 # ### The sentence this chapter is about
 #
-# Take $k$ directions at once, $U_x = XA$, $U_y = YB$, with $\mathrm{Cov}(U_x) = \mathrm{Cov}(U_y) = I$. For the first $k$
-# canonical pairs
+# Take $k$ directions at once, $U_x = XA$, $U_y = YB$, with $\mathrm{Cov}(U_x) = \mathrm{Cov}(U_y) = I$. For the first
+# $k$ canonical pairs
 #
 # $$\mathbb{E}\,\|u_x - u_y\|^2 = \mathbb{E}\,\|u_x\|^2 + \mathbb{E}\,\|u_y\|^2 - 2\,\mathbb{E}\,u_x^\top u_y = 2k - 2\sum_{i=1}^k \rho_i,$$
 #
 # and any other $A, B$ with identity covariances give at least as much. So maximising correlation **is** pulling the two
-# views together *under the constraint that each view's covariance is the identity*.
+# views together *under the constraint that each view's covariance is the identity*: the answer to the title.
 
 # %%
 k, inside = 5, slice(0, HALF)
@@ -414,7 +414,7 @@ assert deep["autoencoders alone"] < 0.5
 
 # %% [markdown]
 # With two features to spend, autoencoders spend them on the loud private noise; reconstruction is loyal to *variance*,
-# correlation to *agreement*.
+# correlation to *agreement*. A little of it beside the correlation costs little, a lot spoils the agreement.
 #
 # ## A point, a line, noise, and the cloud we want
 #
@@ -476,8 +476,8 @@ plots.show(
 # %% [markdown]
 # Partners are joined by a line. Point, line and noise are useless.
 #
-# > **Predict.** Each of $s$, $v$, $c$ forbids one of point, line and noise, and lets the two others pass. Which one which?
-# > (A guess gets all three right once in six times.)
+# > **Predict.** Each of $s$, $v$, $c$ forbids one of point, line and noise, and lets the two others pass. Which one
+# > which? (A guess gets all three right once in six times.)
 
 # %%
 costs = {
@@ -510,8 +510,8 @@ plots.table(
 # $$L_\text{VICReg} = \lambda\, s + \mu\, \tfrac12\big(v(z_1) + v(z_2)\big) + \nu\,\big(c(z_1) + c(z_2)\big), \qquad \lambda = \mu = 25,\ \nu = 1.$$
 #
 # **Barlow Twins** ([Zbontar et al., 2021](https://arxiv.org/abs/2103.03230)): standardise each dimension over the batch
-# (mean 0, deviation 1; call it $\hat z$), correlate every dimension of view 1 with every dimension of view 2, and ask for
-# the identity:
+# (mean 0, deviation 1; call it $\hat z$), correlate every dimension of view 1 with every dimension of view 2, and ask
+# for the identity:
 #
 # $$R_{ij} = \frac1N \sum_n \hat z_{1,ni}\, \hat z_{2,nj}, \qquad L_\text{BT} = \sum_i (1 - R_{ii})^2 + \beta \sum_i \sum_{j\ne i} R_{ij}^2 .$$
 #
@@ -921,9 +921,9 @@ assert abs(ends[25].shared[-1] - exact) < 0.02
 # Solutions stand at the end.
 #
 # ### 1 · Two machines, one matrix (•, 8 minutes)
-# A batch is spread over machines: `z1`, `z2` are float tensors `[machines, n, D]`. A colleague lets each machine compute
-# Barlow's $R$ of its own `n` pictures with `z.std(dim=0)` and averages the matrices. That is wrong twice. Return the $R$
-# of the *whole* batch, `[D, D]`, without $\varepsilon$.
+# A batch is spread over machines: `z1`, `z2` are float tensors `[machines, n, D]`. A colleague lets each machine
+# compute Barlow's $R$ of its own `n` pictures with `z.std(dim=0)` and averages the matrices. That is wrong twice.
+# Return the $R$ of the *whole* batch, `[D, D]`, without $\varepsilon$.
 #
 # <details><summary>Hint 1</summary>Is the correlation of a whole the mean of the correlations of its parts? Think of parts
 # with different means.</details>
@@ -941,9 +941,8 @@ ch16.check_cross_correlation(cross_correlation)
 # %% [markdown]
 # ### 2 · When is the point stable? (••, 10 minutes)
 # With $\varepsilon$ under the root the hinge is $\mu\,(1 - \sqrt{\sigma^2 + \varepsilon})$. Below which variance weight
-# $\mu$ is $\sigma = 0$ a minimum of the tug-of-war? `invariance` ($\lambda$), `rho` ($\rho$) and `eps` are floats; return
-# a float. Then think of the line that Play met at weight 2: how far is the paper's 25
-# from your number?
+# $\mu$ is $\sigma = 0$ a minimum of the tug-of-war? `invariance` ($\lambda$), `rho` ($\rho$) and `eps` are floats;
+# return a float. Then think of the line that Play met at weight 2: how far is the paper's 25 from your number?
 #
 # <details><summary>Hint 1</summary>At 0 the slope vanishes. What decides then?</details>
 # <details><summary>Hint 2</summary>$\sqrt{\sigma^2 + \varepsilon} \approx \sqrt\varepsilon + \sigma^2 / (2\sqrt\varepsilon)$;
@@ -1010,13 +1009,13 @@ book.claim("C-7a", drawn=Runs(of("16 scaled"), of("16 fixed"), of("untrained")))
 #
 # ### Quiz
 #
-# **1.** A colleague trains with the pull and the variance term only. Every dimension of $z$ has deviation 1, so she rules
-# out collapse. Is she right?
+# **1.** A colleague trains with the pull and the variance term only. Every dimension of $z$ has deviation 1, so she
+# rules out collapse. Is she right?
 # <details><summary>Answer</summary>No. All dimensions can be copies of one: the line. Look at the correlation between
 # dimensions, or at the spectrum.</details>
 #
-# **2.** You double the batch in Barlow Twins and nothing else, and the dimensions are truly uncorrelated. What happens to
-# the off-diagonal sum?
+# **2.** You double the batch in Barlow Twins and nothing else, and the dimensions are truly uncorrelated. What happens
+# to the off-diagonal sum?
 # <details><summary>Answer</summary>It halves. The correlation of N independent pairs has variance about 1/N, so the sum of
 # D(D - 1) squares is about D(D - 1)/N although every true correlation is zero.</details>
 
