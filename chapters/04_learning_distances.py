@@ -990,9 +990,11 @@ book.claim("C-22b", drawn=Runs(*spreads))
 #     return torch.where(same, d**2, F.relu(margin - d) ** 2).mean() / 2
 #
 #
-# def shrinking_pays(near, far, margin):     # c^2 (near - far) + m has the slope 2 (near - far) at c = 1, where the
-# hinge is open.     # Hardest: near > far at the start, positive. Semi-hard: near < far, never positive (0 where all
-# hinges are closed).     open = near - far + margin > 0     return (2 * (near - far) * open).mean()
+# def shrinking_pays(near, far, margin):
+#     # c^2 (near - far) + m has the slope 2 (near - far) at c = 1, where the hinge is open.
+#     # Hardest: near > far at the start, positive. Semi-hard: near < far, never positive (0 where all hinges are closed).
+#     open = near - far + margin > 0
+#     return (2 * (near - far) * open).mean()
 #
 #
 # def nt_xent_temperature(T, radius):
