@@ -21,7 +21,6 @@ from ssl_lessons.evaluation.evidence import (
     held_out_best,
     interval,
     judge,
-    seeds_needed,
 )
 
 STUDIES = 2000
@@ -90,7 +89,7 @@ def test_loses_little_is_the_negation_of_loses():
 
 def test_the_number_of_seeds_it_names_decides_in_four_of_five_studies():
     for effect, word in ((0.05, HOLDS), (0.0, FAILS)):
-        seeds = seeds_needed(effect, 0.04, MARGIN)
+        seeds = evidence.pairs_to_decide(effect, 0.04)
         assert 5 < seeds < 40
         assert 0.77 < studies(effect, seeds, spread=0.04)[word] < 0.9
         assert studies(effect, seeds - 1, spread=0.04)[word] < 0.83
@@ -182,8 +181,6 @@ def test_what_cannot_be_told_says_how_many_seeds_would_decide():
     found = compare([0.60, 0.56, 0.65], [0.58, 0.57, 0.55], learns="none")
     assert found.word == UNSURE and found.decide > 3 and f"about {found.decide} would decide" in str(found)
     assert f"more than {MOST}" in str(compare([0.6, 0.4, 0.54], [0.5] * 3, learns="none"))
-    assert seeds_needed(MARGIN / 2, 0.05, MARGIN) > seeds_needed(0.0, 0.05, MARGIN)
-    assert seeds_needed(0.5, 0.0, MARGIN) == seeds_needed(0.5, 1e-9, MARGIN) == 3
 
 
 def test_every_comparison_has_to_hold():
@@ -244,10 +241,10 @@ def test_what_cannot_be_judged_is_refused(call, says):
 
 @pytest.mark.parametrize(("effect", "spread", "n"), [(0.03, 0.03, 3), (0.0, 0.02, 5), (0.02, 0.03, 10)])
 def test_chances_are_how_often_compare_says_each_word(effect, spread, n):
-    d = effect + spread * np.random.default_rng(0).standard_normal((300, n))
+    d = effect + spread * np.random.default_rng(0).standard_normal((STUDIES, n))
     said = [evidence.compare(row, np.zeros(n), learns="none").word for row in d]
-    found = evidence.chances(effect, spread, n, studies=300)
-    assert {word: said.count(word) / 300 for word in found} == pytest.approx(found)
+    found = evidence.chances(effect, spread, n)
+    assert {word: said.count(word) / STUDIES for word in found} == pytest.approx(found, abs=0.03)
 
 
 def test_chances_without_enough_pairs_or_sense():
@@ -259,7 +256,8 @@ def test_chances_without_enough_pairs_or_sense():
 
 def test_pairs_to_decide_is_the_first_number_with_the_power_and_none_at_the_margin():
     n = evidence.pairs_to_decide(0.03, 0.03)
-    decided = [1 - evidence.chances(0.03, 0.03, k, studies=2000)[evidence.UNSURE] for k in (n - 1, n)]
+    decided = [1 - evidence.chances(0.03, 0.03, k)[evidence.UNSURE] for k in (n - 1, n)]
     assert decided[0] < evidence.POWER <= decided[1] + 1e-9
     assert evidence.pairs_to_decide(0.02, 0.03) == evidence.MOST + 1
     assert evidence.pairs_to_decide(0.1, 0.0) == evidence.FEWEST
+    assert evidence.pairs_to_decide(0.01, 0.05) > evidence.pairs_to_decide(0.0, 0.05)

@@ -17,6 +17,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -93,44 +94,33 @@ def interval(differences: Sequence[float], confidence: float = CONFIDENCE) -> tu
     return float(d.mean()), float(d.mean() - half), float(d.mean() + half)
 
 
-def seeds_needed(estimate: float, spread: float, margin: float) -> int:
-    """How many seeds would decide, if the truth were the estimate and the spread over seeds the measured one.
+@lru_cache
+def _deviations(n: int, points: int = 400) -> np.ndarray:
+    """What the standard deviation of n normal numbers can be, in units of the true one: equally probable values."""
+    from scipy.special import chdtri
 
-    The smallest n at which the interval of `compare` excludes zero (estimate >= margin), or the margin (below it), in
-    four of five studies: the power of a one-sided t test, from the noncentral t distribution with n - 1 degrees of
-    freedom and noncentrality distance sqrt(n) / spread.  MOST + 1 stands for more than MOST.
-    """
-    from scipy.special import nctdtr, stdtrit
-
-    distance = estimate if estimate >= margin else margin - estimate
-
-    def decides(n: int) -> bool:
-        noncentrality = min(distance * math.sqrt(n) / max(spread, 1e-3 * distance), 30)
-        return nctdtr(n - 1, noncentrality, stdtrit(n - 1, (1 + CONFIDENCE) / 2)) <= 1 - POWER
-
-    return bisect_left(range(MOST + 1), True, lo=FEWEST, key=decides)
+    return np.sqrt(chdtri(n - 1, (np.arange(points) + 0.5) / points) / (n - 1))
 
 
-def chances(
-    effect: float, spread: float, n: int, margin: float = MARGIN, studies: int = 4000, seed: int = 0
-) -> dict[str, float]:
+def chances(effect: float, spread: float, n: int, margin: float = MARGIN) -> dict[str, float]:
     """How often `compare` would say each word of "the treatment is higher", if one knew the truth beforehand.
 
     effect: the true mean of the differences, spread: their standard deviation over seeds, both in the units of the
-    margin; n: pairs.  `studies` studies are drawn with normal differences.  Returns {word: share} for the words that
-    a tested statement can get.  Raises InputError for a negative spread, a margin that is not positive, n < 1.
+    margin; n: pairs.  Differences are normal, so that their mean and their measured deviation s are independent:
+    P(holds) = E_s P(mean >= max(margin, half)), P(fails) = E_s P(mean < margin - half), with half the interval's half
+    width t s / sqrt(n).  Returns {word: share} for the words that a tested statement can get.  Raises InputError for a
+    negative spread, a margin that is not positive, n < 1.
     """
-    from scipy.special import stdtrit
+    from scipy.special import ndtr, stdtrit
 
     if spread < 0 or not margin > 0 or n < 1:
         raise InputError("chances needs a spread of 0 or more, a positive margin and at least one pair")
     if n < FEWEST:
         return {HOLDS: 0.0, FAILS: 0.0, UNSURE: 1.0}
-    d = effect + spread * np.random.default_rng(seed).standard_normal((studies, n))
-    mean = d.mean(axis=1)
-    half = stdtrit(n - 1, (1 + CONFIDENCE) / 2) * d.std(axis=1, ddof=1) / math.sqrt(n)
-    holds = float(((mean - half > 0) & (mean >= margin)).mean())
-    fails = float((mean + half < margin).mean())
+    error = max(spread, 1e-9 * margin) / math.sqrt(n)
+    half = stdtrit(n - 1, (1 + CONFIDENCE) / 2) * error * _deviations(n)
+    holds = float(ndtr((effect - np.maximum(margin, half)) / error).mean())
+    fails = float(ndtr((margin - half - effect) / error).mean())
     return {HOLDS: holds, FAILS: fails, UNSURE: 1 - holds - fails}
 
 
@@ -142,7 +132,7 @@ def pairs_to_decide(effect: float, spread: float, margin: float = MARGIN) -> int
     """
 
     def decides(n: int) -> bool:
-        return chances(effect, spread, n, margin, studies=2000)[UNSURE] <= 1 - POWER
+        return chances(effect, spread, n, margin)[UNSURE] <= 1 - POWER
 
     return bisect_left(range(MOST + 1), True, lo=FEWEST, key=decides)
 
@@ -196,12 +186,12 @@ def _difference(d: np.ndarray, margin: float) -> Verdict:
     _, low, high = interval(d)
     found = Verdict(UNSURE, estimate, low, high, len(d), margin)
     if len(d) < FEWEST:
-        return replace(found, decide=max(FEWEST, seeds_needed(estimate, float(d.std(ddof=1)), margin)))
+        return replace(found, decide=max(FEWEST, pairs_to_decide(estimate, float(d.std(ddof=1)), margin)))
     if low > 0 and estimate >= margin:
         return replace(found, word=HOLDS)
     if high < margin:
         return replace(found, word=FAILS)
-    return replace(found, decide=max(len(d) + 1, seeds_needed(estimate, float(d.std(ddof=1)), margin)))
+    return replace(found, decide=max(len(d) + 1, pairs_to_decide(estimate, float(d.std(ddof=1)), margin)))
 
 
 def _turned(found: Verdict) -> Verdict:

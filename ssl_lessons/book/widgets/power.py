@@ -17,7 +17,7 @@ WORDS = (HOLDS, FAILS, UNSURE)
 
 @lru_cache(maxsize=512)
 def _chances(effect: float, spread: float, n: int, margin: float) -> tuple[float, ...]:
-    found = evidence.chances(effect, spread, n, margin, studies=2000)
+    found = evidence.chances(effect, spread, n, margin)
     return tuple(found[word] for word in WORDS)
 
 
