@@ -19,9 +19,6 @@ IDLE = r"where-it-comes-from|further-reading|solutions|quiz|a-question|(two|thre
 
 # Rows that count (priority A and B) and are not alive, by the chapter they wait for: first the chapters to come ...
 NOT_YET = {
-    "08b": """back-translation bert-flow bert-whitening bm25-negatives cert conpono contextual-augmentation cutoff
-        declutr dropout-augmentation eda infoxlm is-bert masking-cropping-text nli-contradiction-negatives
-        quick-thought sbert simcse skip-thought""",
     "09b": "calm jukebox wavenet",
     "10b": "motion-segmentation-pathak tracking-wang-gupta videoclip videogpt walker-vqvae-video",
 }

@@ -1,7 +1,10 @@
 """Words: counts against loops, losses against loops, what NCE and negative sampling converge to, bias and analogies."""
 
+import hashlib
+import io
 import math
 import random
+import zipfile
 
 import pytest
 import torch
@@ -493,6 +496,30 @@ def test_documentation_is_english_on_every_python():
     assert sentences == corpora.python_documentation()
     for name, group in corpora.DOCUMENTATION_GROUPS.items():
         assert sum(word in read for word in group) >= 5, name
+
+
+def test_text8_comes_from_a_server_or_from_where_it_lies(server, tmp_path, monkeypatch):
+    text = " ".join(f"word{chr(97 + i % 26)}" for i in range(2500))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("text8", " " + text)
+    server.files["text8.zip"] = packed.getvalue()
+    md5 = hashlib.md5(packed.getvalue()).hexdigest()
+    monkeypatch.setattr(corpora, "TEXT8", (f"{server.base}/dc/text8.zip", md5))
+    with pytest.raises(
+        InputError, match=r"text8 was looked for in .*text8.zip and is not there.*download=True"
+    ):
+        corpora.text8(data_dir=tmp_path)
+    lines = corpora.text8(data_dir=tmp_path, download=True)
+    assert [len(line) for line in lines] == [1000, 1000, 500]
+    assert [word for line in lines for word in line] == text.split()
+    server.status = 500  # from now on it lies there
+    assert corpora.text8(3, data_dir=tmp_path) == [["worda", "wordb", "wordc"]]
+    (tmp_path / "text8.zip").write_bytes(b"half")
+    with pytest.raises(InputError, match="is damaged"):
+        corpora.text8(data_dir=tmp_path)
+    with pytest.raises(InputError, match="words >= 1"):
+        corpora.text8(0)
 
 
 def test_little_language_is_deterministic_and_has_its_words():

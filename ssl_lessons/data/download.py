@@ -83,6 +83,32 @@ def fetch(url: str, path, md5: str, mirror: str | None = None, progress: bool = 
     return path
 
 
+def published(
+    title: str,
+    url: str,
+    md5: str,
+    space: str,
+    data_dir=None,
+    mirror: str | None = None,
+    download: bool = False,
+) -> Path:
+    """A published file in the folder of `downloads`: as it lies there, or fetched when `download` is set.
+
+    space: what it takes, for the message.  data_dir, mirror: see `downloads` and `fetch`.
+    Raises InputError when it is absent or damaged and not to be fetched, or cannot be had.
+    """
+    path = downloads(data_dir) / urlsplit(url).path.rsplit("/", 1)[-1]
+    if download:
+        return fetch(url, path, md5, mirror=mirror)
+    if not path.is_file() or checksum(path) != md5:
+        state = "is damaged" if path.exists() else "is not there"
+        raise InputError(
+            f"{title} was looked for in {path} and {state}: call again with download=True to get it ({space}), with "
+            "mirror=URL to take it from another server, or put the file there by hand"
+        )
+    return path
+
+
 def checksum(path, progress: bool = True) -> str:
     """MD5 of a file, hexadecimal: a guard against damage, not against malice."""
     path, md5 = Path(path), hashlib.md5(usedforsecurity=False)

@@ -1,10 +1,12 @@
-"""Two offline corpora: Python's own documentation (real English), and a small language whose analogies are known."""
+"""Corpora: Python's own documentation (real English), text8 (a download), a small language with known analogies."""
 
 import re
+import zipfile
 from functools import partial
 
 import torch
 
+from ssl_lessons.data.download import published
 from ssl_lessons.errors import InputError
 
 # ---- real English ------------------------------------------------------------------------------------------
@@ -38,6 +40,26 @@ def python_documentation() -> list[list[str]]:
             found = (_WORD.findall(part) for part in _SENTENCE_END.split(prose))
             sentences += [tuple(words) for words in found if len(words) > 2]
     return [list(words) for words in dict.fromkeys(sentences)]
+
+
+TEXT8 = ("https://mattmahoney.net/dc/text8.zip", "f26f94c5209bc6159618bad4a559ff81")
+LINE = 1000  # words: text8 has no sentences
+
+
+def text8(
+    words: int = 1_000_000, *, data_dir=None, mirror: str | None = None, download: bool = False
+) -> list[list[str]]:
+    """The first words of text8, 100 million letters of the English Wikipedia of 2006 (Mahoney 2011), in lines of LINE.
+
+    words: how many of its 17,005,207.  data_dir, mirror, download: see `data.download.published`.
+    Raises InputError for words < 1, or when the archive (31 MB) is absent or cannot be read.
+    """
+    if words < 1:
+        raise InputError(f"text8() needs words >= 1, not {words!r}.")
+    archive = published("text8", *TEXT8, "31 MB", data_dir, mirror, download)
+    with zipfile.ZipFile(archive) as inside:
+        text = inside.read("text8").decode("ascii").split()[:words]
+    return [text[i : i + LINE] for i in range(0, len(text), LINE)]
 
 
 DOCUMENTATION_GROUPS = {

@@ -210,7 +210,7 @@ plots.table(
 # | name | neighbour | also asked |
 # |---|---|---|
 # | SimCSE | the sentence itself, other dropout | |
-# | masking, cropping | the same with one word in five hidden; a run of seven words in ten | |
+# | masking, cropping | the same with one word in five hidden (token cutoff); a run of seven words in ten | |
 # | EDA | a synonym put in place or inserted, two words swapped, or one deleted | |
 # | contextual | hidden words drawn anew from the masked language model | |
 # | back translation | into the second tongue and back | |
@@ -271,7 +271,7 @@ assert min(crop, key=crop.get) == "place"
 # |---|---|
 # | start | the masked language model of the seed, 1,500 steps |
 # | budget | 500 steps of 64 sentences (and of as many neighbours); no head, no projector |
-# | learning rate | the better of two after 170 steps, by *likeness* on another world |
+# | learning rate | the best of four after 170 steps, by *likeness* on another world |
 # | not equal | decoders (skip-thought), a hard negative a sentence, and what is known: a thesaurus, labels |
 #
 # Floors: counts of words, TF-IDF, the mean of chapter 02's word vectors (learned over sentence borders), the encoder
@@ -380,7 +380,7 @@ plots.show(
 # (2) The printed line answers. A translation keeps all roles, but most batches can be told apart without them: **what is
 # not needed has no reason to be learned.**
 #
-# A method below the start has not learned *here*, at the better of two rates and in 500 steps; that says nothing about
+# A method below the start has not learned *here*, at the best of four rates and in 500 steps; that says nothing about
 # the method.
 #
 # ## The cosine of everything is high
