@@ -9,7 +9,7 @@ import ssl_lessons
 
 ROOT = Path(ssl_lessons.__file__).parent
 FLOORS = (
-    "errors", "deferred", "storage", "progress", "diagnostics", "losses", "views", "modalities", "data", "models",
+    "errors", "deferred", "storage", "progress", "diagnostics", "losses", "views", "data", "modalities", "models",
     "evaluation", "methods", "deployment", "training", "book", "cli", "__main__",
 )  # fmt: skip
 FLOOR = {room: level for level, room in enumerate(FLOORS)}
