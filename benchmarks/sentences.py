@@ -26,7 +26,7 @@ from ssl_lessons.modalities.words import sentence_objectives as objectives
 from ssl_lessons.training import fit
 
 KEY = ("part", "arm", "seed")
-SEEDS, TUNING_SEED, RATES = (0, 1, 2), 100, (1e-4, 3e-4, 1e-3, 3e-3)
+SEEDS, TUNING_SEED, RATES = (0, 1, 2), 100, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 STEPS, DOCUMENTS, START_RATE, START_STEPS = 500, 4000, 3e-3, 1500
 SIZES = {"steps": STEPS, "documents": DOCUMENTS}
 LABELS = 400  # sentences to fit a probe, and as many to ask it

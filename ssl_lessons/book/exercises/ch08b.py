@@ -61,6 +61,8 @@ MEAN_COSINE = Exercise(
          lambda z: F.cosine_similarity(*_pairs(z), dim=1).abs().mean()),
         ("this is 1 minus it, a distance", lambda z: 1 - _mean_cosine(z)),
         ("the mean was taken out first; then there is nothing left to see", lambda z: _mean_cosine(z - z.mean(0))),
+        ("the mean of the rows as they are: divide every row by its length before you take the mean",
+         lambda z: (len(z) * z.mean(0).square().sum() - 1) / (len(z) - 1)),
         ("half of the pairs in the numerator, all in the denominator, or the other way round",
          lambda z: _mean_cosine(z) / 2),
     ),
@@ -108,6 +110,8 @@ HARD = Exercise(
         ("cosines: divide all vectors by their lengths first", lambda z, p, n, t: _hard(z, p, n, t, unit=False)),
         ("divide the cosines by the temperature, do not multiply", lambda z, p, n, t: _hard(z, p, n, 1 / t)),
         ("a mean over the sentences, not a sum", lambda z, p, n, t: _hard(z, p, n, t) * len(z)),
+        ("one direction alone: the sentence looks for its positive, the positive does not look back",
+         lambda z, p, n, t: (_hard(z, p, n, t) + F.cross_entropy(_scores(z, p, n)[0].T / t, torch.arange(len(z)))) / 2),
         ("the hard negatives were taken for the positives", lambda z, p, n, t: _hard(z, n, p, t)),
     ),
     praise="this is losses.clip(z, positive, 1 / temperature, weight=1, extra=negative)",
@@ -133,6 +137,12 @@ def _whitened(z: Tensor, x: Tensor, power: float = -0.5, centre: bool = True) ->
     return _cosines((x - mean) @ vectors * values**power)
 
 
+def _turned(z: Tensor, x: Tensor, rows: bool) -> Tensor:
+    values, vectors = torch.linalg.eigh(torch.cov(z.T))
+    w = vectors.T / values.sqrt() if rows else vectors / values.sqrt()[:, None]
+    return _cosines((x - z.mean(0)) @ w)
+
+
 WHITENED = Exercise(
     sample=_fitted,
     reference=_whitened,
@@ -144,6 +154,8 @@ WHITENED = Exercise(
         ("take the mean of z out of x first", lambda z, x: _whitened(z, x, centre=False)),
         ("divide by the roots of the eigenvalues, not by the eigenvalues", lambda z, x: _whitened(z, x, -1.0)),
         ("divide by the roots of the eigenvalues; this multiplies", lambda z, x: _whitened(z, x, 0.5)),
+        ("the eigenvectors are the columns of U, not its rows", lambda z, x: _turned(z, x, rows=True)),
+        ("divide column k of U by the root of eigenvalue k; this divides rows", lambda z, x: _turned(z, x, rows=False)),
         ("centred only: the covariance is as it was", lambda z, x: _cosines(x - z.mean(0))),
         ("each coordinate was divided by its own deviation; what two coordinates share is still there",
          lambda z, x: _cosines((x - z.mean(0)) / z.std(0))),

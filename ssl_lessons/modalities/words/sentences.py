@@ -251,6 +251,7 @@ NEAR = ("roles", "sign", "tense", "deed", "place", "patient")
 class Exam:
     """Q questions: query [Q, 12]; answer [Q, 12], the same meaning said anew; near: kind -> [Q, 12], near misses.
 
+    same [Q, 7 Q]: which of all answers and near misses mean what the query means (a near miss of another may).
     left, right [P, 12] and shared [P]: pairs of sentences with so many of six factors in common.
     Every sentence has a style of its own, so that a third of the names agree by chance, whatever is said.
     """
@@ -258,6 +259,7 @@ class Exam:
     query: Tensor
     answer: Tensor
     near: dict[str, Tensor]
+    same: Tensor
     left: Tensor
     right: Tensor
     shared: Tensor
@@ -265,7 +267,7 @@ class Exam:
     def __call__(self, features: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """What the cosines of features(ids [N, 12]) -> [N, D] get right.
 
-        find: share of queries whose nearest of all Q answers and 6 Q near misses is the right answer (chance 1 / 7 Q);
+        find: share of queries whose nearest of all Q answers and 6 Q near misses has the meaning (chance: same.mean());
         one of NEAR: share in which the answer is nearer than this near miss (chance 1/2; equal counts half);
         likeness: Spearman correlation between cosine and the number of factors in common;
         cosine: mean cosine of two sentences drawn at random (0: all directions, 1: one).
@@ -279,7 +281,7 @@ class Exam:
         told = {kind: _above(own, (query * z).sum(dim=1)) for kind, z in zip(self.near, near, strict=True)}
         mean = query.mean(dim=0).square().sum() * len(query)
         return {
-            "find": float((best == torch.arange(len(query))).double().mean()),
+            "find": float(self.same.gather(1, best[:, None]).double().mean()),
             **told,
             "likeness": spearman((left * right).sum(dim=1), self.shared),
             "cosine": float((mean - 1) / (len(query) - 1)),
@@ -318,6 +320,8 @@ def exam(n: int = 250, *, seed: int = 0) -> Exam:
     def said(meaning):
         return say(meaning, styles(len(meaning), g))
 
-    near = {kind: said(change(meaning, kind, g)) for kind in NEAR}
+    missed = {kind: change(meaning, kind, g) for kind in NEAR}
+    near = {kind: said(other) for kind, other in missed.items()}
+    same = (meaning[:, None] == torch.cat([meaning, *missed.values()])).all(dim=2)
     shared = (left == right).sum(dim=1)
-    return Exam(said(meaning), said(meaning), near, said(left), said(right), shared)
+    return Exam(said(meaning), said(meaning), near, same, said(left), said(right), shared)
