@@ -64,7 +64,7 @@ from ssl_lessons import data, evaluation, plots
 from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch17
 from ssl_lessons.evaluation.evidence import Runs
 from ssl_lessons.losses import clustering as losses
-from ssl_lessons.losses import info_nce
+from ssl_lessons.losses import info_nce, masked
 from ssl_lessons.methods.deepcluster import whiten
 
 unlabeled = data.shapes("unlabeled", n=8192)
@@ -213,7 +213,7 @@ teachers = {
 }
 for says, scores in teachers.items():
     together = losses.sinkhorn_knopp(scores.flatten(0, 1), 0.06, 3).view(N, T, K)
-    balances = {"together": together, "each": losses.capi_targets(scores)}
+    balances = {"together": together, "each": masked.capi_targets(scores)}
     for places, q in balances.items():
         by_place = q.mean(dim=0, keepdim=True).expand(N, T, K)
         least = [float(-torch.xlogy(q, p).sum(-1).mean()) for p in (by_place, q)]
