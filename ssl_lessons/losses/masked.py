@@ -125,14 +125,16 @@ def salt(prediction: Tensor, target: Tensor) -> Tensor:
 def capi_targets(scores: Tensor, temperature: float = 0.06, iterations: int = 3) -> Tensor:
     """What CAPI predicts (Darcet et al. 2025, eq. 4): the teacher's clusters of patches, balanced place by place.
 
-        Q_t = sinkhorn(scores at place t / temperature) for each place t: rows sum to 1, every cluster is used alike there
+        Q_t = sinkhorn(scores at place t / temperature), for each t: rows sum to 1, all clusters are used alike there
 
     scores: [N, T, K] of N pictures, T places and K clusters.  Balanced over all places at once, clusters that say
     nothing but the place would do; balanced at each place they cannot.  Returns [N, T, K] without gradient, float32 or
     better.  Raises InputError for shapes that do not fit and settings that are not positive.
     """
     if scores.ndim != 3 or not scores.numel():
-        raise InputError(f"scores must be [N, T, K], pictures by places by clusters, not {list(scores.shape)}")
+        raise InputError(
+            f"scores must be [N, T, K], pictures by places by clusters, not {list(scores.shape)}"
+        )
     places = [sinkhorn_knopp(at_one, temperature, iterations) for at_one in scores.unbind(dim=1)]
     return torch.stack(places, dim=1)
 
