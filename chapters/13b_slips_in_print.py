@@ -211,7 +211,7 @@ assert min(learned) > found["untrained"]["probe"] + 0.04
 #
 # Small slips are copied along. From texts that are otherwise worth your time: the survey of [Jaiswal et al.
 # (2020)](https://arxiv.org/abs/2011.00362), the cookbook of [Balestriero et al. (2023)](https://arxiv.org/abs/2304.12210),
-# and a sentence found in overviews. Each gets a test: what does the formula give where you know the answer? Set the
+# and a sentence that is easily said. Each gets a test: what does the formula give where you know the answer? Set the
 # partner's cosine to 1 and all others to $-1$: a right loss at $\tau = 0.07$ is then 0 to many digits. (No 256 pictures
 # can do that at once; it is a test of the formula.)
 
@@ -240,7 +240,7 @@ least = math.log(16) - 0.5
 plots.table(
     [
         {
-            "text": "overviews",
+            "text": "easily said",
             "slip": "the InfoNCE loss is a lower bound on the mutual information",
             "test": "I = 0.5 nats, K = 16",
             "found": f"loss at least {least:.2f} > 0.5",

@@ -970,7 +970,8 @@ assert {("length", "480 steps"), ("length", "240 steps")} <= set(upper)
 # SimCLR. Policies decide it: without them RankMe loses less than the margin more than labels (no interval computed).
 # C-104a is carried by the longest runs, which stand in the upper half. C-104b is about $z$, what RankMe is defined on;
 # of *features* R has the lower rank. C-105 holds in one slice of six temperatures, and compares two spaces: RankMe
-# looks at $z$, $\alpha$-ReQ at $h$. That rotations rank policies (C-111) is judged in
+# looks at $z$, $\alpha$-ReQ at $h$. C-106 waits for runs: it speaks of SimSiam trained at several sizes and lengths, by a
+# measure that uses its loss as well; the sweep has SimSiam once. That rotations rank policies (C-111) is judged in
 # [26d](26d_a_policy_for_your_domain.ipynb). Short runs, one small world; the papers have hundreds of long runs.
 #
 # ## Where it comes from, where it went

@@ -110,6 +110,8 @@ LOSSES = {
     "protonce": lambda f, t: f(t["a"], t["b"], [t["prototypes"]], [t["labels"]], [t["phi"].detach()]),
     "prototype_concentration": lambda f, t: f(t["a"], t["prototypes"], t["labels"]),
     "salt": lambda f, t: f(t["blocks"], t["more"]),
+    "capi": lambda f, t: f(t["patches"], t["others"].detach().softmax(2), t["mask"]),
+    "capi_targets": lambda f, t: f(t["patches"].detach()),
     "simmim": lambda f, t: f(t["patches"], t["others"], t["mask"]),
     "supcon": lambda f, t: f(t["a"], t["b"], t["labels"]),
     "swav": lambda f, t: f([t["a"], t["b"]], queue=[t["queue"], t["queue"]]),

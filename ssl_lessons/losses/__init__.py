@@ -76,6 +76,8 @@ from .kernel_dependence import ssl_hsic
 from .language import causal_lm, masked_diffusion, masked_lm, replaced_token
 from .masked import (
     beit,
+    capi,
+    capi_targets,
     data2vec,
     data2vec_targets,
     ijepa,
@@ -133,6 +135,8 @@ __all__ = [
     "beit",
     "best_matches",
     "byol",
+    "capi",
+    "capi_targets",
     "causal_lm",
     "cca",
     "clip",

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssl_lessons.errors import InputError
+from ssl_lessons.losses.clustering import sinkhorn_knopp
 from ssl_lessons.losses.common import check_positive, full_precision
 
 
@@ -118,6 +119,40 @@ def salt(prediction: Tensor, target: Tensor) -> Tensor:
     with torch.autocast(prediction.device.type, enabled=False):
         prediction, target = full_precision(prediction, target)
         return (prediction - target).abs().mean()
+
+
+@torch.no_grad()
+def capi_targets(scores: Tensor, temperature: float = 0.06, iterations: int = 3) -> Tensor:
+    """What CAPI predicts (Darcet et al. 2025, eq. 4): the teacher's clusters of patches, balanced place by place.
+
+        Q_t = sinkhorn(scores at place t / temperature), for each t: rows sum to 1, all clusters are used alike there
+
+    scores: [N, T, K] of N pictures, T places and K clusters.  Balanced over all places at once, clusters that say
+    nothing but the place would do; balanced at each place they cannot.  Returns [N, T, K] without gradient, float32 or
+    better.  Raises InputError for shapes that do not fit and settings that are not positive.
+    """
+    if scores.ndim != 3 or not scores.numel():
+        raise InputError(
+            f"scores must be [N, T, K], pictures by places by clusters, not {list(scores.shape)}"
+        )
+    places = [sinkhorn_knopp(at_one, temperature, iterations) for at_one in scores.unbind(dim=1)]
+    return torch.stack(places, dim=1)
+
+
+def capi(logits: Tensor, targets: Tensor, mask: Tensor, temperature: float = 0.12) -> Tensor:
+    """The student's loss of CAPI (Darcet et al. 2025): which cluster does the teacher give a hidden patch?
+
+        loss = - mean over hidden patches of sum_k targets_k log softmax_k(logits / temperature)
+
+    logits, targets: [N, T, K], targets of `capi_targets`; mask: bool [N, T].  The teacher's head, which makes the
+    clusters, learns by the same formula from its own targets, with every patch in the mask.
+    Precision and errors as for `mae`; InputError for a temperature that is not positive, too.
+    """
+    _check(logits, targets, mask)
+    check_positive(temperature=temperature)
+    with torch.autocast(logits.device.type, enabled=False):
+        logits, targets = full_precision(logits, targets)
+        return F.cross_entropy(logits[mask] / temperature, targets[mask])
 
 
 def _check(prediction: Tensor, target: Tensor, mask: Tensor) -> None:
