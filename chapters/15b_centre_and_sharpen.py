@@ -522,7 +522,7 @@ assert uniformity(bunch.detach()) < before - 0.5
 # $$P_t = \mathrm{softmax}\big((g_t - c)/\tau_t\big), \qquad c = -\tau_t \log v :$$
 #
 # DINO's formula, with a centre that is not followed but *solved for*, in each batch. What is the difference? A mean taken
-# off makes the logits even; the answers need not be. An even share of 16 drawers is 6.2 %:
+# off makes the logits even; the answers need not be. Even would be a sixteenth for each drawer.
 
 # %%
 liked = torch.linspace(-0.3, 0.3, K)  # some drawers are liked better,
@@ -567,7 +567,7 @@ for seed in range(3):
         method = DINOv2(build_encoder("vit", **VIT), koleo_weight=weight)
         if not weight:
             gaps["start"].append(nearest(method.encoder))
-        settings = ADAM | {"steps": 30, "seed": seed, "progress": False}
+        settings = ADAM | {"steps": 40, "seed": seed, "progress": False}
         pretrain(method, pictures, method.views(policy), **settings)
         gaps[name].append(nearest(method.encoder.eval()))
 

@@ -156,8 +156,7 @@ def live(
     """One life of `steps` moves from the lower left corner.
 
     bonus: "none" (a random walk), "count" (1 / sqrt of how often one was there), "prototypes" (Proto-RL), or a kind of
-    `Surprise`.  chance: how
-    often a random move replaces the best one.  every: moves between two looks at the bonuses.
+    `Surprise`.  chance: how often a random move replaces the best one.  every: moves between two looks at the bonuses.
     """
     places, g = lattice(side), torch.Generator().manual_seed(seed)
     agent, at, moves = Agent(bonus, places, seed), len(places) - side, len(COMPASS)

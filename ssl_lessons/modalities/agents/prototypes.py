@@ -20,7 +20,7 @@ def swapped(predicted: Tensor, target: Tensor, prototypes: Tensor, temperature: 
 
         loss = -mean_i sum_k q_ik log p_ik,  p = softmax(C u / temperature),  q = sinkhorn_knopp(C v, temperature)
 
-    (Section 4.1 of the paper.)  predicted u and target v [N, D], prototypes C [K, D]; all rows count as unit length.
+    (As in the authors' code, github.com/denisyarats/proto, proto.py.)  predicted u and target v [N, D], prototypes C [K, D]; all rows count as unit length.
     No gradient goes through q.  Returns a scalar in nats.
     """
     u, v, c = (F.normalize(x, dim=1) for x in (predicted, target, prototypes))
@@ -32,7 +32,7 @@ def swapped(predicted: Tensor, target: Tensor, prototypes: Tensor, temperature: 
 def remote(z: Tensor, remembered: Tensor, k: int = 3) -> Tensor:
     """[N]: the distance of each row of z [N, D] to the k-th nearest of remembered [M, D]; unit rows; 0 if M = 0.
 
-    It grows with the k-nearest-neighbour estimate of the entropy of what is remembered (section 4.2).  With fewer than
+    It grows with the k-nearest-neighbour estimate of the entropy of what is remembered.  With fewer than
     k memories the farthest of them counts.
     """
     if not len(remembered):
@@ -45,8 +45,8 @@ class Prototypes(nn.Module):
     """What `exploring.Agent` asks: a bonus for a picture, and one step of learning.
 
     An eye, a slow copy of it, a predictor and K prototypes.  After every step each prototype picks one picture of the
-    batch, the likelier the more similar, and the picks replace the oldest of those remembered.  The paper: K = 512,
-    2,048 remembered, a slow copy that takes 0.05 of the eye's weights, k = 3.  lr: so low that what is remembered still
+    batch, the likelier the more similar, and the picks replace the oldest of those remembered.  The authors' config.yaml: K = 512,
+    2,048 remembered, a slow copy that takes 0.05 of the eye's weights, k = 3, Adam at 1e-4.  lr: so low that what is remembered still
     lies where the eye puts it now; at 2e-3 it does not, and known places look far (seeds 200 to 203).
     """
 
