@@ -380,8 +380,8 @@ framings = {  # what is shown, what is asked, and among how many values each ask
     "hybrid": (codes[:8], codes[8], 32),
 }
 bits = {name: asked.numel() * math.log2(v) for name, (_, asked, v) in framings.items()}
-for name, (shown_part, asked, _) in framings.items():
-    print(f"{name}: shown {list(shown_part.shape)}, asked for {bits[name]:,.0f} bits")
+for name, (given, *_) in framings.items():
+    print(f"{name}: shown {list(given.shape)}, asked for {bits[name]:,.0f} bits")
 assert bits["innate relationship"] < bits["hybrid"] < 0.01 * bits["autoregressive"]
 assert bits["masked"] == 12 * bits["autoregressive"]
 

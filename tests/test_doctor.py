@@ -9,7 +9,11 @@ from ssl_lessons.cli.doctor import _problems, torch_wanted
 PAIRS = [  # torch, what torchvision's metadata ask for, what is said
     ("2.1.0", "torch==2.0.0", "torch==2.0.0"),  # PyTorch 2.1 with torchvision 0.15
     ("2.1.0+cu118", "torch==2.0.0", "torch==2.0.0"),
-    ("2.1.0", "torch==2.0.0+cu117", "torch==2.0.0+cu117"),  # 0.15.0 as it was first published, and then withdrawn
+    (
+        "2.1.0",
+        "torch==2.0.0+cu117",
+        "torch==2.0.0+cu117",
+    ),  # 0.15.0 as it was first published, and then withdrawn
     ("2.0.0+cpu", "torch==2.0.0", None),
     ("2.1.0", "torch==2.1.0", None),  # with torchvision 0.16
     ("2.15.0", "torch (>=2.14.0)", None),
@@ -40,4 +44,7 @@ def test_the_doctor_says_what_to_do_with_a_pair_that_does_not_fit():
     }  # fmt: skip
     assert _problems(report, psutil=True) == []
     (said,) = _problems(report | {"torch_wanted": "torch==2.0.1"}, psutil=True)
-    assert "torchvision 0.15.2 asks for torch==2.0.1" in said and "pip install --upgrade torch torchvision" in said
+    assert (
+        "torchvision 0.15.2 asks for torch==2.0.1" in said
+        and "pip install --upgrade torch torchvision" in said
+    )

@@ -216,7 +216,7 @@ def test_dinov2_is_the_sum_of_its_parts(sinkhorn, weight):
     spread = 0.0
     for x in h:
         unit = x.double() / x.double().norm(dim=1, keepdim=True)
-        gaps = [[(a - b).norm() for b in unit if b is not a] for a in unit]
+        gaps = [[(a - b).norm() for j, b in enumerate(unit) if j != i] for i, a in enumerate(unit)]
         spread = spread - sum(min(row).log() for row in gaps) / len(unit)
     assert value.item() == pytest.approx((whole + patch + weight * spread).item(), abs=2e-4)
 
@@ -358,7 +358,10 @@ def test_simsiam_without_its_safeguards_collapses(broken):
     assert found["broken"] < 0.05 and found["healthy"] > 0.4
 
 
-@pytest.mark.parametrize("name, count", [("byol", 3), ("simsiam", 1), ("msf", 3), ("dino", 1), ("ibot", 3), ("dinov2", 3)])
+COUNTS = {"byol": 3, "simsiam": 1, "msf": 3, "dino": 1, "ibot": 3, "dinov2": 3}
+
+
+@pytest.mark.parametrize("name, count", COUNTS.items())
 def test_the_number_of_views_is_checked(name, count):
     with pytest.raises(InputError, match="two"):
         make(name)(views(count))

@@ -48,6 +48,7 @@ def doctor(
 def _examine(data_dir: str | None) -> dict:
     import platform
     import shutil
+    from importlib.metadata import requires
     from importlib.util import find_spec
 
     import torch
@@ -211,8 +212,8 @@ def _problems(report: dict, psutil: bool) -> list[str]:
         )
     if report.get("torch_wanted"):
         found.append(
-            f"torchvision {report['torchvision']} asks for {report['torch_wanted']}, and torch {report['torch']} is here: "
-            "they come in pairs, so install both in one command, `pip install --upgrade torch torchvision`"
+            f"torchvision {report['torchvision']} asks for {report['torch_wanted']}, and torch {report['torch']} is "
+            "here: they come in pairs, so install both in one command, `pip install --upgrade torch torchvision`"
         )
     missing = [name for name in ("jupyterlab", "jupytext") if report[name] is None]
     missing += [] if psutil else ["psutil"]

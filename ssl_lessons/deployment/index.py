@@ -103,5 +103,7 @@ class Index:
 def recall(found: Tensor, right: Tensor) -> float:
     """Which share of the right neighbours was found: ids [N, k] against ids [N, k], in any order."""
     if found.shape != right.shape or found.ndim != 2:
-        raise InputError(f"compare ids of one shape [N, k], not {tuple(found.shape)} and {tuple(right.shape)}")
+        raise InputError(
+            f"compare ids of one shape [N, k], not {tuple(found.shape)} and {tuple(right.shape)}"
+        )
     return float((found[:, :, None] == right[:, None, :]).any(dim=2).float().mean())

@@ -15,13 +15,15 @@ from ssl_lessons.modalities.agents.encoders import Eye
 TEMPERATURE = 0.1
 
 
-def swapped(predicted: Tensor, target: Tensor, prototypes: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+def swapped(
+    predicted: Tensor, target: Tensor, prototypes: Tensor, temperature: float = TEMPERATURE
+) -> Tensor:
     """Say of a picture in which balanced share the next one falls: SwAV's loss along time, one way.
 
         loss = -mean_i sum_k q_ik log p_ik,  p = softmax(C u / temperature),  q = sinkhorn_knopp(C v, temperature)
 
-    (As in the authors' code, github.com/denisyarats/proto, proto.py.)  predicted u and target v [N, D], prototypes C [K, D]; all rows count as unit length.
-    No gradient goes through q.  Returns a scalar in nats.
+    As in the authors' code (github.com/denisyarats/proto, proto.py).  predicted u and target v [N, D], prototypes C
+    [K, D]; all rows count as unit length.  No gradient goes through q.  Returns a scalar in nats.
     """
     u, v, c = (F.normalize(x, dim=1) for x in (predicted, target, prototypes))
     with torch.no_grad():
@@ -45,9 +47,9 @@ class Prototypes(nn.Module):
     """What `exploring.Agent` asks: a bonus for a picture, and one step of learning.
 
     An eye, a slow copy of it, a predictor and K prototypes.  After every step each prototype picks one picture of the
-    batch, the likelier the more similar, and the picks replace the oldest of those remembered.  The authors' config.yaml: K = 512,
-    2,048 remembered, a slow copy that takes 0.05 of the eye's weights, k = 3, Adam at 1e-4.  lr: so low that what is remembered still
-    lies where the eye puts it now; at 2e-3 it does not, and known places look far (seeds 200 to 203).
+    batch, the likelier the more similar, and the picks replace the oldest of those remembered.  The authors'
+    config.yaml: K = 512, 2,048 remembered, a slow copy that takes 0.05 of the eye's weights, k = 3, Adam at 1e-4.  lr:
+    so low that what is remembered still lies where the eye puts it now; at 2e-3 it does not, and known places look far.
     """
 
     def __init__(
