@@ -19,6 +19,8 @@ The lives were designed on seed 200, which is not recorded.  What was changed th
 hoped to pay: 0.7 times the best bonus, or the median bonus of places seen once, kept an agent paid for errors near
 its start, for a net learns a place from few looks and then hopes for as little elsewhere.  With the median of what
 the seen places paid at their best it goes on.  The guess of pixels got a hidden layer and is added to the empty rooms.
+The learning rate of the prototypes was chosen on seeds 200 to 203: at 2e-3 and 5e-4 embeddings moved faster than the
+memory was renewed, and known places went on paying.
 """
 
 import time

@@ -63,14 +63,17 @@ device = book.setup("06b")
 # > in $\phi$ count?
 
 # %%
+import math
+
 import torch
 from torch import nn
 
 from ssl_lessons import data, plots, views
 from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch06
+from ssl_lessons.losses.clustering import kmeans
 from ssl_lessons.methods.counting import Counting, counting
 from ssl_lessons.methods.diet import DIET
-from ssl_lessons.models import build_encoder
+from ssl_lessons.models import build_encoder, patchify
 from ssl_lessons.training import pretrain, recipes
 from ssl_lessons.views import pretext
 
@@ -357,7 +360,38 @@ assert average("pixels", "knn") > max(average(*arm) for arm in floor_knn)
 # fills as slowly as a row of $W$.) Read on whole pictures, which it never saw, counting gains some seven points: reading
 # the way a task was trained is the fair comparison, and need not be the best one.
 #
+# ## Four framings of one picture
+#
+# [Weng and Kim (2021)](https://neurips.cc/Conferences/2021/Schedule?showEvent=21895) sort all tasks that need no second
+# sample, **self-prediction**, by what is kept back: what comes *next* (autoregressive), what is *hidden* (masked), a
+# *relationship* that holds inside the sample, or the next *code* of a learned alphabet (a hybrid: first compress, then
+# predict). Here is one picture under all four, as sixteen patches. How much can the answer hold?
+
+# %%
+patches = patchify(data.shapes("unlabeled", n=64).images, 8)  # uint8 [64, 16, 192]
+one, hidden = patches[0], torch.randperm(16, generator=seeded(0)) < 12
+alphabet = kmeans(patches.flatten(0, 1).float(), k=32)[1]  # of all pictures
+codes = torch.cdist(one.float(), alphabet).argmin(dim=1)  # int64 [16]
+turns = pretext.rotate(objects[:1].repeat(4, 1, 1, 1), torch.arange(4))
+framings = {  # what is shown, what is asked, and among how many values each asked number is
+    "autoregressive": (one[:8], one[8], 256),
+    "masked": (one[~hidden], one[hidden], 256),
+    "innate relationship": (turns[2], torch.tensor(2), 4),
+    "hybrid": (codes[:8], codes[8], 32),
+}
+bits = {name: asked.numel() * math.log2(v) for name, (_, asked, v) in framings.items()}
+for name, (given, *_) in framings.items():
+    print(f"{name}: shown {list(given.shape)}, asked for {bits[name]:,.0f} bits")
+assert bits["innate relationship"] < bits["hybrid"] < 0.01 * bits["autoregressive"]
+assert bits["masked"] == 12 * bits["autoregressive"]
+
 # %% [markdown]
+# Masking asks for most, and most of it is detail: colours of single pixels that no class depends on. A relationship asks
+# for two bits, and those can be had for little (chapter 06's shortcuts). The hybrid stands between: a code has forgotten
+# the detail before anybody is asked ([chapter 07](07_generate_to_understand.ipynb) has such alphabets). Counting, above,
+# is a relationship too, with an equation for an answer; Exemplar-CNN and DIET compare samples, and are none of the four
+# ([chapter 13b](13b_slips_in_print.ipynb) has that other half).
+#
 # ## Exercises
 #
 # Solutions stand at the end.

@@ -459,7 +459,7 @@ print(origin)
 # %%
 caught = of("lives", "pixel error, screen", "watching")
 free = of("lives", "pixel error, no screen", "covered")
-rest = ("count", "random features", "latent error", "pixel progress")
+rest = ("count", "random features", "latent error", "pixel progress", "prototypes")
 longest = {b: max(of("lives", f"{b}, screen", "watching")) for b in rest}
 print(f"pixel error: {min(caught):.0%} to {max(caught):.0%}; the longest of others:")
 print(", ".join(f"{b} {v:.0%}" for b, v in longest.items()))
@@ -477,6 +477,35 @@ assert sum(v < 0.2 for v in longest.values()) >= 3
 # guesses pixels, were chosen on another seed so that this agent leaves its start at all.) The test you can reuse:
 # **take the noise away and live again, on several seeds** (even *none* changes, for the noise uses up random numbers).
 # An error has two parts, what one does not know yet and what nobody can; only the first deserves a bonus.
+#
+# ### A bonus without a guess: Proto-RL
+#
+# One row of the table predicts no picture. **Proto-RL** ([Yarats et al., 2021](https://arxiv.org/abs/2102.11271)) learns
+# $K$ prototypes, rows of $C$ $[K, D]$, as SwAV does ([chapter 17](17_clustering.ipynb)), with the next picture in place of
+# another view; everything has unit length, $\bar f$ is a slow copy, $v$ a predictor:
+#
+# $$L = -\frac1N \sum_i \sum_k q_{ik} \log p_{ik}, \qquad p = \mathrm{softmax}\big(v(f(o_t))\, C^\top / \tau\big), \quad
+# q = \mathrm{Sinkhorn}\big(\bar f(o_{t+1})\, C^\top / \tau\big).$$
+#
+# Each prototype then picks a picture of the batch for a queue. The bonus of a place is the distance to the *third
+# nearest* vector there: large where memories are sparse, so that whoever collects it evens out where it has been (the
+# $k$-nearest-neighbour estimate of an entropy; KoLeo in [chapter 15b](15b_centre_and_sharpen.ipynb) is the same, with
+# $k = 1$).
+
+# %%
+half = {
+    b: of("lives", f"{b}, no screen", "half")
+    for b in ("none", "count", "latent error", "prototypes")
+}
+for bonus, values in half.items():
+    print(f"{bonus}: {spread(values)} % of the places after half of the moves")
+print("the prototypes' share in the corner:", spread(
+    of("lives", "prototypes, screen", "watching")), "%")  # fmt: skip
+seen_by = [of("lives", f"prototypes, {s}", "covered") for s in ("no screen", "screen")]
+assert min(seen_by[0] + seen_by[1]) > 0.9 and min(half["prototypes"]) > 0.5
+
+# %% [markdown]
+# PLACEHOLDER
 #
 # ## Play: how far ahead must one look?
 #
@@ -597,8 +626,8 @@ book.claim("C-333", drawn=Runs(plain, of("lives", "none, no screen", "covered"))
 # [ATC](https://arxiv.org/abs/2009.08319). The critic: [contrastive RL](https://arxiv.org/abs/2206.07568). Eigenvectors:
 # [eigenoptions](https://arxiv.org/abs/1703.00956). Bonuses: [BYOL-Explore](https://arxiv.org/abs/2206.08332); random
 # features and the noisy TV: [Burda et al. (2018)](https://arxiv.org/abs/1808.04355); a repair that predicts in
-# hindsight: [Jarrett et al. (2022)](https://arxiv.org/abs/2211.10515). [Proto-RL](https://arxiv.org/abs/2102.11271)
-# clusters pictures as SwAV does and pays for places far from those seen; we have not run it.
+# hindsight: [Jarrett et al. (2022)](https://arxiv.org/abs/2211.10515). Clusters and a memory for both features and bonus:
+# [Proto-RL](https://arxiv.org/abs/2102.11271).
 #
 # ## Two questions
 #

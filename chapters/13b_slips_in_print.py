@@ -62,7 +62,7 @@ import torch.nn.functional as F
 
 from ssl_lessons import data, evaluation, plots, views
 from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch13
-from ssl_lessons.losses import nt_xent
+from ssl_lessons.losses import info_nce, kmeans, nt_xent
 from ssl_lessons.methods import Method
 from ssl_lessons.models import settle
 from ssl_lessons.training import pretrain, recipes
@@ -285,6 +285,62 @@ plots.table(
 # normaliser. Its equation 4 is right as printed, where all $k_0,\dots,k_K$ are negatives; it goes wrong when you fill in
 # [MoCo's](https://arxiv.org/abs/1911.05722) sum, which runs over one positive and $K$ negatives. And the cookbook says
 # elsewhere, rightly, that SimCLR leaves the anchor out of its denominator.
+#
+# ## Three sources of candidates, and a slip in their names
+#
+# The tutorial of [Weng and Kim (2021)](https://neurips.cc/Conferences/2021/Schedule?showEvent=21895) sorts contrastive
+# learning into **inter-sample classification** (which of these samples is mine?), **feature clustering** (which cluster
+# is mine?) and **multiview coding** (the first, over several views or senses). In code all three are one cross-entropy;
+# what differs is where the candidates come from.
+
+
+# %%
+def choose(queries, candidates, right, tau=0.1):
+    """Which of the candidates [M, D] belongs to each query [N, D]? right int64 [N]."""
+    queries, candidates = F.normalize(queries, dim=1), F.normalize(candidates, dim=1)
+    return F.cross_entropy(queries @ candidates.T / tau, right)
+
+
+g = torch.Generator().manual_seed(0)
+kind, own = torch.arange(64) % 4, torch.arange(64)  # four kinds of things
+thing = torch.randn(4, 16, generator=g)[kind] + torch.randn(64, 16, generator=g)
+a, b, c = (thing + 0.3 * torch.randn(64, 16, generator=g) for _ in range(3))  # views
+labels, centres = kmeans(F.normalize(b, dim=1), k=4)
+framed = {
+    "inter-sample classification": lambda a: choose(a, b, own),
+    "feature clustering": lambda a: choose(a, centres, labels),
+    "multiview coding": lambda a: (choose(a, b, own) + choose(a, c, own)) / 2,
+}
+
+
+# %%
+def together(z) -> float:
+    """Mean cosine of different things of one kind, minus that of two kinds."""
+    s, same = F.normalize(z, dim=1) @ F.normalize(z, dim=1).T, kind[:, None] == kind
+    return float(s[same & ~torch.eye(64, dtype=torch.bool)].mean() - s[~same].mean())
+
+
+moved = {}
+for name, loss in framed.items():
+    x = a.clone().requires_grad_()
+    for _ in range(20):
+        (slope,) = torch.autograd.grad(loss(x), x)
+        x = (x - 20 * slope).detach().requires_grad_()
+    moved[name] = together(x.detach()) - together(a)
+    print(f"{name}: kinds stand apart by {together(a):.3f} -> {together(x.detach()):.3f}")
+inter, clusters, views_too = moved.values()
+assert torch.allclose(framed["inter-sample classification"](a), info_nce(a, b, temperature=0.1))
+assert clusters > 0 > max(inter, views_too)
+
+# %% [markdown]
+# Twenty steps each, from the same vectors. Where the candidates are other samples, two things of one kind are pushed
+# apart, for nobody says that they are of one kind; where they are clusters, kinds part a little more. (Here $k$-means was
+# told how many kinds there are. Multiview coding has more views to agree on, and the same negatives.)
+#
+# The slip: a slide says that pseudo-labels allow *intra*-sample contrastive learning. The same deck calls prediction
+# inside one sample intra-sample, and comparison between samples inter-sample; clusters compare samples, so it should say
+# *inter*. It also files Barlow Twins under inter-sample classification, which has no candidates to classify: its loss
+# compares *dimensions* ([chapter 16](16_correlation.ipynb)).
 #
 # ## Half precision
 #

@@ -102,7 +102,15 @@ assert encoders.ResNet18.dim == 512
 
 # %% [markdown]
 # So a head that expects 2048 numbers cannot be attached; we read it as 512 → 2048 → 512. The augmentation has to deliver
-# some two thousand views a second; ours works on the GPU, a batch at a time. And "2.5"? Take a *fixed* geometry,
+# some two thousand views a second; ours works on the GPU, a batch at a time.
+#
+# Two lines of the page you would notice first, for nothing starts. The model `facebook/resnet18` we could not find on Hugging
+# Face; [`microsoft/resnet-18`](https://huggingface.co/microsoft/resnet-18) is there, and was trained on ImageNet *with labels*,
+# which is what a build without labels must not begin with. (Ours is torchvision's, `weights=None`.) And `torch==2.1.0
+# torchvision==0.15.0` does not install: 0.15 wants torch 2.0, and 0.16 goes with 2.1. `ssl-lessons doctor` says whether the
+# two that you have fit.
+#
+# And "2.5"? Take a *fixed* geometry,
 # partners at a cosine of 0.7 and the 510 other views spread evenly over the sphere, and change nothing but $\tau$:
 
 # %%

@@ -24,19 +24,12 @@ NOT_YET = {
 }
 # ... then those that are there and have no place for them.
 LEFT_OUT = {
-    "12c": "proto-rl",
     "23b": "attention-map-visualisation emergent-attention-segmentation selfpatch",
-    "06": "self-prediction-taxonomy",
-    "14": "inter-sample-classification",
-    "15b": "dinov2",
     "20": "augmentation-invariances-differ",
     "22": """autoaugment backbone-output-width bn-in-projector-vit cls-vs-mean-pool combine-pretext-tasks
         crop-plus-grayscale-cheap curated-retrieval ema-projector-only equimod essl gaussian-noise layer-decay
         layer-scale looc patch-size pba randaugment stochastic-depth temperature-annealing
         uncurated-pretraining""",
-    "25": "hf-resnet18 pytorch-2-1 torchvision-0-15",
-    "26c": "similarity-search-service",
-    "cards": "dtd inaturalist18",
 }
 WAITING = [name for ids in (*NOT_YET.values(), *LEFT_OUT.values()) for name in ids.split()]
 

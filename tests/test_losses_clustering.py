@@ -9,6 +9,7 @@ import torch
 from ssl_lessons.errors import InputError
 from ssl_lessons.losses import info_nce
 from ssl_lessons.losses.clustering import (
+    balancing_center,
     deepcluster,
     kmeans,
     msn,
@@ -94,6 +95,30 @@ def test_sinkhorn_balances_and_is_optimal(prior):
         for step in (1e-3, -1e-3):
             moved = q + step * q[[i, i, j, j], [a, b, a, b]].min() * move
             assert value(moved) <= value(q) + 1e-12
+
+
+@pytest.mark.parametrize("iterations", [0, 1, 3, 50])
+def test_balancing_center_is_sinkhorn_as_a_centre(iterations):
+    """softmax((logits - c) / temperature) is the balanced plan; c is what a constant per column does to it."""
+    logits = torch.randn(12, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    c = balancing_center(logits, 0.3, iterations)
+    right = torch.tensor(loop_sinkhorn(logits.tolist(), 0.3, iterations), dtype=torch.float64)
+    assert torch.allclose(((logits - c) / 0.3).softmax(dim=1), right, atol=1e-9)
+    assert c.shape == (5,) and abs(float(c.mean())) < 1e-9
+    if iterations == 50:
+        shift = torch.tensor([3.0, -1.0, 0.0, 2.0, -4.0], dtype=torch.float64)
+        assert torch.allclose(balancing_center(logits + shift, 0.3, 50) - c, shift, atol=1e-6)
+
+
+def test_balancing_center_in_half_precision_and_of_nonsense():
+    logits = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+    c = balancing_center(logits.half(), 0.01)
+    assert c.dtype == torch.float32 and bool(c.isfinite().all())
+    assert torch.equal(balancing_center(logits.requires_grad_(), 0.1), balancing_center(logits.detach(), 0.1))
+    others = (logits[0], logits[:0], logits * math.nan)
+    for wrong in (*((x, 0.1, 3) for x in others), (logits, 0.0, 3), (logits, 0.1, -1)):
+        with pytest.raises(InputError):
+            balancing_center(*wrong)
 
 
 def test_sinkhorn_limits():

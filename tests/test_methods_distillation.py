@@ -1,4 +1,4 @@
-"""BYOL, SimSiam, DINO, iBOT, MSF: the published loss, a teacher without gradient, and what breaks them."""
+"""BYOL, SimSiam, DINO, iBOT, DINOv2, MSF: the published loss, a teacher without gradient, and what breaks them."""
 
 import pytest
 import torch
@@ -8,13 +8,15 @@ from ssl_lessons.errors import InputError
 from ssl_lessons.losses.distillation import byol, dino, ibot, msf, negative_cosine
 from ssl_lessons.methods.byol import BYOL
 from ssl_lessons.methods.dino import DINO, PrototypeHead
+from ssl_lessons.methods.dinov2 import DINOv2
 from ssl_lessons.methods.ibot import IBOT
 from ssl_lessons.methods.msf import MSF
 from ssl_lessons.methods.simsiam import SimSiam
 from ssl_lessons.models import build_encoder
 from ssl_lessons.views import Policy
 
-CLASSES = {"byol": BYOL, "simsiam": SimSiam, "dino": DINO, "ibot": IBOT, "msf": MSF}
+CLASSES = {"byol": BYOL, "simsiam": SimSiam, "dino": DINO, "ibot": IBOT, "dinov2": DINOv2, "msf": MSF}
+PATCHES = ("ibot", "dinov2")
 EVERY = pytest.mark.parametrize("name", CLASSES)
 WITH_TEACHER = pytest.mark.parametrize("name", [name for name in CLASSES if name != "simsiam"])
 
@@ -22,7 +24,7 @@ WITH_TEACHER = pytest.mark.parametrize("name", [name for name in CLASSES if name
 def make(name, **options):
     torch.manual_seed(0)
     vit = {"size": 16, "patch": 4, "dim": 12, "depth": 1}
-    encoder = build_encoder("vit", **vit) if name == "ibot" else build_encoder("convnet", width=4, dim=16)
+    encoder = build_encoder("vit", **vit) if name in PATCHES else build_encoder("convnet", width=4, dim=16)
     return CLASSES[name](encoder, **options)
 
 
@@ -56,7 +58,7 @@ def test_gradients_reach_the_student_and_nobody_else(name):
 
 @EVERY
 def test_a_few_steps_lower_the_loss(name):
-    method, batch = make(name, **({"mask_weight": 0.0} if name == "ibot" else {})), views()
+    method, batch = make(name, **({"mask_weight": 0.0} if name in PATCHES else {})), views()
     if name in ("dino", "ibot"):  # the centre moves the goal: hold it
         method.centering = False
     losses = train(method, [batch], steps=30)
@@ -76,7 +78,8 @@ def test_the_teacher_is_the_moving_average(name):
     method.after_step(0.5)
     new = [p for _, teacher in method.momentum_pairs() for p in teacher.parameters()]
     students = [p for student, _ in method.momentum_pairs() for p in student.parameters()]
-    assert len(new) == len(list(method.teacher.parameters()))
+    frozen = [p for n, p in method.named_parameters() if n.startswith("teacher")]
+    assert len(new) == len(frozen)
     for before, student, after in zip(old, students, new, strict=True):
         assert torch.allclose(after, m * before + (1 - m) * student, atol=1e-6)
         assert not torch.allclose(after, before, atol=1e-3)
@@ -175,6 +178,70 @@ def test_ibot_is_dino_plus_the_patches():
     )
     assert torch.allclose(value, whole + hidden, atol=1e-5)
     assert method.center.abs().max() > 0 and not torch.equal(method.center, method.patch_center)
+
+
+def cross_entropies(logits_t, logits_s, temperature, balanced, center):
+    """-sum p log q of every row, in float64 and without the package: p balanced by Sinkhorn-Knopp, or centred."""
+    t, s = logits_t.double(), logits_s.double()
+    if balanced:
+        plan = (t / temperature).exp()
+        for _ in range(3):
+            plan = plan / plan.sum(dim=0) / plan.shape[1]
+            plan = plan / plan.sum(dim=1, keepdim=True)
+    else:
+        plan = ((t - center.double()) / temperature).softmax(dim=1)
+    return -(plan * (s / 0.1 - (s / 0.1).exp().sum(dim=1, keepdim=True).log())).sum(dim=1)
+
+
+@pytest.mark.parametrize("sinkhorn, weight", [(True, 0.1), (True, 0.0), (False, 0.3)])
+def test_dinov2_is_the_sum_of_its_parts(sinkhorn, weight):
+    method, batch = settled("dinov2", sinkhorn=sinkhorn, koleo_weight=weight), views()
+    t = [method.teacher[0].patches(v) for v in batch]
+    images_t = torch.cat([method.teacher[1](x.mean(dim=1)) for x in t])
+    patches_t = method.teacher_patch_projector(torch.cat(t))
+    centers = method.center.clone(), method.patch_center.clone()
+    torch.manual_seed(5)
+    value = method(batch)
+    torch.manual_seed(5)
+    mask = [method.draw_mask(8, "cpu") for _ in batch]
+    pairs = zip(batch, mask, strict=True)
+    s = [method.encoder.patches(v, mask=m, mask_token=method.mask_token) for v, m in pairs]
+    h = [x.mean(dim=1) for x in s]
+    other = torch.cat([method.projector(h[1]), method.projector(h[0])])  # the student's answers about the other view
+    whole = cross_entropies(images_t, other, 0.02, sinkhorn, centers[0]).mean()
+    hidden = torch.cat(mask)
+    assert hidden.sum() > 3
+    patches_s = method.patch_projector(torch.cat(s))
+    patch = cross_entropies(patches_t[hidden], patches_s[hidden], 0.02, sinkhorn, centers[1]).mean()
+    spread = 0.0
+    for x in h:
+        unit = x.double() / x.double().norm(dim=1, keepdim=True)
+        gaps = [[(a - b).norm() for j, b in enumerate(unit) if j != i] for i, a in enumerate(unit)]
+        spread = spread - sum(min(row).log() for row in gaps) / len(unit)
+    assert value.item() == pytest.approx((whole + patch + weight * spread).item(), abs=2e-4)
+
+
+def test_dinov2_centres_balance_the_batch_at_hand_or_follow_the_teacher():
+    method, batch = settled("dinov2", iterations=60), views()
+    method(batch)
+    with torch.no_grad():
+        answers = torch.cat([method.assign(v) for v in batch])
+    assert torch.allclose(answers.sum(dim=0), torch.full((256,), 16 / 256), atol=5e-3)
+    follower = make("dinov2", sinkhorn=False, center_momentum=0.8)
+    with torch.no_grad():
+        mean = torch.cat([follower.teacher(v) for v in batch]).mean(dim=0)
+    follower(batch)
+    assert torch.allclose(follower.center, 0.2 * mean, atol=1e-6)
+
+
+def test_dinov2_koleo_keeps_images_apart():
+    nearest = {}
+    for weight in (0.0, 1.0):
+        method, batch = make("dinov2", koleo_weight=weight), views(n=16)
+        train(method, [batch], lr=0.02, steps=20)
+        h = F.normalize(method.encoder(batch[0]), dim=1)
+        nearest[weight] = torch.cdist(h, h).fill_diagonal_(9).amin(dim=1).mean().item()
+    assert nearest[1.0] > 1.1 * nearest[0.0]
 
 
 def test_ibot_masks_a_share_of_half_of_the_images():
@@ -291,7 +358,10 @@ def test_simsiam_without_its_safeguards_collapses(broken):
     assert found["broken"] < 0.05 and found["healthy"] > 0.4
 
 
-@pytest.mark.parametrize("name, count", [("byol", 3), ("simsiam", 1), ("msf", 3), ("dino", 1), ("ibot", 3)])
+COUNTS = {"byol": 3, "simsiam": 1, "msf": 3, "dino": 1, "ibot": 3, "dinov2": 3}
+
+
+@pytest.mark.parametrize("name, count", COUNTS.items())
 def test_the_number_of_views_is_checked(name, count):
     with pytest.raises(InputError, match="two"):
         make(name)(views(count))

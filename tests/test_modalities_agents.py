@@ -4,10 +4,19 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from ssl_lessons import diagnostics
 from ssl_lessons.errors import InputError
-from ssl_lessons.modalities.agents import encoders, exploring, lattice, objectives, planning, world
+from ssl_lessons.modalities.agents import (
+    encoders,
+    exploring,
+    lattice,
+    objectives,
+    planning,
+    prototypes,
+    world,
+)
 from ssl_lessons.training import fit
 
 
@@ -257,3 +266,40 @@ def test_nonsense_is_refused():
     ):
         with pytest.raises(InputError):
             call()
+
+
+# ---- Proto-RL -------------------------------------------------------------------------------------------------------
+
+
+def test_proto_rl_loss_is_swavs_along_time_and_its_bonus_a_distance():
+    """Proto-RL: the balanced share of the next picture is predicted; far from what is remembered pays."""
+    g = generator()
+    u, v, c = (torch.randn(n, 5, generator=g, dtype=torch.float64) for n in (12, 12, 4))
+    scores_u, scores_v = (
+        torch.stack([torch.stack([x @ p / (x.norm() * p.norm()) for p in c]) for x in rows]) / 0.1
+        for rows in (u, v)
+    )
+    q = scores_v.exp()
+    for _ in range(3):
+        q = q / q.sum(dim=0) / 4
+        q = q / q.sum(dim=1, keepdim=True)
+    right = -(q * (scores_u - scores_u.exp().sum(dim=1, keepdim=True).log())).sum(dim=1).mean()
+    assert float(prototypes.swapped(u, v, c)) == pytest.approx(float(right), abs=1e-9)
+    known = F.normalize(torch.randn(9, 5, generator=g, dtype=torch.float64), dim=1)
+    gaps = [sorted(float((x / x.norm() - row).norm()) for row in known)[2] for x in u]
+    assert prototypes.remote(u, known).tolist() == pytest.approx(gaps, abs=1e-6)
+    assert prototypes.remote(u, known[:0]).tolist() == [0.0] * 12
+
+
+def test_proto_rl_pays_less_for_what_it_has_seen_often():
+    torch.manual_seed(0)
+    seen, strange = torch.full((16, 2), 0.2), torch.full((16, 2), 0.8)
+    asker, action = prototypes.Prototypes(), torch.zeros(16, dtype=torch.long)
+    for step in range(20):
+        x = world.draw(seen, generator(step))
+        asker.learn(x, action, x)
+    assert asker.queue.shape == (512, 16)
+    near, far = (
+        asker(x, action, x).mean() for x in (world.draw(p, generator(99)) for p in (seen, strange))
+    )
+    assert near < 0.3 * far

@@ -51,8 +51,8 @@ LOSSES = {
     "hard_negative": PAIR, "info_nce": PAIR, "n_pair": PAIR, "nat": PAIR, "nat_assignment": PAIR,
     "negative_cosine": PAIR, "nt_xent": PAIR, "relic": PAIR, "spectral_contrastive": PAIR, "update_center": None,
     "vicreg": PAIR, "vicreg_invariance": PAIR, "w_mse": PAIR,
-    "hsic": ONE, "koleo": ONE, "sela_labels": ONE, "sinkhorn_knopp": ONE, "vcreg": ONE, "vicreg_covariance": ONE,
-    "vicreg_variance": ONE, "whiten": ONE, "normalized_patches": ONE,
+    "balancing_center": ONE, "hsic": ONE, "koleo": ONE, "sela_labels": ONE, "sinkhorn_knopp": ONE, "vcreg": ONE,
+    "vicreg_covariance": ONE, "vicreg_variance": ONE, "whiten": ONE, "normalized_patches": ONE,
     "lifted_structure": LABELLED, "nca": LABELLED, "semi_hard_triplets": LABELLED, "soft_nearest_neighbor": LABELLED,
     "beit": lambda f, t: f(t["patches"], t["codes"], t["mask"]),
     "causal_lm": lambda f, t: f(t["patches"], t["codes"], t["mask"]),
@@ -203,7 +203,7 @@ def test_measures():
 # ---- methods: train, measure, save, stop, go on elsewhere -----------------------------------------------------------
 
 N, STEPS = 40, 4
-PATCHES = {"ibot", "mae", "simmim", "beit", "data2vec", "ijepa", "crossmae", "salt", "selfpatch"}
+PATCHES = {"ibot", "dinov2", "mae", "simmim", "beit", "data2vec", "ijepa", "crossmae", "salt", "selfpatch"}
 # They draw random numbers on the device, and the other device does not have its state.
 DRAWS_THERE = {"deepcluster", "mochi", "msn", "pirl"}
 OPTIONS = {

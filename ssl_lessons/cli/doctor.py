@@ -48,6 +48,7 @@ def doctor(
 def _examine(data_dir: str | None) -> dict:
     import platform
     import shutil
+    from importlib.metadata import requires
     from importlib.util import find_spec
 
     import torch
@@ -90,6 +91,7 @@ def _examine(data_dir: str | None) -> dict:
     }
     if not gpu:
         report["precision"] = _precision()
+    report["torch_wanted"] = torch_wanted(requires("torchvision"), torch.__version__)
     report["problems"] = _problems(report, psutil=find_spec("psutil") is not None)
     return report
 
@@ -120,6 +122,19 @@ def _precision() -> dict:
         for precision in ("float32", "bfloat16")
     }
     return seconds | {"ratio": seconds["float32"] / seconds["bfloat16"]}
+
+
+def torch_wanted(requirements: list[str] | None, torch: str) -> str | None:
+    """What torchvision's metadata say of torch, such as "torch==2.0.0", where the installed `torch` is not that.
+
+    None where it is, or where nothing is said of it (a torchvision that was built from source).
+    """
+    from packaging.requirements import Requirement
+
+    for wanted in map(Requirement, requirements or []):
+        if wanted.name == "torch" and not wanted.specifier.contains(torch, prereleases=True):
+            return f"torch{wanted.specifier}"
+    return None
 
 
 def _version(package: str) -> str | None:
@@ -194,6 +209,11 @@ def _problems(report: dict, psutil: bool) -> list[str]:
         found.append(
             f"{report['disk_free_gb']:.1f} GB of disk are too few for STL-10 (6 GB): choose another disk "
             "with --data-dir, or stay with the embedded images, which need none"
+        )
+    if report.get("torch_wanted"):
+        found.append(
+            f"torchvision {report['torchvision']} asks for {report['torch_wanted']}, and torch {report['torch']} is "
+            "here: they come in pairs, so install both in one command, `pip install --upgrade torch torchvision`"
         )
     missing = [name for name in ("jupyterlab", "jupytext") if report[name] is None]
     missing += [] if psutil else ["psutil"]

@@ -1,6 +1,7 @@
 """Loss functions, each written out in the open and compared with a float64 loop in the tests: one file per family."""
 
 from .clustering import (
+    balancing_center,
     deepcluster,
     kmeans,
     msn,
@@ -131,6 +132,7 @@ from .video import copy_colours, cycle_walk, intra_negatives, slowness, time_con
 
 __all__ = [
     "align_uniform",
+    "balancing_center",
     "barlow_twins",
     "beit",
     "best_matches",

@@ -60,12 +60,7 @@ def sinkhorn_knopp(
     float32, also under autocast; float64 stays float64.
     Raises InputError for bad shapes, epsilon <= 0, iterations < 0, or values that are not finite.
     """
-    check_matrices(scores)
-    check_positive(epsilon=epsilon)
-    if int(iterations) != iterations or iterations < 0:
-        raise InputError(f"iterations must be a whole number, 0 or more, not {iterations!r}.")
-    if not len(scores):
-        raise InputError("At least one example is needed to assign anything.")
+    _check_plan(scores, epsilon, iterations)
     with torch.autocast(scores.device.type, enabled=False):
         (scores,) = full_precision(scores)
         n, k = scores.shape
@@ -75,6 +70,30 @@ def sinkhorn_knopp(
             log_q = log_q.log_softmax(dim=0) + wanted + math.log(n)  # columns: N prior_k
             log_q = log_q.log_softmax(dim=1)  # rows: 1
         return log_q.softmax(dim=1)  # changes nothing after an iteration
+
+
+@torch.no_grad()
+def balancing_center(logits: Tensor, temperature: float = 0.04, iterations: int = 3) -> Tensor:
+    """The centre c [K] with which a softmax balances a batch: `sinkhorn_knopp` read as DINO's centring.
+
+        softmax((logits - c) / temperature) = sinkhorn_knopp(logits, temperature, iterations)
+
+    The plan is diag(u) exp(logits / temperature) diag(v): after the last step, which makes rows sum to 1, only v says
+    which cluster is favoured, and c = -temperature log v.  What DINO follows with a running mean, DINOv2 (Oquab et
+    al. 2023) finds anew for every batch.
+
+    logits: [N, K], N >= 1.  Returns [K] in float32 or better, the mean of which is 0; no gradient.  Zero iterations
+    give zeros.  Errors as in `sinkhorn_knopp`.
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        _check_plan(logits, temperature, iterations)
+        (logits,) = full_precision(logits)
+        scores = logits / temperature
+        rows, columns = scores.new_zeros(len(scores), 1), scores.new_zeros(scores.shape[1])
+        for _ in range(int(iterations)):
+            columns = -(scores + rows).logsumexp(dim=0)
+            rows = -(scores + columns).logsumexp(dim=1, keepdim=True)
+        return -temperature * (columns - columns.mean())
 
 
 @torch.no_grad()
@@ -298,6 +317,15 @@ def nat(z: Tensor, targets: Tensor) -> Tensor:
     with torch.autocast(z.device.type, enabled=False):
         z, targets = unit_rows(z, targets)
         return (z - targets).square().sum(dim=1).mean() / 2
+
+
+def _check_plan(scores: Tensor, epsilon: float, iterations: int) -> None:
+    check_matrices(scores)
+    check_positive(epsilon=epsilon)
+    if int(iterations) != iterations or iterations < 0:
+        raise InputError(f"iterations must be a whole number, 0 or more, not {iterations!r}.")
+    if not len(scores):
+        raise InputError("At least one example is needed to assign anything.")
 
 
 def _check_prior(prior: Tensor, like: Tensor) -> Tensor:

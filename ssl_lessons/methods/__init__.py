@@ -19,6 +19,7 @@ from ssl_lessons.methods.deepcluster import DeepCluster
 from ssl_lessons.methods.densecl import DenseCL
 from ssl_lessons.methods.diet import DIET
 from ssl_lessons.methods.dino import DINO
+from ssl_lessons.methods.dinov2 import DINOv2
 from ssl_lessons.methods.directclr import DirectCLR
 from ssl_lessons.methods.emp_ssl import EMPSSL
 from ssl_lessons.methods.exemplar import Exemplar
@@ -71,7 +72,7 @@ METHODS = {
     "supcon": SupCon, "nnclr": NNCLR, "instdisc": InstDisc, "pirl": PIRL, "moco_v1": MoCoV1, "moco_v2": MoCoV2,
     "moco_v3": MoCoV3, "mochi": MoCHi, "diet": DIET,
     # What does the teacher say? (15)
-    "byol": BYOL, "simsiam": SimSiam, "dino": DINO, "ibot": IBOT, "msf": MSF, "simdino": SimDINO,
+    "byol": BYOL, "simsiam": SimSiam, "dino": DINO, "ibot": IBOT, "dinov2": DINOv2, "msf": MSF, "simdino": SimDINO,
     # Keep the dimensions apart (16)
     "barlow_twins": BarlowTwins, "vicreg": VICReg, "w_mse": WMSE, "tico": TiCo, "mmcr": MMCR, "frossl": FroSSL,
     "emp_ssl": EMPSSL, "lejepa": LeJEPA, "visreg": VISReg,

@@ -37,7 +37,7 @@ class IBOT(DINO):
         batch_norm: bool = True,
     ):
         if not hasattr(encoder, "patches"):
-            raise InputError("iBOT masks patches and needs a ViT: build_encoder('vit')")
+            raise InputError(f"{type(self).__name__} masks patches and needs a ViT: build_encoder('vit')")
         super().__init__(
             encoder, prototypes, hidden_dim, bottleneck, momentum, student_temperature, teacher_temperature,
             centering, center_momentum, batch_norm=batch_norm,
@@ -55,12 +55,8 @@ class IBOT(DINO):
         return (block_mask(n, self.encoder.n_tokens, self.mask_ratio) & chosen).to(device)
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
-        if len(views) != 2:
-            raise InputError(f"iBOT compares two views of every image, got {len(views)}")
+        tokens, mask = self.masked_tokens(views)
         temperatures = self.student_temperature, self.teacher_temperature
-        masks = [self.draw_mask(len(v), v.device) for v in views]
-        pairs = zip(views, masks, strict=True)
-        tokens = [self.encoder.patches(v, mask=mask, mask_token=self.mask_token) for v, mask in pairs]
         with torch.no_grad():
             teacher_tokens = [self.teacher[0].patches(v) for v in views]
             teacher = [self.teacher[1](t.mean(dim=1)) for t in teacher_tokens]
@@ -68,12 +64,24 @@ class IBOT(DINO):
         student = [self.projector(t.mean(dim=1)) for t in tokens]
         patches = self.projector(torch.cat(tokens))
         whole = dino(student, teacher, self.center, *temperatures)
-        hidden = ibot(patches, teacher_patches, torch.cat(masks), self.patch_center, *temperatures)
+        hidden = ibot(patches, teacher_patches, mask, self.patch_center, *temperatures)
         if self.centering and self.training:
-            m = self.center_momentum
-            self.center.copy_(update_center(self.center, torch.cat(teacher), m))
-            self.patch_center.copy_(update_center(self.patch_center, teacher_patches.flatten(0, 1), m))
+            self.follow(torch.cat(teacher), teacher_patches.flatten(0, 1))
         return whole + self.mask_weight * hidden
+
+    def follow(self, images: Tensor, patches: Tensor) -> None:
+        """Both centres move towards the mean of the teacher's logits, [2N, K] of images and [2NT, K] of patches."""
+        for center, logits in ((self.center, images), (self.patch_center, patches)):
+            center.copy_(update_center(center, logits, self.center_momentum))
+
+    def masked_tokens(self, views: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """What the student makes of two views with holes: [N, T, dim] for each, and where they were, [2N, T]."""
+        if len(views) != 2:
+            raise InputError(f"{type(self).__name__} compares two views of every image, got {len(views)}")
+        masks = [self.draw_mask(len(v), v.device) for v in views]
+        pairs = zip(views, masks, strict=True)
+        tokens = [self.encoder.patches(v, mask=mask, mask_token=self.mask_token) for v, mask in pairs]
+        return tokens, torch.cat(masks)
 
 
 # Details that matter

@@ -129,6 +129,7 @@ QUICK: dict[str, dict] = {
     "mmcr": {"batch_size": 128},  # four views
     "emp_ssl": {"batch_size": 64},  # eight views
     "ibot": _VIT | {"lr": 1e-3, "weight_decay": 1e-4},
+    "dinov2": _VIT | {"lr": 1e-3, "weight_decay": 1e-4},  # as for ibot
     "mae": _VIT | {"lr": 3e-3},
     "simmim": _VIT,
     "beit": _VIT,

@@ -17,8 +17,9 @@ from ssl_lessons.errors import InputError
 from ssl_lessons.modalities.agents import world
 from ssl_lessons.modalities.agents.encoders import Dynamics, Eye
 from ssl_lessons.modalities.agents.lattice import COMPASS, Lattice, lattice
+from ssl_lessons.modalities.agents.prototypes import Prototypes
 
-BONUSES = ("none", "count", "pixel error", "random features", "latent error", "pixel progress")
+BONUSES = ("none", "count", "pixel error", "random features", "latent error", "pixel progress", "prototypes")
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,9 @@ class Agent:
             raise InputError(f"bonuses: {', '.join(BONUSES)}; not {bonus!r}")
         torch.manual_seed(seed)
         self.kind = bonus
-        self.surprise = None if bonus in ("none", "count") else Surprise(bonus)
+        self.surprise = None
+        if bonus not in ("none", "count"):
+            self.surprise = Prototypes() if bonus == "prototypes" else Surprise(bonus)
         self.visits, self.peak = torch.zeros(2, len(places))
         shape = (len(places), 3, world.SIDE, world.SIDE)
         self.before, self.arrived = (torch.zeros(shape, dtype=torch.uint8) for _ in range(2))
@@ -152,8 +155,8 @@ def live(
 ) -> Journey:  # fmt: skip
     """One life of `steps` moves from the lower left corner.
 
-    bonus: "none" (a random walk), "count" (1 / sqrt of how often one was there), or a kind of `Surprise`.  chance: how
-    often a random move replaces the best one.  every: moves between two looks at the bonuses.
+    bonus: "none" (a random walk), "count" (1 / sqrt of how often one was there), "prototypes" (Proto-RL), or a kind of
+    `Surprise`.  chance: how often a random move replaces the best one.  every: moves between two looks at the bonuses.
     """
     places, g = lattice(side), torch.Generator().manual_seed(seed)
     agent, at, moves = Agent(bonus, places, seed), len(places) - side, len(COMPASS)
