@@ -1,5 +1,7 @@
 """The site of a small made-up book, built for real and opened from a folder in a real browser.
 
+Over 400 lines: one site is built once for all of them.
+
 The whole book is checked in the same way by  SSL_LESSONS_SITE=dist/site uv run --group site pytest tests/test_site.py
 after  uv run --group site ssl-lessons site.
 """
