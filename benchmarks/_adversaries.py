@@ -1,5 +1,7 @@
 """Arms of benchmarks/generate.py for chapter 07b: what an adversary teaches an encoder.
 
+Over 400 lines: the networks of several adversaries and their arms, which share their beginnings.
+
 ARMS: name -> (function(seed, sets) -> row, seconds on one slow thread).
 LONG_ARMS: the same, for the group of long runs.
 Arms that continue one another (the VQ-VAEs, the mirrors of SimCLR) share their beginning within a process.

@@ -1,5 +1,7 @@
 """Does a machine that can draw a thing know what it is?  The runs of chapters 07 and 07b.
 
+Over 400 lines: all arms of one record, so that what made a row can be read in one place.
+
     uv run python benchmarks/generate.py --tune        # learning rates, on held-out pictures of a world of their own
     uv run python benchmarks/generate.py               # what is missing: seeds 0, 1, 2
     uv run python benchmarks/generate.py --long        # the long runs, seed 0

@@ -1,5 +1,7 @@
 """Masked images: the runs of chapters 18 and 18b on one small transformer (16 patches of 8 px, width 96, four blocks).
 
+Over 400 lines: all arms of one record, so that what made a row can be read in one place.
+
     uv run python benchmarks/masked.py --tune                # MAE at two learning rates, in a world of its own
     uv run python benchmarks/masked.py                       # the core of all seeds, then the relatives of all seeds
     uv run python benchmarks/masked.py --long                # a few runs of thousands of steps

@@ -1,5 +1,7 @@
 """The measurements of chapter 23: the same encoders under many protocols, and how much each protocol can be rigged.
 
+Over 400 lines: all protocols of one record, so that what made a row can be read in one place.
+
     uv run python benchmarks/protocols.py                              # all rows that the record does not have yet
     uv run python benchmarks/protocols.py --seeds 0 --arms simclr pixels
     uv run python benchmarks/protocols.py --folder tiny-imagenet-200   # with the arm and reading that need photographs

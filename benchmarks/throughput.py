@@ -1,5 +1,7 @@
 """How fast is a step, what is it made of, and what does that buy?  Against lightly, on the machine at hand.
 
+Over 400 lines: all parts of one record, each of which can be read by itself.
+
     uv run --group bench python benchmarks/throughput.py
     uv run --group bench python benchmarks/throughput.py --parts rate probe --setups small --minutes 1
 

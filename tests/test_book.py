@@ -1,4 +1,7 @@
-"""Running, building and checking chapters; and, for every chapter there is, what each must satisfy."""
+"""Running, building and checking chapters; and, for every chapter there is, what each must satisfy.
+
+Over 400 lines: what every chapter must satisfy stands in one list.
+"""
 
 import json
 import random

@@ -1,4 +1,7 @@
-"""The command line: what each command writes, prints and refuses."""
+"""The command line: what each command writes, prints and refuses.
+
+Over 400 lines: one test after the other for each command, each of which can be read by itself.
+"""
 
 import json
 import os

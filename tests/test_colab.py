@@ -50,6 +50,14 @@ def test_where_the_book_is_there_nothing_is_installed(monkeypatch, capsys):
     assert capsys.readouterr().out.startswith("Chapter 00 on ")
 
 
+def test_on_colab_it_says_where_the_other_chapters_are(monkeypatch, capsys):
+    """A copy on Drive lies beside no other chapter, so the links in its text lead nowhere."""
+    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+    book.setup("00")
+    assert f"{book.repository()}#the-course" in capsys.readouterr().out
+    assert "\n## The course\n" in (book.ROOT / "README.md").read_text(encoding="utf-8")
+
+
 # What pip 26.3 prints when git, or a build, fails.
 FRAME = (
     "  error: subprocess-exited-with-error\n\n  × git clone --quiet https://... did not run successfully.\n"

@@ -1,4 +1,7 @@
-"""Pictures are decoded once, served to every split, decoded again when they change, and never half written."""
+"""Pictures are decoded once, served to every split, decoded again when they change, and never half written.
+
+Over 400 lines: one room of the package, each test of which can be read by itself.
+"""
 
 import errno
 import os

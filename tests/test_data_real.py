@@ -1,4 +1,7 @@
-"""Downloads and real images, offline: a server on 127.0.0.1 stands in for the archives' homes."""
+"""Downloads and real images, offline: a server on 127.0.0.1 stands in for the archives' homes.
+
+Over 400 lines: one room of the package, each test of which can be read by itself.
+"""
 
 import hashlib
 import io

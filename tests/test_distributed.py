@@ -1,5 +1,7 @@
 """Several processes train what one process trains: loss and every gradient, batches, views, resumed runs, the command.
 
+Over 400 lines: one process imports torch once for all cases.
+
 Run as a script, this file is the parent of the ranks: it imports torch once and forks two or three gloo processes per
 case, which write what they saw to files.  The tests compare these with one process.
 """

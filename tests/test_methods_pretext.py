@@ -1,4 +1,7 @@
-"""The pretext methods: their loss is the published one, the encoder sees what it should, every weight learns."""
+"""The pretext methods: their loss is the published one, the encoder sees what it should, every weight learns.
+
+Over 400 lines: each method of the family beside what its paper says.
+"""
 
 import math
 

@@ -1,4 +1,7 @@
-"""On a (pretended) GPU: losses, measures, methods, resuming, evaluation.  No mixed devices, and the CPU's numbers."""
+"""On a (pretended) GPU: losses, measures, methods, resuming, evaluation.  No mixed devices, and the CPU's numbers.
+
+Over 400 lines: one list of losses and methods, against which all of the package is held.
+"""
 
 import functools
 import math

@@ -1,4 +1,7 @@
-"""The training loop: the same run twice, the same run stopped and resumed, its log, and clear refusals."""
+"""The training loop: the same run twice, the same run stopped and resumed, its log, and clear refusals.
+
+Over 400 lines: one room of the package, each test of which can be read by itself.
+"""
 
 import copy
 import json

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 from ssl_lessons import book
 from ssl_lessons.book import files, reading
 from ssl_lessons.cli import app
+from ssl_lessons.methods import METHODS
+from ssl_lessons.training.recipes import QUICK
 
 ROOT = book.ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -103,6 +105,21 @@ def test_links_of_a_page_lead_somewhere(page):
 def test_the_table_of_the_readme_has_the_chapter_and_its_minutes(source):
     [minutes] = re.findall(rf"\(chapters/{source.stem}\.ipynb\) \| (\d+) \|", README)
     assert int(minutes) == reading.size(source).minutes
+
+
+def test_the_table_of_the_readme_is_in_the_order_of_the_book():
+    assert re.findall(r"^\| \[.*\(chapters/(\w+)\.ipynb\)", README, re.M) == [path.stem for path in CHAPTERS]
+
+
+def test_the_readme_counts_the_methods_and_names_every_room():
+    count = len(METHODS) - 1  # the supervised baseline is counted apart
+    assert f"`--method` takes {count} methods" in README and f"{count} methods and the supervised" in README
+    assert f"; {len(QUICK)} of them have settings of their own" in README
+    house = dict(re.findall(r"^    (\w+)/ +(.*)$", README.partition("## The house")[2], re.M))
+    rooms = {path.parent.name for path in (ROOT / "ssl_lessons").glob("*/__init__.py")}
+    assert set(house) == rooms
+    worlds = {path.parent.name for path in (ROOT / "ssl_lessons" / "modalities").glob("*/__init__.py")}
+    assert set(house["modalities"].partition(": ")[2].split(", ")) == worlds
 
 
 def test_a_build_writes_the_minutes_into_the_readme_too(tmp_path):

@@ -228,6 +228,23 @@ def test_a_damaged_bundle_does_not_start(bundle, tmp_path):
     assert done.returncode == 1 and "damaged" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_once_it_answers_it_says_where_and_how_to_ask(bundle, tmp_path):
+    with process.serve("starlette", bundle[0], tmp_path) as client:
+        said = (tmp_path / "server.log").read_text()
+    address = f"http://127.0.0.1:{client.port}/predict"
+    assert said.startswith(f"{address} answers pictures (Ctrl-C stops it).")
+    assert f'curl --data-binary @picture.png -H "Content-Type: image/png" {address}' in said
+
+
+def test_a_port_that_is_taken_is_named(bundle):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "ssl_lessons.deployment.server", str(bundle[0]), "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode and "answers" not in done.stdout
+    assert port in done.stderr and "in use" in done.stderr
+
+
 def test_nothing_is_left_running(bundle, tmp_path):
     with process.serve("starlette", bundle[0], tmp_path) as client:
         assert client.ping() == 200

@@ -1,7 +1,9 @@
 """The site of a small made-up book, built for real and opened from a folder in a real browser.
 
+Over 400 lines: one site is built once for all of them.
+
 The whole book is checked in the same way by  SSL_LESSONS_SITE=dist/site uv run --group site pytest tests/test_site.py
-after  uv run --group site ssl-lessons site.
+after  uv run --group site ssl-lessons site  (SSL_LESSONS_PATIENCE=900 on a busy machine: seconds for each step).
 """
 
 import base64
@@ -338,10 +340,17 @@ def tab(tmp_path_factory):
     with contextlib.ExitStack() as at_the_end:
         at_the_end.callback(browser.stop, browser.start_chromium(folder))
         port = browser.wait_for("Chromium", (folder / "profile" / "DevToolsActivePort").read_text).split()[0]
-        tabs = browser.wait_for("a tab", lambda: json.load(download(f"http://127.0.0.1:{port}/json")))
-        tab = browser.Page(next(tab for tab in tabs if tab["type"] == "page")["webSocketDebuggerUrl"])
+
+        def page(title: str = ""):
+            """The page with these words in its title, once there is one."""
+            listed = json.load(download(f"http://127.0.0.1:{port}/json"))
+            fit = [one for one in listed if one["type"] == "page" and title in one["title"]]
+            return fit and browser.Page(fit[0]["webSocketDebuggerUrl"])
+
+        tab = browser.wait_for("a tab", page)
         at_the_end.callback(tab.close)
         tab.command("Network.enable")
+        tab.another = lambda title: browser.wait_for(title, lambda: page(title))  # such as one it opened
         yield tab
 
 

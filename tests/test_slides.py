@@ -279,6 +279,21 @@ def test_a_slider_on_a_slide_follows_the_keyboard_and_the_deck_stays_where_it_is
     tab.until(f"Reveal.getIndices().h === {at + 1}")
 
 
+def test_s_opens_the_speaker_s_window_which_follows_the_slides(decks, tab):
+    open_deck(tab, decks / "toy" / "00_dots.html")
+    tab.js("Reveal.slide(Reveal.getSlides().findIndex(s => s.textContent.includes('the speaker alone')))")
+    tab.press("s")
+    speaker = tab.another("Speaker View")
+    notes = "document.querySelector('.speaker-controls-notes:not(.hidden) .value')?.innerText"
+    try:
+        speaker.until(f"{notes}?.includes('This sentence is for the speaker alone.')")
+        tab.js("Reveal.slide(Reveal.getSlides().findIndex(s => s.querySelector('.ssl-frames')))")
+        speaker.until(f"{notes}?.includes('Ask before the slider')")
+    finally:
+        speaker.js("window.close()")
+        speaker.close()
+
+
 def test_the_print_view_has_a_page_per_slide(decks, tab):
     open_deck(tab, decks / "toy" / "00_dots.html", "?print-pdf")
     slides = (decks / "toy" / "00_dots.html").read_text(encoding="utf-8").count("<section")

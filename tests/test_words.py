@@ -1,4 +1,7 @@
-"""Words: counts against loops, losses against loops, what NCE and negative sampling converge to, bias and analogies."""
+"""Words: counts against loops, losses against loops, what NCE and negative sampling converge to, bias and analogies.
+
+Over 400 lines: one room of the package, each test of which can be read by itself.
+"""
 
 import hashlib
 import io

@@ -3,11 +3,12 @@
 import json
 import random
 import statistics
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 
 from ssl_lessons.book import frames, plots
-from ssl_lessons.book.files import data_file
+from ssl_lessons.book.files import data_file, repository
 from ssl_lessons.errors import InputError
 
 
@@ -88,4 +89,7 @@ def setup(chapter: str, seed: int = 0):
         where = torch.cuda.get_device_name(device)
     budget = "quick: fixed steps, about a minute on two cores"
     print(f"Chapter {chapter} on {where} · torch {torch.__version__} · seed {seed} · {budget}")
+    if "google.colab" in sys.modules:
+        course = f"{repository()}#the-course"
+        print(f"In a copy on Drive, links to other chapters are dead; here they are: {course}")
     return device

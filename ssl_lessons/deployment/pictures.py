@@ -13,8 +13,9 @@ from PIL import Image
 from ssl_lessons.data.decoding import Unsuitable, central_square, reason
 from ssl_lessons.errors import InputError
 
-MAX_BYTES = 8 * 2**20  # a body; a telephone's photograph has two to six MB
-MAX_PIXELS = 4096 * 4096  # a picture that claims more is refused before it is decoded
+MAX_BYTES = 16 * 2**20  # a body; a telephone's photograph has two to six MB, a camera's up to a dozen
+# A picture that claims more is refused before it is decoded.  A large JPEG is never held whole, see `central_square`.
+MAX_PIXELS = {"PNG": 4096 * 4096, "JPEG": 8192 * 6144}
 TYPES = {"image/png": "PNG", "image/jpeg": "JPEG"}
 
 
@@ -37,7 +38,7 @@ def decode(body: bytes, size: int) -> np.ndarray:
     """A PNG or JPEG as uint8 [3, size, size].
 
     Raises Refused: 400 when it is empty, cannot be read or has no meaning in 8 bits, 413 when it has more than
-    MAX_BYTES or claims more than MAX_PIXELS (a few kilobytes of PNG can claim gigabytes of pixels).
+    MAX_BYTES or claims more than MAX_PIXELS of its format (a few kilobytes of PNG can claim gigabytes of pixels).
     """
     if not body:
         raise Refused(400, "the body is empty: send the bytes of a PNG or JPEG")
@@ -46,13 +47,14 @@ def decode(body: bytes, size: int) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(body), formats=tuple(TYPES.values()))  # reads the header only
     except Image.DecompressionBombError:
-        raise Refused(413, f"the picture claims more than {MAX_PIXELS} pixels") from None
+        raise Refused(413, f"the picture claims more than {max(MAX_PIXELS.values()):,} pixels") from None
     except Exception:  # noqa: BLE001 - a hostile file can make a decoder raise nearly anything
         raise Refused(400, "the body is not a PNG or JPEG that can be read") from None
     with image:
-        if image.width * image.height > MAX_PIXELS:
+        if image.width * image.height > (most := MAX_PIXELS[image.format]):
             raise Refused(
-                413, f"the picture claims {image.width} x {image.height} pixels, more than {MAX_PIXELS}"
+                413,
+                f"the {image.format} claims {image.width} x {image.height} pixels, more than {most:,}: send it smaller",
             )
         try:
             return central_square(image, size)

@@ -86,10 +86,28 @@ def main(arguments: list[str] | None = None) -> None:
         bundle = load_bundle(options.bundle)
     except InputError as error:
         sys.exit(str(error))
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(bundle), host=options.host, port=options.port, log_level="warning", access_log=False,
         limit_concurrency=CONNECTIONS, timeout_keep_alive=5, timeout_graceful_shutdown=5, server_header=False,
     )  # fmt: skip
+    server = _Server(config)
+    try:
+        server.run()
+    except KeyboardInterrupt:  # it has shut down in good order
+        pass
+    if not server.started:
+        sys.exit(3)  # why has been printed, such as a port that is taken
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once it does: before that there is nothing to ask, and silence looks like a hang."""
+
+    async def startup(self, sockets=None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            address = f"http://{self.config.host}:{self.config.port}/predict"
+            print(f"{address} answers pictures (Ctrl-C stops it).  From another terminal:")
+            print(f'curl --data-binary @picture.png -H "Content-Type: image/png" {address}', flush=True)
 
 
 if __name__ == "__main__":

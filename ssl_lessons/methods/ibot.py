@@ -25,6 +25,8 @@ class IBOT(DINO):
         self,
         encoder: nn.Module,
         prototypes: int = 256,
+        mask_ratio: float = 0.3,
+        mask_weight: float = 1.0,
         hidden_dim: int = 256,
         bottleneck: int = 64,
         momentum: float = 0.97,
@@ -32,8 +34,6 @@ class IBOT(DINO):
         teacher_temperature: float = 0.02,
         centering: bool = True,
         center_momentum: float = 0.9,
-        mask_ratio: float = 0.3,
-        mask_weight: float = 1.0,
         batch_norm: bool = True,
     ):
         if not hasattr(encoder, "patches"):

@@ -12,16 +12,15 @@ from ssl_lessons.models.encoders import (
     count_parameters,
     fresh_copy,
     lab_of_views,
-    load_encoder,
     patchify,
     projection_head,
-    save_encoder,
     sincos_positions,
     take,
     transformer_blocks,
     unpatchify,
     untrained,
 )
+from ssl_lessons.models.saving import load_encoder, save_encoder
 from ssl_lessons.models.settle import settle
 
 __all__ = [

@@ -150,106 +150,117 @@ def stories(n: int, *, seed: int = 0, split: str = "train") -> Stories:
     """
     if n < 1 or split not in ("train", "test"):
         raise InputError(f'stories() needs n >= 1 and split "train" or "test", not n={n!r}, split={split!r}.')
-    g = torch.Generator().manual_seed(2 * seed + (split == "test"))
-    shape = (n, MOST)
+    dice = _Dice(2 * seed + (split == "test"))
+    length = FEWEST + dice.below(MOST - FEWEST + 1, n)
+    topic, tense, mood = dice.below(len(TOPICS), n), dice.below(2, n), dice.below(2, n)
+    who = _who(dice, n)
+    what = _what(dice, topic, length)
+    how, form = _how(dice, mood, who)
+    ids = _spell(dice, length, tense, who | what | how | form)
+    there = torch.arange(MOST) < length[:, None]
+    per_sentence = {name: values.long() * there for name, values in (who | what | how).items()}
+    return Stories(
+        torch.where(there[:, :, None], ids, PAD), length, topic=topic, tense=tense, mood=mood, **per_sentence
+    )
 
-    def below(k, *size):
-        return torch.randint(k, size, generator=g)
 
-    def chance(p, *size):
-        return torch.rand(size, generator=g) < p
+class _Dice:
+    """Draws from one generator, in the order in which they are asked for."""
 
-    length = FEWEST + below(MOST - FEWEST + 1, n)
-    topic, tense, mood = below(len(TOPICS), n), below(2, n), below(2, n)
-    place = torch.arange(MOST).expand(shape)
+    def __init__(self, seed: int):
+        self.generator = torch.Generator().manual_seed(seed)
 
-    # who: the first person, and now and then a second one; the second is another person
-    second = chance(0.3, *shape)
+    def below(self, k: int, *size: int) -> Tensor:
+        return torch.randint(k, size, generator=self.generator)
+
+    def chance(self, p: float, *size: int) -> Tensor:
+        return torch.rand(size, generator=self.generator) < p
+
+
+def _who(dice: _Dice, n: int) -> dict[str, Tensor]:
+    """The first person, and now and then a second one, who is another person; each [n, MOST]."""
+    second = dice.chance(0.3, n, MOST)
     second[:, 0] = False
-    people = below(len(PEOPLE), n)
-    cast = torch.stack([people, (people + 1 + below(len(PEOPLE) - 1, n)) % len(PEOPLE)], dim=1)
-    cast_number = below(2, n, 2)
-    who = second.long()
-    subject, number = cast.gather(1, who), cast_number.gather(1, who)
+    people = dice.below(len(PEOPLE), n)
+    cast = torch.stack([people, (people + 1 + dice.below(len(PEOPLE) - 1, n)) % len(PEOPLE)], dim=1)
+    cast_number = dice.below(2, n, 2)
+    person = second.long()
     known = torch.where(second, second.long().cumsum(1) > 1, (~second).long().cumsum(1) > 1)
-    same = torch.cat([torch.zeros(n, 1, dtype=torch.bool), who[:, 1:] == who[:, :-1]], dim=1)
-    pronoun = same & chance(0.5, *shape)
+    same = torch.cat([torch.zeros(n, 1, dtype=torch.bool), person[:, 1:] == person[:, :-1]], dim=1)
+    return {
+        "subject": cast.gather(1, person), "number": cast_number.gather(1, person), "known": known,
+        "pronoun": same & dice.chance(0.5, n, MOST),
+    }  # fmt: skip
 
-    # what: things of the topic's family or the next; an even sentence and the one after it may share an event
-    family = (topic[:, None] + chance(1 / 3, *shape).long()) % len(TOPICS)
-    thing = family * 3 + below(3, *shape)
-    linked = chance(0.7, n, MOST // 2).repeat_interleave(2, dim=1)
-    before = torch.arange(0, MOST, 2)
-    thing[:, 1::2] = torch.where(linked[:, 1::2], thing[:, before], thing[:, 1::2])
-    event = torch.where(linked, below(len(EVENTS), n, MOST // 2).repeat_interleave(2, dim=1), len(EVENTS))
+
+def _what(dice: _Dice, topic: Tensor, length: Tensor) -> dict[str, Tensor]:
+    """Things of the topic's family or the next; an even sentence and the one after it may share an event."""
+    n = len(topic)
+    place = torch.arange(MOST)
+    family = (topic[:, None] + dice.chance(1 / 3, n, MOST).long()) % len(TOPICS)
+    thing = family * 3 + dice.below(3, n, MOST)
+    linked = dice.chance(0.7, n, MOST // 2).repeat_interleave(2, dim=1)
+    thing[:, 1::2] = torch.where(linked[:, 1::2], thing[:, ::2], thing[:, 1::2])
+    drawn = dice.below(len(EVENTS), n, MOST // 2).repeat_interleave(2, dim=1)
     alone = (place == length[:, None] - 1) & (place % 2 == 0)  # an event that would never be over
-    event = torch.where(alone, len(EVENTS), event)
-    after = linked & ~alone & (place % 2 == 1)
+    event = torch.where(linked & ~alone, drawn, len(EVENTS))
+    return {"thing": thing, "event": event, "after": linked & ~alone & (place % 2 == 1)}
 
-    # how: polarity, "not", relative clause, connective
-    polarity = torch.where(chance(0.95, *shape), mood[:, None], 1 - mood[:, None])
-    negated = chance(1 / 5, *shape)
-    clause = chance(0.4, *shape) & ~pronoun
-    linking = chance(0.5, *shape) & ~clause
-    spoken = chance(0.5, *shape) & ~clause
-    other = (subject + 1 + below(len(PEOPLE) - 1, *shape)) % len(PEOPLE)
+
+def _how(dice: _Dice, mood: Tensor, who: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Polarity and whether a word says it; and what no factor records: "not", relative clause, connective."""
+    shape = who["subject"].shape
+    polarity = torch.where(dice.chance(0.95, *shape), mood[:, None], 1 - mood[:, None])
+    negated = dice.chance(1 / 5, *shape)
+    clause = dice.chance(0.4, *shape) & ~who["pronoun"]
+    linking = dice.chance(0.5, *shape) & ~clause
+    spoken = dice.chance(0.5, *shape) & ~clause
+    other = (who["subject"] + 1 + dice.below(len(PEOPLE) - 1, *shape)) % len(PEOPLE)
+    form = {"negated": negated, "clause": clause, "linking": linking, "other": other}
+    return {"polarity": polarity, "spoken": spoken}, form
+
+
+def _spell(dice: _Dice, length: Tensor, tense: Tensor, of: dict[str, Tensor]) -> Tensor:
+    """The words of every sentence: ids [N, MOST, LONGEST], padding at the end.  of: everything known about each."""
+    shape = of["subject"].shape
+    place, nothing = torch.arange(MOST).expand(shape), torch.full(shape, PAD)
     stage = torch.where(place == 0, 0, torch.where(place == length[:, None] - 1, 2, 1))
-
-    nothing = torch.full(shape, PAD)
-
-    def pick(words, *index):
-        """The id at [index...] of nested tuples of words."""
-        return torch.tensor(_ids(words))[index]
 
     def only(where, ids):
         return torch.where(where, ids, nothing)
 
-    the, two = nothing + _ID["the"], below(2, *shape)
-    verb = torch.where(polarity.bool() ^ negated, 1, 0)
+    the, name = nothing + _ID["the"], dice.below(2, *shape)
     state = torch.where(
-        event < len(EVENTS),
-        pick(EVENTS, event.clamp(max=len(EVENTS) - 1), after.long()),
-        pick(PLAIN, below(len(PLAIN), *shape)),
+        of["event"] < len(EVENTS),
+        _pick(EVENTS, of["event"].clamp(max=len(EVENTS) - 1), of["after"].long()),
+        _pick(PLAIN, dice.below(len(PLAIN), *shape)),
     )
     slots = [
-        only(linking, pick(CONNECTIVES, stage, below(2, *shape))),
-        only(~pronoun, pick(ARTICLES, known.long(), number)),
-        torch.where(pronoun, pick(PRONOUNS, number), pick(_PERSONS, subject, number)),
-        only(clause, nothing + _ID["who"]),
-        only(clause, the),
-        only(clause, pick(_PERSONS, other, below(2, *shape))),
-        only(clause, pick(RELATIVES, below(len(RELATIVES), *shape))),
-        pick(AUXILIARIES, tense[:, None].expand(shape), number),
-        only(negated, nothing + _ID["not"]),
-        pick((VERBS[0], VERBS[1]), verb, below(4, *shape)),
+        only(of["linking"], _pick(CONNECTIVES, stage, dice.below(2, *shape))),
+        only(~of["pronoun"], _pick(ARTICLES, of["known"].long(), of["number"])),
+        torch.where(
+            of["pronoun"], _pick(PRONOUNS, of["number"]), _pick(_PERSONS, of["subject"], of["number"])
+        ),
+        only(of["clause"], nothing + _ID["who"]),
+        only(of["clause"], the),
+        only(of["clause"], _pick(_PERSONS, of["other"], dice.below(2, *shape))),
+        only(of["clause"], _pick(RELATIVES, dice.below(len(RELATIVES), *shape))),
+        _pick(AUXILIARIES, tense[:, None].expand(shape), of["number"]),
+        only(of["negated"], nothing + _ID["not"]),
+        _pick((VERBS[0], VERBS[1]), (of["polarity"].bool() ^ of["negated"]).long(), dice.below(4, *shape)),
         the,
         state,
-        pick(_NAMES, thing, two),
-        only(spoken, pick(MOODS, polarity, below(2, *shape))),
+        _pick(_NAMES, of["thing"], name),
+        only(of["spoken"], _pick(MOODS, of["polarity"], dice.below(2, *shape))),
     ]
     ids = torch.stack(slots, dim=2)
     order = (ids == PAD).long().argsort(dim=2, stable=True)
-    ids = ids.gather(2, order)[:, :, :LONGEST]
-    there = torch.arange(MOST) < length[:, None]
-    per_sentence = [
-        subject,
-        number,
-        polarity,
-        thing,
-        known.long(),
-        pronoun.long(),
-        event,
-        after.long(),
-        spoken.long(),
-    ]
-    return Stories(
-        torch.where(there[:, :, None], ids, PAD),
-        length,
-        topic,
-        tense,
-        mood,
-        *(v * there for v in per_sentence),
-    )
+    return ids.gather(2, order)[:, :, :LONGEST]
+
+
+def _pick(words: tuple, *index: Tensor) -> Tensor:
+    """The id at [index...] of nested tuples of words."""
+    return torch.tensor(_ids(words))[index]
 
 
 def pairs(
