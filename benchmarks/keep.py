@@ -34,7 +34,7 @@ from ssl_lessons.views.pretext import rotate
 
 KEY = ("part", "arm", "seed", "lr")
 PARTS, SIZES = ("tuning", "keep", "search"), {"steps": 300, "short": 160, "policies": 16}
-SEEDS, TUNING_SEED, RATES = (0, 1, 2), 100, (2e-3, 4e-3, 8e-3)
+SEEDS, TUNING_SEED, RATES = (0, 1, 2), 100, (2e-3, 4e-3, 8e-3, 1.6e-2)
 BATCH, COUNTS = 128, (8192, 2000, 2000)
 POLICY = get_recipe("quick").policy
 NO_COLOUR = POLICY.scaled(0.0).replace(grayscale_p=0.0)
