@@ -80,16 +80,17 @@ ARMS: dict[str, tuple[str, object, dict, Policy]] = {
     "crops and gray": ("SimCLR", "simclr", {}, CHEAP),
     "noise alone": ("noise alone", Noisy, {}, POLICY),
     "turns ignored": ("SimCLR", Turned, {}, POLICY),
-    "E-SSL 0.1": ("E-SSL", "essl", {"equivariance_weight": 0.1}, POLICY),
-    "E-SSL 0.4": ("E-SSL", "essl", {"equivariance_weight": 0.4}, POLICY),
-    "E-SSL 1.6": ("E-SSL", "essl", {"equivariance_weight": 1.6}, POLICY),
-    "turns alone": ("turns alone", TurnsOnly, {}, POLICY),
+    "E-SSL, small view": ("E-SSL, small view", "essl", {}, POLICY),
+    "E-SSL 0.4": ("E-SSL", "essl", {"whole": True, "equivariance_weight": 0.4}, POLICY),
+    "E-SSL 1.6": ("E-SSL", "essl", {"whole": True, "equivariance_weight": 1.6}, POLICY),
+    "turns alone": ("E-SSL", TurnsOnly, {"whole": True}, POLICY),
     "EquiMod": ("EquiMod", "equimod", {}, POLICY),
     "LooC": ("LooC", "looc", {}, POLICY),
+    "LooC, a tenth": ("LooC, a tenth", "looc", {"space_weight": 0.1}, POLICY),
 }  # fmt: skip
 FAMILIES = {
     "SimCLR": "SimCLR", "without colour": "without colour", "noise alone": "noise alone", "E-SSL": "E-SSL 0.4",
-    "turns alone": "turns alone", "EquiMod": "EquiMod", "LooC": "LooC",
+    "E-SSL, small view": "E-SSL, small view", "EquiMod": "EquiMod", "LooC": "LooC", "LooC, a tenth": "LooC, a tenth",
 }  # fmt: skip
 FUSED = {"SimCLR + SimCLR": ("SimCLR", "SimCLR, once more"), "SimCLR + without colour": ("SimCLR", "without colour")}
 FLOORS = ("pixels", "untrained")
@@ -320,6 +321,7 @@ def jobs(parts, seeds, sizes: dict):
     for seed in [s for s in SEEDS if seeds is None or s in seeds]:
         for arm in (*FLOORS, *ARMS, *FUSED) if "keep" in parts else ():
             yield {"world": WORLD, "part": "keep", "arm": arm, "seed": seed}, partial(keep, arm, seed, sizes["steps"])
+    for seed in [s for s in SEEDS if seeds is None or s in seeds]:
         for arm, measure in searches(seed, sizes) if "search" in parts else ():
             yield {"world": WORLD, "part": "search", "arm": arm, "seed": seed}, measure
 

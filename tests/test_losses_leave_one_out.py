@@ -15,7 +15,7 @@ def spaces(n_spaces=3, n=5, d=4, seed=0):
     return [z[0] for z in made], [list(z[1:]) for z in made]
 
 
-def looc_loop(queries, keys, t):
+def looc_loop(queries, keys, t, weight=1.0):
     total = 0.0
     for i in range(len(queries)):
         for row, query in enumerate(queries[i]):
@@ -26,7 +26,7 @@ def looc_loop(queries, keys, t):
             partner = e(keys[i][i][row])
             others = sum(e(keys[i][i][b]) for b in range(len(keys[i][i])) if b != row)
             own = 0.0 if i == 0 else sum(e(keys[i][j][row]) for j in range(len(keys[i])) if j != i)
-            total -= math.log(partner / (partner + others + own)) / len(queries[i])
+            total -= (weight if i else 1.0) * math.log(partner / (partner + others + own)) / len(queries[i])
     return total / len(queries)
 
 
@@ -35,6 +35,8 @@ def looc_loop(queries, keys, t):
 def test_looc_is_the_loop(n_spaces, temperature):
     queries, keys = spaces(n_spaces)
     assert losses.looc(queries, keys, temperature).item() == pytest.approx(looc_loop(queries, keys, temperature))
+    lighter = losses.looc(queries, keys, temperature, 0.3)
+    assert lighter.item() == pytest.approx(looc_loop(queries, keys, temperature, 0.3))
 
 
 def test_looc_gradients_and_half_precision():

@@ -73,6 +73,8 @@ def test_essl_adds_the_turns_of_a_small_view():
     right = losses.nt_xent(z1, z2, method.temperature) + 0.7 * asked
     assert loss_of(method, made, drawn).item() == pytest.approx(right.item(), rel=1e-4)
     assert 0 <= method.turn_accuracy(IMAGES[:20]) <= 1
+    third = build("essl", whole=True).views(POLICY)[2]
+    assert third.size == 32 and third.jitter_p == third.grayscale_p == 0 and third.crop_scale[0] == 0.5
     none = build("essl", equivariance_weight=0.0).eval()
     assert none(made).item() == pytest.approx(
         losses.nt_xent(*(none.embed(v) for v in made[:2]), none.temperature).item(), rel=1e-5

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ssl_lessons.methods.pretext_task import gentle
 from ssl_lessons.methods.simclr import SimCLR
 from ssl_lessons.views import Policy, normalize
 from ssl_lessons.views.pretext import four_rotations
@@ -17,12 +18,13 @@ class ESSL(SimCLR):
     loss = NT-Xent(view 1, view 2) + equivariance_weight * cross-entropy(turns of view 3)      (section 4.1)
 
     Ignoring is asked of the projection; telling turns is asked of the features, by a head of its own.
-    equivariance_weight: lambda.  shrink: the third view's side over the others'.
+    equivariance_weight: lambda.  whole: the third view is as large as the others, gently cropped and in true colours,
+    as pretext tasks have it (`pretext_task.gentle`), instead of small and distorted like them.
     """
 
-    def __init__(self, encoder: nn.Module, equivariance_weight: float = 0.4, shrink: float = 0.5, **options):
+    def __init__(self, encoder: nn.Module, equivariance_weight: float = 0.4, whole: bool = False, **options):
         super().__init__(encoder, **options)
-        self.equivariance_weight, self.shrink = equivariance_weight, shrink
+        self.equivariance_weight, self.whole, self.shrink = equivariance_weight, whole, 1.0 if whole else 0.5
         width = encoder.dim
         self.turn_head = nn.Sequential(
             nn.Linear(width, width), nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, width), nn.LayerNorm(width),
@@ -30,7 +32,8 @@ class ESSL(SimCLR):
         )  # fmt: skip
 
     def views(self, policy: Policy) -> tuple[Policy, ...]:
-        return (policy, policy, policy.replace(size=round(self.shrink * policy.size)))
+        third = gentle(policy)[0] if self.whole else policy.replace(size=round(self.shrink * policy.size))
+        return (policy, policy, third)
 
     def turn_loss(self, x: Tensor) -> Tensor:
         """Cross-entropy of telling the four turns of views x [N, 3, S, S] apart; log 4 knows nothing."""
@@ -42,7 +45,7 @@ class ESSL(SimCLR):
 
     @torch.no_grad()
     def turn_accuracy(self, images: Tensor) -> float:
-        """How often the head names the turn of whole pictures, uint8 [N, 3, H, W], shrunk as in training."""
+        """How often the head names the turn of whole pictures, uint8 [N, 3, H, W], of the size of training."""
         side = round(self.shrink * images.shape[-1])
         turned, turns = four_rotations(normalize(images, side))
         return float((self.turn_head(self.encoder(turned)).argmax(dim=1) == turns).float().mean())

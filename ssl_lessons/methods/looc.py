@@ -21,16 +21,16 @@ class LooC(SimCLR):
 
     Views of a picture: the query, k_0 made anew, and for each kind in `keep` a view that shares just that with the
     query; the loss is `losses.looc`.  keep: of "colour" (jitter and gray) and "turns" (quarters; without it no view is
-    turned).  Features are the encoder's.
+    turned).  space_weight: of the spaces that keep something (the paper has 1).  Features are the encoder's.
     """
 
     several_ranks = False
 
-    def __init__(self, encoder: nn.Module, keep: tuple[str, ...] = ("colour",), **options):
+    def __init__(self, encoder: nn.Module, keep: tuple[str, ...] = ("colour",), space_weight: float = 1.0, **options):
         super().__init__(encoder, **options)
         if not keep or set(keep) - set(KINDS) or len(set(keep)) < len(keep):
             raise InputError(f"keep takes each of {', '.join(KINDS)} at most once, and at least one, not {keep!r}")
-        self.keep, out = tuple(keep), self.projector[-1].out_features
+        self.keep, self.space_weight, out = tuple(keep), space_weight, self.projector[-1].out_features
         self.spaces = nn.ModuleList(projection_head(encoder.dim, encoder.dim, out) for _ in keep)
         self.colours: Policy | None = None  # known when `views` was asked
 
@@ -60,7 +60,7 @@ class LooC(SimCLR):
             raise InputError("LooC colours its views itself: train on method.views(policy), which tells it how")
         h = self.encoder(torch.cat(self.finished(views)))
         spaces = [head(h).chunk(len(views)) for head in (self.projector, *self.spaces)]
-        return looc([z[0] for z in spaces], [z[1:] for z in spaces], self.temperature)
+        return looc([z[0] for z in spaces], [z[1:] for z in spaces], self.temperature, self.space_weight)
 
     def chance_loss(self, batch_size: int) -> None:
         return None
