@@ -44,13 +44,18 @@ class LooC(SimCLR):
         """The same views, coloured and turned; view 2 + i shares keep[i] with view 0."""
         n, size = len(views[0]), views[0].shape[2:]
         done, first = [], {}
+        chance = torch.Generator()  # torch's own chance, on the CPU whatever the device
+        chance.set_state(torch.get_rng_state())
         for place, view in enumerate(views):
             shared = self.keep[place - 2] if place >= 2 else ""
-            drawn = {"colour": draw(self.colours, n, size, torch.default_generator), "turns": torch.randint(4, (n,))}
+            drawn = {
+                "colour": draw(self.colours, n, size, chance), "turns": torch.randint(4, (n,), generator=chance)
+            }  # fmt: skip
             drawn = drawn | ({shared: first[shared]} if shared else {})
             first = first or drawn
             view = apply(denormalize(view), self.colours.replace(size=size[0]), drawn["colour"])
             done.append(rotate(view, drawn["turns"]) if "turns" in self.keep else view)
+        torch.set_rng_state(chance.get_state())
         return done
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
@@ -58,7 +63,9 @@ class LooC(SimCLR):
             raise InputError(f"LooC with {len(self.keep)} kinds needs {len(self.keep) + 2} views, got {len(views)}")
         if self.colours is None:
             raise InputError("LooC colours its views itself: train on method.views(policy), which tells it how")
-        h = self.encoder(torch.cat(self.finished(views)))
+        with torch.autocast(views[0].device.type, enabled=False):
+            seen = torch.cat(self.finished(views))
+        h = self.encoder(seen)
         spaces = [head(h).chunk(len(views)) for head in (self.projector, *self.spaces)]
         return looc([z[0] for z in spaces], [z[1:] for z in spaces], self.temperature, self.space_weight)
 
