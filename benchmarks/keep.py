@@ -93,7 +93,10 @@ FAMILIES = {
     "SimCLR": "SimCLR", "without colour": "without colour", "noise alone": "noise alone", "E-SSL": "E-SSL 0.4",
     "E-SSL, small view": "E-SSL, small view", "EquiMod": "EquiMod", "LooC": "LooC", "LooC, a tenth": "LooC, a tenth",
 }  # fmt: skip
-FUSED = {"SimCLR + SimCLR": ("SimCLR", "SimCLR, once more"), "SimCLR + without colour": ("SimCLR", "without colour")}
+FUSED = {
+    "SimCLR + SimCLR": ("SimCLR", "SimCLR, once more"),
+    "SimCLR + without colour": ("SimCLR", "without colour"),
+}
 FLOORS = ("pixels", "untrained")
 
 
@@ -244,7 +247,9 @@ class Short:
 
     def score(self) -> float:
         """The probe on held-out train images: what a search may look at."""
-        return held_out(partial(evaluation.extract_features, self.method.encoder), sets_of(self.seed)[1])["held_out"]
+        return held_out(partial(evaluation.extract_features, self.method.encoder), sets_of(self.seed)[1])[
+            "held_out"
+        ]
 
     def result(self) -> dict:
         _, train_set, test = sets_of(self.seed)
@@ -314,7 +319,10 @@ def jobs(parts, seeds, sizes: dict):
                 yield place, partial(tune, family, lr, sizes["steps"])
     for seed in [s for s in SEEDS if seeds is None or s in seeds]:
         for arm in (*FLOORS, *ARMS, *FUSED) if "keep" in parts else ():
-            yield {"world": WORLD, "part": "keep", "arm": arm, "seed": seed}, partial(keep, arm, seed, sizes["steps"])
+            yield (
+                {"world": WORLD, "part": "keep", "arm": arm, "seed": seed},
+                partial(keep, arm, seed, sizes["steps"]),
+            )
     for seed in [s for s in SEEDS if seeds is None or s in seeds]:
         for arm, measure in searches(seed, sizes) if "search" in parts else ():
             yield {"world": WORLD, "part": "search", "arm": arm, "seed": seed}, measure

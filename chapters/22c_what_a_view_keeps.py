@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR) and [chapter 06](06_where_and_which_way_up.ipynb)
 # (turns). A companion of [chapter 22](22_the_knobs.ipynb).
-# **Time**: 20 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 25 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:

@@ -64,7 +64,9 @@ def problem(row: dict, there: atlas.Place) -> str:
         if re.match(IDLE, there.anchor):
             return f"#{there.anchor} only names systems"
         text = SECTIONS[there.chapter][there.anchor]
-        if not (any(mark in text for mark in ("```python", "$", "--parts")) or row["miniature"].startswith("no")):
+        if not (
+            any(mark in text for mark in ("```python", "$", "--parts")) or row["miniature"].startswith("no")
+        ):
             return f"#{there.anchor} has neither code nor a formula, nor a command"
     elif not (ROOT / there.file).is_file():
         return f"there is no {there.file}"

@@ -34,7 +34,9 @@ def looc_loop(queries, keys, t, weight=1.0):
 @pytest.mark.parametrize("temperature", [0.1, 0.7])
 def test_looc_is_the_loop(n_spaces, temperature):
     queries, keys = spaces(n_spaces)
-    assert losses.looc(queries, keys, temperature).item() == pytest.approx(looc_loop(queries, keys, temperature))
+    assert losses.looc(queries, keys, temperature).item() == pytest.approx(
+        looc_loop(queries, keys, temperature)
+    )
     lighter = losses.looc(queries, keys, temperature, 0.3)
     assert lighter.item() == pytest.approx(looc_loop(queries, keys, temperature, 0.3))
 

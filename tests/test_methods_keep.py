@@ -87,7 +87,8 @@ def test_equimod_predicts_the_view_from_the_picture_and_the_parameters():
     z1, z2 = (method.embed(v) for v in made[1:])
     y0, y1, y2 = (method.equivariant(method.encoder(v)) for v in made)
     guesses = [
-        method.module(torch.cat([y0, method.read(method.standardise(as_numbers(d)))], dim=1)) for d in drawn[1:]
+        method.module(torch.cat([y0, method.read(method.standardise(as_numbers(d)))], dim=1))
+        for d in drawn[1:]
     ]
     right = losses.nt_xent(z1, z2, method.temperature) + 0.5 * losses.nt_xent(
         torch.cat([y1, y2]), torch.cat(guesses), method.temperature
@@ -112,7 +113,9 @@ def test_looc_shares_with_the_query_what_it_says_and_nothing_else(keep):
     assert len(policies) == len(keep) + 2 and all(p.jitter_p == p.grayscale_p == 0 for p in policies)
     picture = views.normalize(IMAGES[:32])
     torch.manual_seed(0)
-    query, anew, *shared = method.finished([picture] * len(policies))  # no crop: views differ by what LooC does
+    query, anew, *shared = method.finished(
+        [picture] * len(policies)
+    )  # no crop: views differ by what LooC does
 
     def same(a, b):
         return float((a - b).abs().amax((1, 2, 3)).lt(1e-4).float().mean())

@@ -33,7 +33,9 @@ def looc(
     check_positive(temperature=temperature, weight=weight)
     spaces = len(queries)
     if spaces < 2 or len(keys) != spaces or any(len(k) < spaces for k in keys[1:]) or len(keys[0]) < 1:
-        raise InputError("looc needs n + 1 >= 2 spaces, and in each the keys k_0 .. k_n; space 0 needs k_0 alone")
+        raise InputError(
+            "looc needs n + 1 >= 2 spaces, and in each the keys k_0 .. k_n; space 0 needs k_0 alone"
+        )
     terms = []
     with torch.autocast(queries[0].device.type, enabled=False):
         for i, (query, views) in enumerate(zip(queries, keys, strict=True)):

@@ -17,7 +17,9 @@ COLUMNS = 4 + 1 + 4 + 4 + 3  # box, flip, colour factors, their order, gray, blu
 def as_numbers(drawn: dict[str, Tensor]) -> Tensor:
     """What was drawn for a view (`views.draw`) as one row per image: float32 [N, COLUMNS]."""
     single = ("flip", "brightness", "contrast", "saturation", "hue", "grayscale", "blur", "solarize")
-    return torch.cat([drawn["boxes"], drawn["order"], torch.stack([drawn[k] for k in single], dim=1)], dim=1).float()
+    return torch.cat(
+        [drawn["boxes"], drawn["order"], torch.stack([drawn[k] for k in single], dim=1)], dim=1
+    ).float()
 
 
 class EquiMod(SimCLR):

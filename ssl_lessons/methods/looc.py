@@ -26,10 +26,14 @@ class LooC(SimCLR):
 
     several_ranks = False
 
-    def __init__(self, encoder: nn.Module, keep: tuple[str, ...] = ("colour",), space_weight: float = 1.0, **options):
+    def __init__(
+        self, encoder: nn.Module, keep: tuple[str, ...] = ("colour",), space_weight: float = 1.0, **options
+    ):
         super().__init__(encoder, **options)
         if not keep or set(keep) - set(KINDS) or len(set(keep)) < len(keep):
-            raise InputError(f"keep takes each of {', '.join(KINDS)} at most once, and at least one, not {keep!r}")
+            raise InputError(
+                f"keep takes each of {', '.join(KINDS)} at most once, and at least one, not {keep!r}"
+            )
         self.keep, self.space_weight, out = tuple(keep), space_weight, self.projector[-1].out_features
         self.spaces = nn.ModuleList(projection_head(encoder.dim, encoder.dim, out) for _ in keep)
         self.colours: Policy | None = None  # known when `views` was asked
@@ -60,9 +64,13 @@ class LooC(SimCLR):
 
     def forward(self, views: list[Tensor], labels: Tensor | None = None) -> Tensor:
         if len(views) != len(self.keep) + 2:
-            raise InputError(f"LooC with {len(self.keep)} kinds needs {len(self.keep) + 2} views, got {len(views)}")
+            raise InputError(
+                f"LooC with {len(self.keep)} kinds needs {len(self.keep) + 2} views, got {len(views)}"
+            )
         if self.colours is None:
-            raise InputError("LooC colours its views itself: train on method.views(policy), which tells it how")
+            raise InputError(
+                "LooC colours its views itself: train on method.views(policy), which tells it how"
+            )
         with torch.autocast(views[0].device.type, enabled=False):
             seen = torch.cat(self.finished(views))
         h = self.encoder(seen)

@@ -78,5 +78,7 @@ def perturbed(numbers: dict[str, float], generator: Generator) -> dict[str, floa
     u = torch.rand(len(SPACE), 2, generator=generator).tolist()
     moved = {}
     for (name, (low, high)), (new, up) in zip(SPACE.items(), u, strict=True):
-        moved[name] = fresh[name] if new < 0.2 else min(max(numbers[name] * (1.2 if up < 0.5 else 0.8), low), high)
+        moved[name] = (
+            fresh[name] if new < 0.2 else min(max(numbers[name] * (1.2 if up < 0.5 else 0.8), low), high)
+        )
     return moved

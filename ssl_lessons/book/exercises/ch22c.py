@@ -1,4 +1,4 @@
-"""Chapter 22c: what a function that ignores can still tell, who was turned, what a module gains, what a search is worth."""
+"""Chapter 22c: what ignoring costs, who was turned, what a module gains, what a search was worth."""
 
 from __future__ import annotations
 
@@ -92,7 +92,10 @@ NAMED = Exercise(
             "views are not equally frequent: weigh the posterior by how often its view comes",
             lambda p: (p / p.sum(dim=1, keepdim=True)).amax(dim=1).mean(),
         ),
-        ("for every view the likeliest change, not for every change the likeliest view", lambda p: p.amax(dim=0).mean()),
+        (
+            "for every view the likeliest change, not for every change the likeliest view",
+            lambda p: p.amax(dim=0).mean(),
+        ),
         ("chance is the answer only where the view says nothing", lambda p: 1 / p.shape[1] + 0 * p.sum()),
         (
             "that is how often a posterior's draw is right; the best rule takes its largest entry",
@@ -105,7 +108,8 @@ NAMED = Exercise(
 
 def _vectors(g: torch.Generator) -> list[tuple]:
     return [
-        tuple(torch.randn(n, d, generator=g).double() * s for s in (1.0, 2.0, 0.5)) for n, d in ((6, 4), (11, 3))
+        tuple(torch.randn(n, d, generator=g).double() * s for s in (1.0, 2.0, 0.5))
+        for n, d in ((6, 4), (11, 3))
     ]
 
 
@@ -119,7 +123,8 @@ GAIN = Exercise(
     mistakes=(
         ("the other way round: positive where the guess is nearer", lambda y, u, y0: -_gain(y, u, y0)),
         ("these are dot products: divide by the lengths", lambda y, u, y0: ((y * u) - (y * y0)).sum(1).mean()),
-        ("compare with y0, not the guess with y0", lambda y, u, y0: (cosine_similarity(y, u) - cosine_similarity(u, y0)).mean()),
+        ("compare y with y0, not the guess with y0",
+         lambda y, u, y0: (cosine_similarity(y, u) - cosine_similarity(u, y0)).mean()),
         ("one number per picture first, then the mean: not cosines of means",
          lambda y, u, y0: _gain(*(v.mean(dim=0, keepdim=True) for v in (y, u, y0)))),
         ("that is the fit alone: a module that repeats y0 fits, too", lambda y, u, y0: cosine_similarity(y, u).mean()),
@@ -140,7 +145,8 @@ WORTH = Exercise(
         ("the score's own maximum is biased upwards: report the result of the one it chose",
          lambda s, r: s.max() - s.mean()),
         ("nobody may choose by the result: choose by the score", lambda s, r: r.max() - r.mean()),
-        ("score and result belong to different pictures: compare results with results", lambda s, r: s.max() - r.mean()),
+        ("score and result belong to different pictures: compare results with results",
+         lambda s, r: s.max() - r.mean()),
         ("a lot is right on average: compare with the mean of all results, not with the worst",
          lambda s, r: r[s.argmax()] - r.min()),
         ("that is the result; subtract what a lot gives", lambda s, r: r[s.argmax()]),

@@ -43,7 +43,9 @@ class Kept:
         for k, (arm, mark) in enumerate(((one, "o"), (other, "s"))):
             values = self.values(arm)
             places = [i + 0.4 * k - 0.2 for i in range(len(values))]
-            ax.bar(places, [fmean(v) for v in values.values()], 0.38, color=plots.COLORS[k], alpha=0.5, label=arm)
+            ax.bar(
+                places, [fmean(v) for v in values.values()], 0.38, color=plots.COLORS[k], alpha=0.5, label=arm
+            )
             for place, seeds in zip(places, values.values(), strict=True):
                 ax.plot([place] * len(seeds), seeds, mark, color=plots.COLORS[k], markersize=4)
         ax.set_xticks(range(len(self.names)), self.names.values(), rotation=30, ha="right")
@@ -53,7 +55,9 @@ class Kept:
 
     def describe(self, one: str, other: str) -> str:
         """The picture of `render` in words."""
-        sides = ("; ".join(f"{n} {fmean(v):.0%}" for n, v in self.values(arm).items()) for arm in (one, other))
+        sides = (
+            "; ".join(f"{n} {fmean(v):.0%}" for n, v in self.values(arm).items()) for arm in (one, other)
+        )
         return "How much of each factor a probe reads. " + " ".join(
             f"{arm}: {side}." for arm, side in zip((one, other), sides, strict=True)
         )
