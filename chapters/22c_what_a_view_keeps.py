@@ -191,16 +191,17 @@ assert max(of("SimCLR", "object_hue")) < 0.05 < min(of("untrained", "object_hue"
 assert max(of("without colour")) < min(of("pixels")) and abs(facing) < 5
 assert all(mean(of(a, "facing")) < 0.2 for a in FLOORS + CHOICES)
 assert max(of("without crops", "x")) < min(of("SimCLR", "x")) - 0.1
-assert both_of["noise alone"] == (True, True)
-assert mean(of("noise alone")) < mean(of("SimCLR")) - 0.05
+assert both_of["noise alone"] == both_of["crops and gray"] == (True, True)
+assert max(of("noise alone") + of("crops and gray")) < min(of("SimCLR")) - 0.05
 
 
 # %% [markdown]
 # SimCLR reads less of the hue than the *untrained* encoder: colour was not forgotten, it was driven out. Without colour
-# in the distortions the kinds stay below raw pixels, for hue alone finds the partner. (1) Yes: *noise alone* has half of
-# both, and most of the rest; it pays with the hundred-label probe. (2) No: left and right are hardly readable with flips
-# or without. Not every fact that a distortion changes is there to be lost. And without crops the *place* is read worse:
-# to be moved about taught the encoder to look where the object is.
+# in the distortions the kinds stay below raw pixels, for hue alone finds the partner. (1) Yes, and without any new
+# idea: *noise alone* has half of both and most of the rest, *crops and gray* half of both; each pays with the
+# hundred-label probe. (2) No: left and right are hardly readable with flips or without. Not every fact that a distortion
+# changes is there to be lost. And without crops the *place* is read worse: to be moved about taught the encoder to look
+# where the object is.
 #
 # ## Ignored is not lost: how far do the features move?
 #
@@ -307,6 +308,7 @@ assert (
     and max(of("turns alone", "object_hue")) < 0.05
 )
 assert max(max(of(a, "object_hue")) for a in WAYS[:4]) < 0.05 < min(gained)
+assert max(of("E-SSL, small view", "turn_accuracy")) < 0.35
 assert min(of("EquiMod", "background_hue")) > max(of("SimCLR", "background_hue"))
 assert mean(of("EquiMod", "object_hue")) < mean(of("untrained", "object_hue"))
 assert (
@@ -510,7 +512,7 @@ assert abs(mean(pba) - mean(list(quick.values())[-1])) < 0.015
 
 
 # %% [markdown]
-# The search beats a lot, and that is no luck: another seed's scores choose as well. But about half of what the space
+# The search beats a lot, and that is no luck: another seed's scores choose about as well. But about half of what the space
 # holds is missed, for what scores early is not what ends best. And the policy chosen by hand is too close to call.
 # RandAugment's grid of two numbers gets past the recipe, too, for four runs, and too much of everything ($N$ 4, $M$ 1)
 # is the worst of its settings. PBA has the highest mean, for four runs and labels; whether its copying did that is what
