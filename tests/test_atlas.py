@@ -25,11 +25,8 @@ NOT_YET = {
 # ... then those that are there and have no place for them.
 LEFT_OUT = {
     "23b": "attention-map-visualisation emergent-attention-segmentation selfpatch",
-    "20": "augmentation-invariances-differ",
-    "22": """autoaugment backbone-output-width bn-in-projector-vit cls-vs-mean-pool combine-pretext-tasks
-        crop-plus-grayscale-cheap curated-retrieval ema-projector-only equimod essl gaussian-noise layer-decay
-        layer-scale looc patch-size pba randaugment stochastic-depth temperature-annealing
-        uncurated-pretraining""",
+    "22": """backbone-output-width bn-in-projector-vit cls-vs-mean-pool curated-retrieval ema-projector-only
+        layer-decay layer-scale patch-size stochastic-depth temperature-annealing uncurated-pretraining""",
 }
 WAITING = [name for ids in (*NOT_YET.values(), *LEFT_OUT.values()) for name in ids.split()]
 
@@ -57,7 +54,9 @@ def problem(row: dict, there: atlas.Place) -> str:
         if re.match(IDLE, there.anchor):
             return f"#{there.anchor} only names systems"
         text = SECTIONS[there.chapter][there.anchor]
-        if not (any(mark in text for mark in ("```python", "$", "--parts")) or row["miniature"].startswith("no")):
+        if not (
+            any(mark in text for mark in ("```python", "$", "--parts")) or row["miniature"].startswith("no")
+        ):
             return f"#{there.anchor} has neither code nor a formula, nor a command"
     elif not (ROOT / there.file).is_file():
         return f"there is no {there.file}"

@@ -127,6 +127,7 @@ LOSSES = {
     "simdino": lambda f, t: f([t["a"], t["b"]], [t["c"].detach()], smooth=True),
     "tico": lambda f, t: f(t["a"], t["b"], losses.tico_covariance(0.1 * t["queue"].T @ t["queue"], t["a"])),
     "tico_covariance": lambda f, t: f(0.1 * t["queue"].T @ t["queue"], t["a"], center=True),
+    "looc": lambda f, t: f([t["a"], t["b"]], [[t["b"], t["c"]], [t["c"], t["a"]]]),
     "visreg": lambda f, t: f([t["a"], t["b"], t["c"]], t["queue"].T.detach()),
     "visreg_regularization": lambda f, t: f(t["a"], t["queue"].T.detach()),
     "clip": lambda f, t: f(t["a"], t["b"], 5.0, 0.75, t["queue"]), "siglip": PAIR,

@@ -75,6 +75,7 @@ from .instance import (
 )
 from .kernel_dependence import ssl_hsic
 from .language import causal_lm, masked_diffusion, masked_lm, replaced_token
+from .leave_one_out import looc
 from .masked import (
     beit,
     capi,
@@ -183,6 +184,7 @@ __all__ = [
     "koleo",
     "lejepa",
     "lifted_structure",
+    "looc",
     "mae",
     "masked_diffusion",
     "masked_lm",

@@ -22,6 +22,8 @@ from ssl_lessons.methods.dino import DINO
 from ssl_lessons.methods.dinov2 import DINOv2
 from ssl_lessons.methods.directclr import DirectCLR
 from ssl_lessons.methods.emp_ssl import EMPSSL
+from ssl_lessons.methods.equimod import EquiMod
+from ssl_lessons.methods.essl import ESSL
 from ssl_lessons.methods.exemplar import Exemplar
 from ssl_lessons.methods.frossl import FroSSL
 from ssl_lessons.methods.ibot import IBOT
@@ -30,6 +32,7 @@ from ssl_lessons.methods.insloc import InsLoc
 from ssl_lessons.methods.instdisc import InstDisc
 from ssl_lessons.methods.jigsaw import Jigsaw
 from ssl_lessons.methods.lejepa import LeJEPA
+from ssl_lessons.methods.looc import LooC
 from ssl_lessons.methods.mae import MAE
 from ssl_lessons.methods.mmcr import MMCR
 from ssl_lessons.methods.mochi import MoCHi
@@ -79,6 +82,8 @@ METHODS = {
     # Which cluster? (17)
     "deepcluster": DeepCluster, "online_deepcluster": OnlineDeepCluster, "sela": SeLa, "swav": SwAV, "pcl": PCL,
     "msn": MSN,
+    # What shall a view keep? (22c)
+    "essl": ESSL, "equimod": EquiMod, "looc": LooC,
     # What is hidden? (18)
     "mae": MAE, "simmim": SimMIM, "beit": BEiT, "data2vec": Data2Vec, "ijepa": IJEPA,
     "crossmae": CrossMAE, "salt": SALT,
