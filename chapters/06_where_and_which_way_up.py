@@ -689,7 +689,8 @@ assert arm_mean["rotation"][2] > 0.45 and max(turned[2], plain[2]) < 0.36
 # %% [markdown]
 # An augmentation is a statement about what does *not* matter; a pretext task is a statement about what does. Neither is
 # true by itself. [Weng and Kim's tutorial](https://neurips.cc/Conferences/2021/Schedule?showEvent=21895) files these
-# tasks under **innate relationship prediction**, beside *autoregressive*, *masked* prediction and hybrids.
+# tasks under **innate relationship prediction**, beside *autoregressive*, *masked* prediction and hybrids
+# ([06b](06b_labels_that_are_equations.ipynb) shows one picture under all four).
 
 # %% [markdown]
 # ## Play: you against the network

@@ -17,7 +17,7 @@
 # - train the two simplest baselines of all, "which picture is it?" in 2014 and in 2023;
 # - say what PIRL wants from the tiles of a puzzle, and why that is the opposite of solving it.
 #
-# **You need** [chapter 06](06_where_and_which_way_up.ipynb). **Time**: 12 minutes to read, about half a minute to run
+# **You need** [chapter 06](06_where_and_which_way_up.ipynb). **Time**: 14 minutes to read, about half a minute to run
 # on two CPU cores.
 
 # %% tags=["hide-input"]

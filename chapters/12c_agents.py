@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (InfoNCE), [chapter 15](15_self_distillation.ipynb) (BYOL) and
 # [chapter 16](16_correlation.ipynb) (SIGReg).
-# **Time**: 21 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 23 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -493,19 +493,23 @@ assert sum(v < 0.2 for v in longest.values()) >= 3
 # $k = 1$).
 
 # %%
-half = {
-    b: of("lives", f"{b}, no screen", "half")
-    for b in ("none", "count", "latent error", "prototypes")
-}
+EARLY = ("none", "count", "latent error", "prototypes")
+half = {b: of("lives", f"{b}, no screen", "half") for b in EARLY}
 for bonus, values in half.items():
     print(f"{bonus}: {spread(values)} % of the places after half of the moves")
-print("the prototypes' share in the corner:", spread(
-    of("lives", "prototypes, screen", "watching")), "%")  # fmt: skip
+gain = [a - b for a, b in zip(half["prototypes"], half["count"])]
 seen_by = [of("lives", f"prototypes, {s}", "covered") for s in ("no screen", "screen")]
-assert min(seen_by[0] + seen_by[1]) > 0.9 and min(half["prototypes"]) > 0.5
+assert min(half["prototypes"]) > max(half["none"]) + 0.1 and min(gain) > 0.03
+assert min(seen_by[0] + seen_by[1]) > 0.9
+assert min(of("lives", "count, no screen", "covered")) == 1 > min(seen_by[0])
+assert max(of("lives", "prototypes, screen", "watching")) < 0.1
 
 # %% [markdown]
-# PLACEHOLDER
+# After half of the moves it has seen more than the random walk, and more than the agent who counts, in each of the six
+# lives; in the end counting has seen every place, and it has not always. The screen does not hold it, perhaps because
+# nothing before it says which noise comes next, so that no prototype need tell noise apart. The learning rate was chosen
+# for it on other seeds (the other agents' was not), among three: with ten times of this one, embeddings moved faster
+# than the queue was renewed, known places looked far, and it saw hardly more than the random walk.
 #
 # ## Play: how far ahead must one look?
 #

@@ -15,7 +15,7 @@
 # slips that stop a network from slips that only change it, and choose knowingly between three variants of NT-Xent.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), of which this is an optional companion.
-# **Time**: 16 minutes to read, half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 19 minutes to read, half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:

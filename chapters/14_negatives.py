@@ -177,7 +177,8 @@ assert 2 / N < aged[EPOCH]["finds itself"] < 0.5
 # 3. **Momentum encoder**: a queue of recent embeddings, made by a second encoder that changes slowly (MoCo, [He et al.,
 #    2020](https://arxiv.org/abs/1911.05722)).
 #
-# (The fourth compares with cluster centres: [chapter 17](17_clustering.ipynb).) How old is a negative
+# (The fourth compares with cluster centres: [chapter 17](17_clustering.ipynb). A tutorial sorts by the kind of candidates:
+# [13b](13b_slips_in_print.ipynb).) How old is a negative
 # when it is used? You need not train anything to know: the order of the batches decides.
 
 # %%

@@ -15,7 +15,7 @@
 # one number, replace both devices by a coding rate (SimDINO), and say what Gram anchoring protects.
 #
 # **You need** [chapter 15](15_self_distillation.ipynb), of which this is an optional companion, and entropy.
-# **Time**: 23 minutes to read, half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 27 minutes to read, half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:

@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 25](25_capstone_stl10_simclr.ipynb) and a convolution. This is a companion of
 # [chapter 26](26_capstone_extensions.ipynb).
-# **Time**: 20 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 23 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
