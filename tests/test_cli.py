@@ -505,6 +505,15 @@ def test_chapters_print_rows_and_set_the_exit_code(command, monkeypatch):
     assert ssl(command, "00").exit_code == 0
 
 
+@pytest.mark.parametrize("command", [["pretrain", "--out", "run"], ["doctor"]], ids=lambda words: words[0])
+def test_a_mistyped_data_set_is_refused_before_torch_is_imported(command):
+    program = "import sys\nfrom typer.testing import CliRunner\nfrom ssl_lessons.cli import app\n"
+    program += f"done = CliRunner().invoke(app, {[*command, '--data', 'shape']})\n"
+    program += "print(done.exit_code, 'torch' in sys.modules, done.output)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.startswith("2 False 'shape' is neither a data set"), done.stdout + done.stderr
+
+
 def test_an_unknown_chapter_is_refused():
     assert "99" in refused("run", "99")
     assert "99" in refused("lab", "99")

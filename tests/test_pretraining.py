@@ -405,6 +405,11 @@ def test_the_monitor_measures_clusters_and_teachers(images, train_set):
     assert history[-1]["teacher_distance"] == teacher_distance(method.momentum_pairs()) > 0
 
 
+def test_the_bar_names_what_is_trained(images, capsys):
+    run(images, steps=2, progress=True)
+    assert "SimCLR: 2 of 2 (100%)" in capsys.readouterr().out
+
+
 def test_an_alarm_is_raised_once_per_verdict(images, train_set, capsys):
     alarms = []
     monitor = Monitor(train_set[:30], train_set[30:], every=1)

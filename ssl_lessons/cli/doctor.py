@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ssl_lessons.cli.options import DataDir, Json, Labels, app, stdout_for
+from ssl_lessons.data.names import check_known
 
 FOLDER_SIZE = 64  # px; what `pretrain` reads a folder at for views of up to that size
 
@@ -35,6 +36,8 @@ def doctor(
       ssl-lessons doctor
       ssl-lessons doctor --data photos/ --size 96
     """
+    if data is not None:
+        check_known(data)  # before the machine is timed
     with stdout_for(as_json):
         report = _examine(data_dir)
         if data is not None:

@@ -34,6 +34,7 @@ from ssl_lessons.cli.options import (
     stdout_for,
     where,
 )  # fmt: skip
+from ssl_lessons.data.names import check_known
 from ssl_lessons.errors import InputError
 from ssl_lessons.training.launch import ignored_ranks, is_other_rank
 
@@ -149,6 +150,8 @@ def pretrain(
     asked = {name: value for name, value in asked.items() if value is not None}
     if out is None:
         raise InputError("say where to write with --out DIR, e.g. --out runs/first")
+    if data is not None:
+        check_known(data)
     from ssl_lessons.models import pick_device
     from ssl_lessons.training import distributed
 

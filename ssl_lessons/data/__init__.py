@@ -12,7 +12,8 @@ __all__, __getattr__ = hand_on(
         "image_set": ("SPLITS", "Factor", "ImageSet", "label_subset"),
         "folders": ("folder",),
         "layout": ("Found",),
-        "loading": ("NAMES", "load"),
+        "loading": ("load",),
+        "names": ("NAMES",),
         "real": ("cifar10", "digits", "stl10"),
         "world": (
             "backgrounds", "captions", "object_masks", "on_backgrounds", "recolour", "render", "same_polarity",

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from ssl_lessons.data.image_set import ImageSet
+from ssl_lessons.data.names import NAMES, check_known
 from ssl_lessons.data.world import shapes
 from ssl_lessons.errors import InputError
-
-NAMES = ("shapes", "digits", "stl10", "cifar10")
 
 
 def load(
@@ -30,6 +29,7 @@ def load(
     labels, unlabeled, cache: for a folder, or a .tar archive, as in `folder`.
     Raises InputError for a name that is neither a data set nor a folder, or for an option it does not have.
     """
+    check_known(name)
     if name in NAMES and not (labels is None and unlabeled is None):
         raise InputError(
             f"labels and unlabeled (--labels, --unlabeled) are for folders of pictures, not for {name}"
@@ -43,8 +43,6 @@ def load(
             return real.digits(split, size, n, seed)
         reader = real.stl10 if name == "stl10" else real.cifar10
         return reader(split, size, n, seed, data_dir=data_dir, mirror=mirror, download=download)
-    if not Path(name).expanduser().exists():
-        raise InputError(f"{str(name)!r} is neither a data set ({', '.join(NAMES)}) nor a folder of pictures")
     from ssl_lessons.data.folders import folder
 
     return folder(name, split, size, n, seed, labels, unlabeled, cache)

@@ -75,7 +75,8 @@ def pretrain(
     }  # fmt: skip
     run = _Run(method, images, policies, labels, choices, device, precision, compiled, read_every)
     run.begin(out, resume, checkpoint_minutes)
-    with progress_bar(total=steps, initial=run.start, disable=not (progress and run.main)) as bar:
+    name = f"{type(method).__name__}: "  # several runs of one cell are told apart
+    with progress_bar(total=steps, initial=run.start, desc=name, disable=not (progress and run.main)) as bar:
         for step, batch in run.batches(run.start, steps):
             row, last = run.step(step, batch), step + 1 == steps
             if monitor is not None and (step == 0 or last or (step + 1) % monitor.every == 0):
