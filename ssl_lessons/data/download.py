@@ -42,15 +42,15 @@ class _Dropped(Exception):
     """The connection failed in a way that trying again may cure."""
 
 
-def fetch(url: str, path, md5: str, mirror: str | None = None, progress: bool = True) -> Path:
+def fetch(url: str, path, digest: str, mirror: str | None = None, progress: bool = True) -> Path:
     """Make `path` hold the file published at `url`, and return it.
 
     A file already there with the right checksum is left alone.  Otherwise the bytes go to `path.part`
     (continued where an earlier call stopped, when the server understands HTTP Range; from the start
     when it does not), are checked, and renamed: `path` never holds half a file.
 
-    md5: hexadecimal checksum of the whole file.
-    mirror: base URL of another server; the file's name is appended.  A classroom can serve the archive
+    digest: hexadecimal checksum of the whole file, MD5 (32 digits) or SHA-256 (64).
+    mirror: base URL of another server; the name of `path` is appended.  A classroom can serve the archive
         from one laptop: `python -m http.server` in the folder that holds it.
 
     Raises InputError when the file cannot be had (missing, host unreachable, connection lost again and
@@ -58,20 +58,20 @@ def fetch(url: str, path, md5: str, mirror: str | None = None, progress: bool = 
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    source = _source(url, mirror)
+    source = _source(url, mirror, path.name)
     try:
         if path.exists():
-            if checksum(path, progress) == md5:
+            if checksum(path, progress, _kind(digest)) == digest:
                 return path
             if not part.exists():
                 path.rename(part)  # most likely cut short: continue it, the checksum has the last word
         path.parent.mkdir(parents=True, exist_ok=True)
         _transfer(source, part, path, progress)
-        got = checksum(part, progress)
-        if got != md5:
+        got = checksum(part, progress, _kind(digest))
+        if got != digest:
             part.unlink()
             raise InputError(
-                f"{path.name} from {source} has the wrong checksum (md5 {got}, expected {md5}) and was "
+                f"{path.name} from {source} has the wrong checksum ({_kind(digest)} {got}, expected {digest}) and was "
                 "removed; run the same command again, or give another server with --mirror"
             )
         os.replace(part, path)
@@ -86,21 +86,23 @@ def fetch(url: str, path, md5: str, mirror: str | None = None, progress: bool = 
 def published(
     title: str,
     url: str,
-    md5: str,
+    digest: str,
     space: str,
     data_dir=None,
     mirror: str | None = None,
     download: bool = False,
+    name: str | None = None,
 ) -> Path:
     """A published file in the folder of `downloads`: as it lies there, or fetched when `download` is set.
 
-    space: what it takes, for the message.  data_dir, mirror: see `downloads` and `fetch`.
+    digest, mirror: see `fetch`.  space: what it takes, for the message.  data_dir: see `downloads`.  name: of the file,
+    by default the last part of the address.
     Raises InputError when it is absent or damaged and not to be fetched, or cannot be had.
     """
-    path = downloads(data_dir) / urlsplit(url).path.rsplit("/", 1)[-1]
+    path = downloads(data_dir) / (name or urlsplit(url).path.rsplit("/", 1)[-1])
     if download:
-        return fetch(url, path, md5, mirror=mirror)
-    if not path.is_file() or checksum(path) != md5:
+        return fetch(url, path, digest, mirror=mirror)
+    if not path.is_file() or checksum(path, kind=_kind(digest)) != digest:
         state = "is damaged" if path.exists() else "is not there"
         raise InputError(
             f"{title} was looked for in {path} and {state}: call again with download=True to get it ({space}), with "
@@ -109,15 +111,19 @@ def published(
     return path
 
 
-def checksum(path, progress: bool = True) -> str:
-    """MD5 of a file, hexadecimal: a guard against damage, not against malice."""
-    path, md5 = Path(path), hashlib.md5(usedforsecurity=False)
+def checksum(path, progress: bool = True, kind: str = "md5") -> str:
+    """MD5 (or SHA-256) of a file, hexadecimal: a guard against damage, not against malice."""
+    path, digest = Path(path), hashlib.new(kind, usedforsecurity=False)
     bar = patient(what=f"checking {path.name}", shown=progress, total=_size(path), unit="B", unit_scale=True)
     with bar, open(path, "rb") as file:
         while chunk := file.read(CHUNK):
-            md5.update(chunk)
+            digest.update(chunk)
             bar.update(len(chunk))
-    return md5.hexdigest()
+    return digest.hexdigest()
+
+
+def _kind(digest: str) -> str:
+    return "sha256" if len(digest) == 64 else "md5"
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -129,12 +135,12 @@ def unpack(archive: Path, folder: Path) -> None:
             tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
 
 
-def _source(url: str, mirror: str | None) -> str:
+def _source(url: str, mirror: str | None, name: str) -> str:
     if mirror is None:
         return url
     if urlsplit(mirror).scheme not in ("http", "https") or not urlsplit(mirror).netloc:
         raise InputError(f"a mirror is a base URL such as http://192.168.0.10:8000, got {mirror!r}")
-    return mirror.rstrip("/") + "/" + urlsplit(url).path.rsplit("/", 1)[-1]
+    return mirror.rstrip("/") + "/" + name
 
 
 def _transfer(source: str, part: Path, path: Path, progress: bool) -> None:
