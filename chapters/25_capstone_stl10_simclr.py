@@ -655,8 +655,8 @@ plots.table(
 # that of the untrained encoder (the probe with 100 labels tells the two hardly apart), and `diagnose` calls it healthy.
 # But **no single setting is to blame**: with a smaller rate the same recipe trains, and at the same rate, without
 # warm-up, the other recipe trains. Several settings together do the harm. What the table does not show: 40 steps on
-# drawings, one seed. So look at photographs too, in a longer record that puts one choice at a time into the
-# recommended recipe (batch 128; rates scaled with it, so that "0.5" means 0.25).
+# drawings, one seed. So look at photographs too (Tiny ImageNet, of every class the first 125 pictures), in a longer record that
+# puts one choice at a time into the recommended recipe (batch 128; rates scaled with it, so that "0.5" means 0.25).
 
 # %%
 tried, tried_origin = book.recorded("recipe_claims")
@@ -677,14 +677,19 @@ ONE_CHANGE = (
 )  # fmt: skip
 arms = ("untrained", "published", *ONE_CHANGE, "recommended")
 scores = {arm: probe_of(arm) for arm in arms}
-averages = {arm: sum(v) / len(v) for arm, v in scores.items()}
-assert abs(averages["published"] - averages["untrained"]) < 0.02
+shared = min(map(len, scores.values()))  # seeds that all arms have
+averages = {arm: sum(v[:shared]) / shared for arm, v in scores.items()}
+
+# %%
+pairs = zip(scores["published"], scores["untrained"], strict=True)
+assert all(together < untouched for together, untouched in pairs)
 assert all(averages[arm] > averages["published"] + 0.01 for arm in ONE_CHANGE)
 assert averages["recommended"] == max(averages.values())
 gained = averages["recommended"] - averages["untrained"]
 alone = averages["recommended"] - averages["SGD 0.5, no warm-up"]
-assert 0.3 < alone / gained < 0.7
+assert 0.4 < alone / gained < 0.8
 assert min(ONE_CHANGE, key=averages.get) == "published colours"
+assert abs(averages["published colours"] - averages["untrained"]) < 0.02
 thin = {(r["arm"], r["data"][:4]): r["probe"] for r in tried if r["encoder"] == "thin"}
 assert thin["recommended", "tiny"] > thin["stem 7x7", "tiny"]
 assert thin["recommended", "embe"] < thin["stem 7x7", "embe"]
@@ -698,17 +703,18 @@ plots.table(
         for arm, values in scores.items()
     ],
     f"{on_photographs[0]['data']}: probe on ten classes, 10 labels each; "
-    f"{on_photographs[0]['steps']} steps, batch {on_photographs[0]['batch']}",
+    f"{on_photographs[0]['steps']} steps, batch {on_photographs[0]['batch']}; "
+    f"means over the first {shared} seeds",
     floatfmt=".1%",
 )
 print(tried_origin)
 
 # %% [markdown]
-# The same on photographs: all published settings together end beside the untrained encoder, and not one of them does it
-# alone; the colours come closest, and the rate alone costs about half of what was to be gained. Ours is the best of this list,
-# which is no surprise: it was tuned by such runs. 200 steps say what to watch in the first five minutes of a build, not how
-# it ends; and the untrained encoder of this older record was read without settled statistics. The stem was tried in a thin ResNet, with one seed: the 3x3 one probes better on
-# photographs, and worse on drawings.
+# On photographs all published settings together end below the untrained encoder (its BatchNorm statistics settled), in
+# every seed. Of the single ones the colours come closest: by themselves they take what was to be gained, nearly to the floor;
+# the rate alone costs more than half of it. Ours is the best of this list, which is no surprise: it was tuned by such runs. 200
+# steps say what to watch in the first five minutes of a build, not how it ends. The stem was tried in a thin ResNet, with one
+# seed: the 3x3 one probes better on photographs, and worse on drawings.
 #
 # ## Play: how strong may the augmentation be?
 #
@@ -791,7 +797,7 @@ print(jitter_origin)
 #
 # **(a)** *Cannot be*: 2048 numbers do not come out of a ResNet-18. **(b)** *Only a measurement can tell*: 1,852 views a
 # second, 277 ms a step; time ten steps on the machine that you get. **(c)** *Depends on something unsaid*: the cosines,
-# and so the augmentation. **(d)** *Only a measurement can tell*: in our short runs the rate alone costs about half of
+# and so the augmentation. **(d)** *Only a measurement can tell*: in our short runs the rate alone costs more than half of
 # the gain on photographs, and in its company all of it. **(e)** *Only a measurement can tell*, and 70 % on STL-10 is
 # **untested here**: nobody has run this build to its end for this book.
 #
@@ -937,8 +943,8 @@ book.claim("C-62b", photographs=Runs(probe_of("SGD 0.5, no warm-up"), untrained)
 print(world_origin)
 
 # %% [markdown]
-# The last two have two short seeds (at half the batch and so half the rate), too few for any verdict but one: they stand
-# here to be repeated. Forty live steps are no evidence about learning rates, and are not entered.
+# The last two are about three short runs of a small network (at half the batch and so half the rate). Forty live steps are no
+# evidence about learning rates, and are not entered.
 #
 # ## Where it comes from, where it went
 #
