@@ -1,1 +1,1 @@
-"""Sound: a world of spoken syllables, the log-mel spectrogram, views, a small encoder, objectives, and recorded digits."""
+"""Sound: a world of spoken syllables, the spectrogram, views, a small encoder, objectives, and recorded digits."""
