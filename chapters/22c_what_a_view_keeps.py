@@ -91,7 +91,7 @@ def trained(kind, chosen=policy, steps=150, **options):
 
 
 def read(encoder, names=("kind", "object_hue")):
-    """0: chance, 1: all of it; 2,000 pictures to read from, 2,000 to be read."""
+    """Ridge readout, 2,000 pictures to read from. Classes: chance 0; others: R²."""
     h, h_test = (evaluation.extract_features(encoder, s.images) for s in (train, test))
     wanted = [{n: s.factors[n] for n in names} for s in (train, test)]
     return evaluation.factor_probe(h, wanted[0], h_test, wanted[1])
@@ -108,29 +108,33 @@ assert live["SimCLR"]["kind"] > live["without colour"]["kind"] + 0.15
 assert live["without colour"]["object_hue"] > live["SimCLR"]["object_hue"] + 0.3
 
 # %% [markdown]
-# Ignore colour, and ask about colour: that failure has a name since
-# [Xiao et al. (2021)](https://arxiv.org/abs/2008.05659), whose customers wanted flowers and birds. But drop the colours
-# from the distortions, and the first customer gets nothing.
+# Ignore colour, and ask about colour: that failure was described by [Xiao et al.
+# (2021)](https://arxiv.org/abs/2008.05659), whose customers wanted flowers and birds. But drop the colours from the
+# distortions, and the first customer gets little more than from an untrained encoder.
 #
 # > **Predict before you go on.** (1) In the record, three seeds: can *one* encoder of the same size read at least half
-# > of the kinds' score of SimCLR **and** at least half of the hue that the second encoder reads? A coin: one in two.
+# > of SimCLR's *kind* **and** at least half of the hue that the second encoder reads? A coin: one in two.
 # > (2) Flips swap left and right. Is what they swap, which way a thing faces, easier to read without flips? By ten
 # > points? (3) A network sees one picture whose colours were moved round the circle by 0, 1 or 2 thirds. How often will
 # > it name the third? Guessing: 33 %.
 #
 # ## What a pair forbids
 #
-# Let $T$ be the set of distortions, $t \in T$, and $f$ the encoder. A loss on pairs is content when $f(t(x)) = f(t'(x))$
-# for all $t, t'$. Then $f$ answers alike for all pictures that can be turned into each other. Such a set is an **orbit**
-# $[x]$, and $f$ is a function of the orbit: a question $y$ that has two answers within one orbit can be answered for the
-# commoner one at best,
+# Let $T$, which holds "change nothing", be the set of distortions, $t \in T$, and $f$ the encoder. The pair term of a
+# loss is content when $f(t(x)) = f(t'(x))$ for all $t, t'$. Then $f$ answers alike for all pictures linked by a chain
+# of shared views. Call such a class an **orbit** $[x]$ (it is one if $T$ is a group): a question $c$ that has two
+# answers within one orbit can be answered for the commoner one at best,
 #
-# $$\text{accuracy} \le \sum_{[x]} P([x]) \, \max_y P(y \mid [x]) .$$
+# $$\text{accuracy} \le \sum_{[x]} P([x]) \, \max_c P(c \mid [x]) .$$
 #
 # So hue must go, if the loss is content. Three things soften this. The loss looks at the projection $z$, not at the
-# features $h$ below it. It is never content. And a crop's orbit is larger than what you meant to ignore: it moves the
-# object, yet the place in the *whole* picture is still asked of features that never were asked about it. What is lost is
-# a matter of measurement.
+# features $h$ below it. It is never content. And a crop moves the object, yet the probe sees whole pictures, where the
+# place is fixed. What is lost is a matter of measurement.
+#
+# The arms: *crops and gray* is the recipe without jitter (flips stay). *Noise alone*: whole pictures with Gaussian
+# noise of about the pixels' own deviation. *Turns ignored*: each view also turned by quarters by lot. Rates were chosen
+# from four, on a world of its own; without flips, without crops, turns ignored, and crops and gray use SimCLR's. For
+# several the largest won.
 
 # %%
 record, origin = book.recorded("keep", world=2)
@@ -164,7 +168,7 @@ def table(arms, caption: str) -> None:
             for a in arms
         ],
         caption,
-        {"arm": "arm", "probe": "kinds, 100 labels"} | NAMES,
+        {"arm": "arm", "probe": "kinds, accuracy, 100 labels"} | NAMES,
     )
     print(origin)
 
@@ -186,7 +190,7 @@ both_of = {
 }  # fmt: skip
 print("(1) half of both:", [a for a, found in both_of.items() if all(found)])
 facing = 100 * (mean(of("without flips", "facing")) - mean(of("SimCLR", "facing")))
-print(f"(2) facing, without flips less with: {facing:+.1f} points")
+print(f"(2) facing, without flips minus with: {facing:+.1f} points")
 assert max(of("SimCLR", "object_hue")) < 0.05 < min(of("untrained", "object_hue"))
 assert max(of("without colour")) < min(of("pixels")) and abs(facing) < 5
 assert all(mean(of(a, "facing")) < 0.2 for a in FLOORS + CHOICES)
@@ -197,16 +201,16 @@ assert max(of("noise alone") + of("crops and gray")) < min(of("SimCLR")) - 0.05
 
 # %% [markdown]
 # SimCLR reads less of the hue than the *untrained* encoder: colour was not forgotten, it was driven out. Without colour
-# in the distortions the kinds stay below raw pixels, for hue alone finds the partner. (1) Yes, and without any new
-# idea: *noise alone* has half of both and most of the rest, *crops and gray* half of both; each pays with the
-# hundred-label probe. (2) No: left and right are hardly readable with flips or without. Not every fact that a distortion
-# changes is there to be lost. And without crops the *place* is read worse: to be moved about taught the encoder to look
-# where the object is.
+# in the distortions the hundred-label probe stays below raw pixels; hue alone, it seems, finds the partner. (1) Yes,
+# and without any new idea: *noise alone* has half of both and most of the rest, *crops and gray* half of both; each
+# pays with the hundred-label probe. (2) No: left and right are hardly readable with flips or without. Not every fact
+# that a distortion changes is there to be lost. And without crops the *place* is read worse, as is nearly all else.
 #
 # ## Ignored is not lost: how far do the features move?
 #
 # [Ericsson et al. (2022)](https://arxiv.org/abs/2111.11398) measure the other side: change a picture, and see how far
-# its features go. Below, 0 means *does not notice*, 100 *as far as another picture*.
+# its features go. Below, 0 means *does not notice*, 100 *as far as another picture*;
+# squared distances, and more is possible.
 
 # %% tags=["hide-input"]
 CHANGES = ("colour", "crop", "flip", "quarter turn", "noise")
@@ -243,15 +247,16 @@ assert at["turns ignored"]["quarter turn"] < at["SimCLR"]["quarter turn"]
 
 # %% [markdown]
 # What was among the distortions moves the features less: colour, flips, turns, each against its twin. But look at
-# *without colour*: it does not notice a quarter turn either, which it never was asked to ignore. It has become a list of
-# colours. **What an encoder ignores is decided by what it needs, too.**
+# *without colour*: it does not notice a quarter turn either, which it never was asked to ignore. **An encoder may
+# ignore more than it was asked to.**
 #
 # ## Three ways to keep
 #
-# **Ask for it** (E-SSL, [Dangovski et al., 2022](https://arxiv.org/abs/2111.00899)). A third view is turned by $k$
-# quarters, and a head $g$ on the features says by how many:
+# **Ask for it** (E-SSL, [Dangovski et al., 2022](https://arxiv.org/abs/2111.00899)). A third view is turned by $r$
+# quarters, and a head $g$ on the features says by how many (0.4 and 1.6 below are $\lambda$; *turns alone* drops
+# $L_\text{SimCLR}$):
 #
-# $$L = L_\text{SimCLR} \;-\; \lambda\, \tfrac14 \sum_{k=0}^{3} \log g_k\big(h(\text{turn}_k\, x)\big).$$
+# $$L = L_\text{SimCLR} \;-\; \lambda\, \tfrac14 \sum_{r=0}^{3} \log g_r\big(h(\text{turn}_r\, x)\big).$$
 #
 # **Predict where it goes** (EquiMod, [Devillers and Lefort, 2023](https://arxiv.org/abs/2211.01244)). A second head
 # gives $y_0$ for the whole picture and $y_t$ for a view; a module that knows the parameters of $t$ predicts
@@ -259,12 +264,14 @@ assert at["turns ignored"]["quarter turn"] < at["SimCLR"]["quarter turn"]
 #
 # **Give it a space of its own** (LooC, Xiao et al.). Space 0 is SimCLR's. For space 1 a key $k_1$ *shares its colours*
 # with the query $q$, another key $k_0$ does not. With unit vectors $z_i$ in space $i$, temperature $\tau$ and $B$ the
-# keys of other pictures,
+# $k_1$ of other pictures,
 #
 # $$L_1 = -\log \frac{e^{z_1(q) \cdot z_1(k_1) / \tau}}{e^{z_1(q) \cdot z_1(k_1) / \tau} + e^{z_1(q) \cdot z_1(k_0) / \tau} + \sum_{b \in B} e^{z_1(q) \cdot z_1(b) / \tau}} .$$
 #
-# The same picture in other colours is now a *wrong* answer, so this space must keep colour. Both spaces share $h$.
-# (And two encoders side by side keep both, for twice the price.)
+# and $L = \tfrac12 (L_0 + w L_1)$, $w = 1$ in the paper. The same picture in other colours is now a *wrong* answer, so
+# this space must keep colour. Both spaces share $h$. (And two encoders side by side keep both, for twice the price.)
+#
+# (100 steps, for time: hue is not yet driven out. The verdict is in the table, 300 steps for all.)
 
 # %%
 asked = trained(ESSL, steps=100, equivariance_weight=1.6, whole=True)
@@ -284,7 +291,8 @@ def module_gain(method):
     return method.gain(seen, drawn)
 
 
-print(f"E-SSL's head names {asked.turn_accuracy(test.images[:500]):.0%} of the turns")
+named = asked.turn_accuracy(test.images[:500])
+print(f"E-SSL's head names {named:.0%} of the turns; guessing 25%")
 print(f"EquiMod's module gains {module_gain(predicted):.3f} of cosine")
 
 # %% tags=["hide-input"]
@@ -315,22 +323,25 @@ assert (
     min(of("LooC", "object_hue")) > 0.5 and mean(of("LooC")) < mean(of("SimCLR")) - 0.1
 )
 tenth = "LooC, a tenth"
+assert mean(of(tenth, "object_hue")) < mean(of("without colour", "object_hue")) / 2
+for key in ("kind", "object_hue"):
+    assert mean(of("noise alone", key)) > mean(of(tenth, key))
 assert mean(of(tenth)) > mean(of("LooC")) + 0.05 and mean(of(tenth, "object_hue")) > 0.2
 alike, apart = (mean(of(a)) for a in SIDES)
 assert apart < alike and min(of(SIDES[1], "object_hue")) > 0.5
 
 
 # %% [markdown]
-# **Combining pretext tasks** is a question of weight, and here the end of the scale surprises: the *question alone* reads
-# the kinds best, and E-SSL lies between it and SimCLR. (With the paper's small, distorted third view the head learns
-# next to nothing at 32 pixels.) Yet none of these rows has any hue, not even the question alone, whose views kept their
-# colours: nobody forbade hue, and nobody asked for it.
+# **Combining pretext tasks** is a question of weight, and here the end of the scale surprises: the *question alone*
+# reads the kinds best, though a step of it costs nearly twice SimCLR's. The means of E-SSL lie between. (With the
+# paper's small view, 16 pixels here, the head hardly learns.) Yet none of these rows has any hue, not even the question
+# alone, whose views kept their colours: nobody forbade hue, and nobody asked for it.
 #
 # **EquiMod**'s module gains, so it is not the trivial answer; the hue of the *ground* comes back, the object's stays
-# below the untrained encoder. The term is satisfied with a part. **LooC** with equal weights keeps all of the hue and
-# the kinds stay near the floor: the colour space is the easier game and takes the shared features over. With its weight
-# at a tenth (a choice of ours) one encoder serves both customers, each worse than a specialist. **Side by side** both
-# are served, and the hundred-label probe of the kinds pays for the useless half.
+# below the untrained encoder. The term is satisfied with a part. **LooC** with equal weights reads about as much hue
+# as pixels do, and its kinds stay near the floor. With its weight at a tenth (a choice of ours) it falls just short of
+# half of the specialist's hue: *noise alone* has more of both. **Side by side** both are served, and the hundred-label
+# probe of the kinds pays for the half that has none.
 #
 # ## The question that keeps nothing
 #
@@ -339,8 +350,9 @@ assert apart < alike and min(of(SIDES[1], "object_hue")) > 0.5
 #
 # $$p(t \mid x') = \frac{p(t^{-1} x')}{\sum_s p(s^{-1} x')} .$$
 #
-# In this world all hues are equally frequent: $p(t^{-1} x') = p(x')$. Every posterior is 1/3, and no network, however
-# large, does better. Pictures have an up; they have no zero of hue. Here is the attempt.
+# In this world the law of the pictures does not change when all hues turn together: $p(t^{-1} x') = p(x')$. Every
+# posterior is 1/3, and no network, however large, does better. These pictures have an up and no zero of hue;
+# photographs, with sky and grass, have both. Here is the attempt.
 
 
 # %%
@@ -375,11 +387,10 @@ assert abs(right - 1 / 3) < 0.03
 #
 # Nobody, if a machine can. **AutoAugment** ([Cubuk et al., 2019](https://arxiv.org/abs/1805.09501)) proposes policies,
 # trains a small network on each, and keeps what scores best on held-out pictures. Its proposals come from a recurrent
-# network, ours from a lot: sixteen of the 32 balanced policies of
-# [chapter 26d](26d_a_policy_for_your_domain.ipynb), upright pictures. The proxy score is kNN on held-out train images
-# after three tenths of the run; what counts is the probe on the test split at its end. (A score that reads labels has
-# left self-supervision.) Did the search find something, or was it a lot? Two controls: the mean of the sixteen, and the
-# choice made by *another seed's* scores.
+# network, ours from a lot: sixteen of the 32 balanced policies of [chapter 26d](26d_a_policy_for_your_domain.ipynb),
+# upright pictures. The proxy score is kNN on held-out train images after three tenths of the run; what counts is the
+# probe on the test split at its end. (A score that reads labels has left self-supervision.) Did the search find
+# something, or was it a lot? Two controls: the mean of the sixteen, and the choice made by *another seed's* scores.
 
 # %%
 long_record, long_origin = book.recorded("extensions", world=2)
@@ -491,9 +502,16 @@ for a, b in (
     ("best of 16 by its own early score", "best of 16 by another seed's early score"),
 ):
     verdict = evidence.compare(choosers[a], choosers[b], learns="none")
-    print(f"{a}\n    less {b}: {verdict}")
+    print(f"{a}\n    minus {b}: {verdict}")
 pba, alone = quick["population of 4 (PBA)"], quick["the same 4, nobody copies"]
-print("PBA less nobody copies:", evidence.compare(pba, alone, learns="none"))
+recipe = quick["the recipe's policy"]
+best = quick["RandAugment, best by its held-out score"]
+copied, tuned = (
+    evidence.compare(a, b, learns="none") for a, b in ((pba, alone), (best, recipe))
+)
+print("PBA minus nobody copies:", copied)
+print("RandAugment's best minus the recipe:", tuned)
+assert copied.word == tuned.word == evidence.UNSURE
 
 # %%
 own, other = (
@@ -512,16 +530,18 @@ assert abs(mean(pba) - mean(list(quick.values())[-1])) < 0.015
 
 
 # %% [markdown]
-# The search beats a lot, and that is no luck: another seed's scores choose about as well. But about half of what the space
-# holds is missed, for what scores early is not what ends best. And the policy chosen by hand is too close to call.
-# RandAugment's grid of two numbers gets past the recipe, too, for four runs, and too much of everything ($N$ 4, $M$ 1)
-# is the worst of its settings. PBA has the highest mean, for four runs and labels; whether its copying did that is what
-# the last line above judges. Its last policy, kept from the start, does about as well: the schedule is not what counts.
+# The search beats a lot, and that is no luck: in the mean another seed's scores choose about as well. But about half of
+# what the space holds is missed: an early kNN score is not the final probe. And the policy chosen by hand is too close
+# to call. RandAugment's best of four runs has a higher mean than the recipe; three seeds cannot tell. Too much of
+# everything ($N$ 4, $M$ 1) is the worst of its settings. PBA has the highest mean, for four runs and labels; whether
+# its copying did that, three seeds cannot tell. Its last policy, kept from the start, has nearly the same mean: we
+# cannot see what the schedule adds.
 #
 # ## When the budget matters
 #
-# [Bordes et al. (2023)](https://arxiv.org/abs/2303.01986) recommend crops and gray views alone where time is short, and
-# report useful features with Gaussian noise as the only distortion.
+# The [Cookbook](https://arxiv.org/abs/2304.12210) (section 3.1) recommends crops and gray views alone where time is
+# short. [Bordes et al. (2023)](https://arxiv.org/abs/2303.01986) report useful features with Gaussian noise as the only
+# distortion.
 
 # %% tags=["hide-input"]
 CHEAP = ("SimCLR", "crops and gray", "noise alone", "E-SSL 0.4", "EquiMod", "LooC")
@@ -542,12 +562,14 @@ cost = {a: mean(of(a, "seconds")) for a in CHEAP}
 assert mean(of("crops and gray")) < mean(of("SimCLR")) - 0.1
 assert mean(of("noise alone")) > mean(of("untrained")) + 0.05
 assert cost["crops and gray"] > cost["SimCLR"] * 0.7
+assert cost["noise alone"] > cost["SimCLR"]
 
 
 # %% [markdown]
-# Here crops and gray save next to nothing, since this package makes all colours in one matrix, and cost many points.
-# *Noise alone* is weak, as SimCLR's authors found, and useful, as Bordes found: half way between untrained and the recipe,
-# and it keeps what colours and crops destroy.
+# Here crops and gray save next to nothing and cost many points, and *noise alone* is slower than the whole recipe: here
+# no cheap policy pays. (Seconds are rough: a busy machine doubled some.) *Noise alone* is weak, as SimCLR's authors
+# found, and useful, as Bordes found: half way between untrained and the recipe, and it keeps the hue that the colours
+# destroy.
 #
 # ## Play: what did it keep?
 #
@@ -566,7 +588,8 @@ widgets.explore(
 )
 
 # %% [markdown]
-# Side by side keeps both at once, and its kinds are SimCLR's; noise keeps a little of everything in half the numbers.
+# Side by side keeps both; its kinds are SimCLR's with 2,000 labels, and fewer with 100. Noise keeps a little of
+# everything in half the numbers.
 #
 # ## Exercises
 #
@@ -674,8 +697,9 @@ by_search = choosers["best of 16 by its own early score"]
 book.claim("C-386", drawn=Runs(by_search, in_runs("photographs"), floor_there))
 
 # %% [markdown]
-# C-382 asks about the *features*: they know little of up and down anyway. C-384 judges our lighter LooC; with the paper's
-# weights it stays near its floor. Photographs were not run.
+# C-382 asks about the *features*: they know little of up and down anyway. C-383 holds by a few points: less hue than
+# the untrained encoder has. C-384 judges our lighter LooC; with the paper's weights it stays near its floor.
+# Photographs were not run.
 #
 # ## Where it comes from, where it went
 #
