@@ -21,7 +21,7 @@ from _world import UNLABELED, splits
 from torch import Tensor, nn
 
 from ssl_lessons import data, diagnostics, evaluation
-from ssl_lessons.data.curation import retrieved, without_copies
+from ssl_lessons.data.curation import messy_pool, retrieved, without_copies
 from ssl_lessons.losses.contrastive import info_nce
 from ssl_lessons.methods.base import cosine_momentum, momentum_copy, momentum_update
 from ssl_lessons.methods.simclr import SimCLR
@@ -34,23 +34,23 @@ PARTS, SEEDS, TUNING = ("floor", "tune", "main", "rates"), (0, 1, 2), 100
 QUICK, BATCH, FEW, TRUSTED = get_recipe("quick"), 128, 25, 512
 VIT = {"dim": 64, "depth": 2, "heads": 4}
 DEEP = {"dim": 48, "depth": 6, "heads": 3}  # for knobs that were made for depth
-COPIES, SHARES = 0.98, (0.3, 0.4)  # the threshold of a copy; pictures with objects and without in the messy pool
+COPIES = 0.98  # cosine from which on two pictures count as copies
 
 # group -> what is trained, steps, rates to choose from, and its arms, the base first.
 GROUPS: dict[str, dict] = {
-    "vit": {"steps": 200, "rates": (1e-3, 3e-3), "arms": {
+    "vit": {"steps": 160, "rates": (1e-3, 3e-3), "arms": {
         "patch 8": VIT, "patch 4": VIT | {"patch": 4}, "patch 16": VIT | {"patch": 16}, "no BatchNorm": VIT}},
-    "vit labels": {"steps": 250, "rates": (5e-4, 2e-3, 6e-3), "arms": {
+    "vit labels": {"steps": 200, "rates": (5e-4, 3e-3), "arms": {
         "base": DEEP, "cls": DEEP | {"pool": "cls"}, "scale 0.1": DEEP | {"layer_scale": 0.1},
         "scale 1e-4": DEEP | {"layer_scale": 1e-4}, "drop 0.2": DEEP | {"drop_path": 0.2}}},
     "decay": {"steps": 100, "rates": (1e-3, 3e-3), "arms": {"1": 1.0, "0.75": 0.75, "0.5": 0.5}},
-    "width": {"steps": 200, "rates": (2e-3, 6e-3), "arms": {"256": 256, "64": 64, "1024": 1024}},
-    "width labels": {"steps": 200, "rates": (1e-3, 3e-3), "arms": {"256": 256, "64": 64, "1024": 1024}},
-    "keys": {"steps": 200, "rates": (2e-3, 6e-3), "arms": {"own": "own", "projector": "projector", "whole": "whole"}},
-    "tail": {"steps": 200, "rates": (), "arms": {
+    "width": {"steps": 180, "rates": (2e-3, 6e-3), "arms": {"256": 256, "64": 64, "1024": 1024}},
+    "width labels": {"steps": 180, "rates": (1e-3, 3e-3), "arms": {"256": 256, "64": 64, "1024": 1024}},
+    "keys": {"steps": 180, "rates": (2e-3, 6e-3), "arms": {"own": "own", "projector": "projector", "whole": "whole"}},
+    "tail": {"steps": 180, "rates": (), "arms": {
         "fixed": {"0.1": (0.1, 0.1), "0.2": (0.2, 0.2)}, "wave": {"0.1 to 1": (0.1, 1.0), "0.1 to 0.3": (0.1, 0.3)},
         "fall": {"0.5 to 0.1": (0.1, 0.5)}}},
-    "pool": {"steps": 200, "rates": (), "arms": dict.fromkeys(("clean", "messy", "random", "curated"))},
+    "pool": {"steps": 180, "rates": (), "arms": dict.fromkeys(("clean", "messy", "random", "curated"))},
 }  # fmt: skip
 RATES_OF = ("base", "scale 0.1")  # arms of "vit labels" that are run at all rates
 
@@ -76,14 +76,18 @@ class KeyedSimCLR(SimCLR):
             k = {"own": q, "projector": h, "whole": x}[self.keys].detach()
             k = self.teacher(k)  # nothing for "own"
         (q1, q2), (k1, k2) = q.chunk(2), k.chunk(2)
-        return (info_nce(q1, k2, temperature=self.temperature) + info_nce(q2, k1, temperature=self.temperature)) / 2
+        return (
+            info_nce(q1, k2, temperature=self.temperature) + info_nce(q2, k1, temperature=self.temperature)
+        ) / 2
 
     def after_step(self, progress: float) -> None:
         for student, teacher in self.momentum_pairs():
             momentum_update(student, teacher, cosine_momentum(self.momentum, progress))
 
     def momentum_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
-        students = {"own": (), "projector": (self.projector,), "whole": (self.encoder, self.projector)}[self.keys]
+        students = {"own": (), "projector": (self.projector,), "whole": (self.encoder, self.projector)}[
+            self.keys
+        ]
         return list(zip(students, self.teacher, strict=True))
 
 
@@ -107,22 +111,7 @@ class Warm(SimCLR):
 # ---- pools -------------------------------------------------------------------------------------------------
 
 
-@cache
-def messy(seed: int) -> tuple[Tensor, Tensor]:
-    """A pool [UNLABELED, 3, 32, 32] and which of its pictures show an object: pictures, bare grounds, noisy copies."""
-    with_object, without = (round(share * UNLABELED) for share in SHARES)
-    clean = data.shapes("unlabeled", 32, UNLABELED, seed).images
-    bare = data.shapes("unlabeled", 32, without, seed, objects=False).images
-    generator = torch.Generator().manual_seed(seed)
-    n = UNLABELED - with_object - without
-    few = clean[with_object : with_object + n // 16]  # 16 copies of each, with a little noise
-    copies = few[torch.arange(n) % len(few)]
-    noise = 3 * torch.randn(copies.shape, generator=generator)
-    copies = (copies + noise).round().clamp(0, 255).to(torch.uint8)
-    shows = torch.cat([torch.ones(with_object), torch.zeros(without), torch.ones(n)]).bool()
-    return torch.cat([clean[:with_object], bare, copies]), shows
-
-
+messy = cache(lambda seed: messy_pool(UNLABELED, seed))
 KEPT: dict[tuple, nn.Module] = {}  # encoders that a later arm starts from
 
 
@@ -199,7 +188,8 @@ def unsupervised(group: str, arm: str, seed: int, lr=None, setting=None, most: i
     seconds = time.perf_counter() - start
     if (group, arm) in (("vit", "patch 8"), ("pool", "messy")):
         KEPT["vit" if group == "vit" else "messy", seed] = copy.deepcopy(method.encoder)
-    return facts | {"lr": lr, "steps": steps, "loss": history[-1]["loss"], "seconds": seconds} | frozen(method.encoder, seed)
+    facts |= {"lr": lr, "steps": steps, "loss": history[-1]["loss"], "seconds": seconds}
+    return facts | frozen(method.encoder, seed)
 
 
 def frozen(encoder: nn.Module, seed: int) -> dict:
@@ -219,7 +209,12 @@ def labelled(group: str, arm: str, seed: int, lr: float, most: int | None = None
     asked, change = test, GROUPS[group]["arms"][arm]
     if seed == TUNING:
         train, asked = train[:1500], train[1500:]
-    options = {"policy": QUICK.policy, "steps": min(GROUPS[group]["steps"], most or 10**9), "lr": lr, "seed": seed}
+    options = {
+        "policy": QUICK.policy,
+        "steps": min(GROUPS[group]["steps"], most or 10**9),
+        "lr": lr,
+        "seed": seed,
+    }
     if group == "decay":
         encoder, rows = kept("vit", seed), data.label_subset(train.labels, FEW, seed)
         options |= {"layer_decay": change, "weight_decay": 0.05}
@@ -228,10 +223,14 @@ def labelled(group: str, arm: str, seed: int, lr: float, most: int | None = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             wide = group == "width labels"
-            encoder = build_encoder("convnet", width=16, dim=change) if wide else build_encoder("vit", **change)
+            encoder = (
+                build_encoder("convnet", width=16, dim=change) if wide else build_encoder("vit", **change)
+            )
         options |= {"batch_size": BATCH, "weight_decay": 1e-4 if wide else 0.05}
     start = time.perf_counter()
-    found = evaluation.fine_tune(encoder, train.images[rows], train.labels[rows], asked.images, asked.labels, **options)
+    found = evaluation.fine_tune(
+        encoder, train.images[rows], train.labels[rows], asked.images, asked.labels, **options
+    )
     seconds = time.perf_counter() - start
     return {"lr": lr, "steps": options["steps"], "score": found.accuracy, "seconds": seconds}
 

@@ -20,7 +20,8 @@
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR), [chapter 20](20_collapse.ipynb) (collapse) and
 # [chapter 21](21_quality_without_labels.ipynb) (measures without labels).
 # **Time**: 30 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
-# The companion [22b](22b_a_few_labels.ipynb) uses labels and pictures at once.
+# The companion [22b](22b_a_few_labels.ipynb) uses labels and pictures at once;
+# [22d](22d_small_knobs.ipynb) turns eleven smaller knobs.
 
 # %% tags=["hide-input"]
 try:

@@ -33,10 +33,8 @@ LEFT_OUT = {
     "14": "inter-sample-classification",
     "15b": "dinov2",
     "20": "augmentation-invariances-differ",
-    "22": """autoaugment backbone-output-width bn-in-projector-vit cls-vs-mean-pool combine-pretext-tasks
-        crop-plus-grayscale-cheap curated-retrieval ema-projector-only equimod essl gaussian-noise layer-decay
-        layer-scale looc patch-size pba randaugment stochastic-depth temperature-annealing
-        uncurated-pretraining""",
+    "22": """autoaugment combine-pretext-tasks crop-plus-grayscale-cheap equimod essl gaussian-noise looc
+        pba randaugment""",
     "25": "hf-resnet18 pytorch-2-1 torchvision-0-15",
     "26c": "similarity-search-service",
     "cards": "dtd inaturalist18",

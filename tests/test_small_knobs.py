@@ -1,10 +1,10 @@
-"""Small knobs of a transformer and of the data: branches scaled and dropped, a class token, rates by layer, curation."""
+"""Small knobs: branches scaled and dropped, a class token, rates by layer, a curated pool."""
 
 import pytest
 import torch
 from torch import nn
 
-from ssl_lessons.data.curation import retrieved, without_copies
+from ssl_lessons.data.curation import messy_pool, retrieved, without_copies
 from ssl_lessons.errors import InputError
 from ssl_lessons.evaluation import fine_tune
 from ssl_lessons.evaluation.fine_tuning import layer_groups
@@ -43,7 +43,11 @@ class TestBlocks:
         with torch.no_grad():
             block.scales.copy_(torch.rand(2, 8))
         x = torch.randn(2, 5, 8, dtype=torch.float64)
-        q, k, v = (block.self_attn.in_proj_weight @ block.norm1(x).mT).mT.add(block.self_attn.in_proj_bias).chunk(3, -1)
+        q, k, v = (
+            (block.self_attn.in_proj_weight @ block.norm1(x).mT)
+            .mT.add(block.self_attn.in_proj_bias)
+            .chunk(3, -1)
+        )
         heads = [
             ((q[..., s] @ k[..., s].mT) / 2).softmax(-1) @ v[..., s] for s in (slice(0, 4), slice(4, 8))
         ]  # sqrt(4) = 2
@@ -98,7 +102,9 @@ class TestLayerDecay:
         assert [g["lr"] for g in groups] == [1 / 16, 1 / 8, 1 / 4, 1 / 2, 1]
         assert {id(p) for p in groups[0]["params"]} == {id(p) for p in vit.embed.parameters()}
         assert {id(p) for p in groups[2]["params"]} == {id(p) for p in vit.blocks[1].parameters()}
-        assert {id(p) for p in groups[4]["params"]} == {id(p) for p in (*vit.norm.parameters(), *head.parameters())}
+        assert {id(p) for p in groups[4]["params"]} == {
+            id(p) for p in (*vit.norm.parameters(), *head.parameters())
+        }
         everything = [id(p) for g in groups for p in g["params"]]
         assert sorted(everything) == sorted(id(p) for p in (*vit.parameters(), *head.parameters()))
 
@@ -108,7 +114,9 @@ class TestLayerDecay:
         labels = torch.arange(20) % 2
 
         def moved(decay: float) -> list[float]:
-            found = fine_tune(vit, images, labels, images, labels, steps=3, layer_decay=decay, weight_decay=0.0)
+            found = fine_tune(
+                vit, images, labels, images, labels, steps=3, layer_decay=decay, weight_decay=0.0
+            )
             pairs = ((found.encoder.embed, vit.embed), (found.encoder.norm, vit.norm))
             return [float((a.weight - b.weight).detach().abs().max()) for a, b in pairs]
 
@@ -136,6 +144,20 @@ class TestCuration:
         x = torch.randn(2500, 8, generator=torch.Generator().manual_seed(0))
         x = torch.cat([x, x[:300]])
         assert without_copies(x, 0.99999).tolist() == list(range(2500))
+
+    def test_a_messy_pool_is_what_it_says(self):
+        images, shows = messy_pool(200, seed=3, shares=(0.3, 0.2))
+        assert images.shape == (200, 3, 32, 32) and images.dtype == torch.uint8
+        assert shows[:60].all() and not shows[60:100].any() and shows[100:].all()
+        clean, rest = images[:60].float(), images[100:].float()
+        assert len(images[:60].flatten(1).unique(dim=0)) == 60
+        apart = torch.cdist(rest.flatten(1), rest.flatten(1)) / (3 * 32 * 32) ** 0.5
+        assert (apart[:, :6].argmin(dim=1) == torch.arange(100) % 6).all()  # six pictures, again and again
+        assert (
+            float(apart[0, 6]) < 6 and float((rest[0] - clean).square().mean(dim=(1, 2, 3)).sqrt().min()) > 12
+        )
+        with pytest.raises(InputError, match="leave nothing"):
+            messy_pool(200, shares=(0.6, 0.4))
 
     def test_what_resembles_the_trusted_comes(self):
         pool = torch.eye(4).repeat_interleave(2, dim=0) + 0.01 * torch.arange(8)[:, None]

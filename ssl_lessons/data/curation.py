@@ -6,7 +6,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssl_lessons.data.world import shapes
 from ssl_lessons.errors import InputError
+
+
+def messy_pool(
+    n: int = 8192, seed: int = 0, shares: tuple[float, float] = (0.3, 0.4)
+) -> tuple[Tensor, Tensor]:
+    """A drawn pool as a crawler might bring it: uint8 [n, 3, 32, 32], and which pictures show an object, bool [n].
+
+    shares: of pictures of the embedded world, all different, and of bare grounds; the rest are copies with a little
+    noise, about sixteen of each of a few pictures.  Raises InputError unless the shares leave something for all three.
+    """
+    first, bare = (round(share * n) for share in shares)
+    rest = n - first - bare
+    if min(first, bare, rest // 16) < 1:
+        raise InputError(
+            f"shares {shares} of {n} pictures leave nothing for pictures, bare grounds or copies"
+        )
+    clean = shapes("unlabeled", 32, n, seed).images
+    few = clean[first : first + rest // 16]
+    copies = few[torch.arange(rest) % len(few)]
+    noise = 3 * torch.randn(copies.shape, generator=torch.Generator().manual_seed(seed))
+    copies = (copies + noise).round().clamp(0, 255).to(torch.uint8)
+    grounds = shapes("unlabeled", 32, bare, seed, objects=False).images
+    shows = torch.arange(n)
+    return torch.cat([clean[:first], grounds, copies]), (shows < first) | (shows >= first + bare)
 
 
 def without_copies(features: Tensor, threshold: float) -> Tensor:
@@ -24,7 +49,10 @@ def without_copies(features: Tensor, threshold: float) -> Tensor:
     if not -1 <= threshold <= 1:
         raise InputError(f"threshold is a cosine, from -1 to 1, not {threshold}")
     z = F.normalize(features.float(), dim=1)
-    pairs = [((z[i : i + 1024] @ z.T) >= threshold).nonzero() + torch.tensor([i, 0]) for i in range(0, len(z), 1024)]
+    pairs = [
+        ((z[i : i + 1024] @ z.T) >= threshold).nonzero() + torch.tensor([i, 0])
+        for i in range(0, len(z), 1024)
+    ]
     rows, columns = torch.cat(pairs).T.numpy()
     links = csr_array((torch.ones(len(rows)).numpy(), (rows, columns)), shape=(len(z), len(z)))
     group = torch.from_numpy(connected_components(links, directed=False)[1]).long()

@@ -92,7 +92,9 @@ def layer_groups(encoder: nn.Module, head: nn.Module, lr: float, decay: float) -
     0 < decay <= 1.
     """
     if not isinstance(getattr(encoder, "blocks", None), nn.ModuleList):
-        raise InputError("layer_decay needs a transformer with blocks, such as build_encoder('vit'): leave it at 1")
+        raise InputError(
+            "layer_decay needs a transformer with blocks, such as build_encoder('vit'): leave it at 1"
+        )
     if not 0 < decay <= 1:
         raise InputError(f"layer_decay must be above 0 and at most 1, not {decay}")
     blocks = [list(block.parameters()) for block in encoder.blocks]

@@ -1,6 +1,6 @@
 """Networks: encoders and heads, generative models (`generative`), coordinates without a network (`embedding`)."""
 
-from ssl_lessons.models.blocks import ScaledBlock, transformer_blocks
+from ssl_lessons.models.blocks import ScaledBlock, sincos_positions, transformer_blocks
 from ssl_lessons.models.devices import pick_device
 from ssl_lessons.models.encoders import (
     ENCODERS,
@@ -17,7 +17,6 @@ from ssl_lessons.models.encoders import (
     patchify,
     projection_head,
     save_encoder,
-    sincos_positions,
     take,
     unpatchify,
     untrained,
@@ -25,7 +24,7 @@ from ssl_lessons.models.encoders import (
 from ssl_lessons.models.settle import settle
 
 __all__ = [
-    "ENCODERS", "ConvNet", "LabChannels", "ResNet18", "ScaledBlock", "SplitChannels", "ViT", "build_encoder", "count_parameters",
-    "fresh_copy", "lab_of_views", "load_encoder", "patchify", "pick_device", "projection_head", "save_encoder",
-    "settle", "sincos_positions", "take", "transformer_blocks", "unpatchify", "untrained",
+    "ENCODERS", "ConvNet", "LabChannels", "ResNet18", "ScaledBlock", "SplitChannels", "ViT", "build_encoder",
+    "count_parameters", "fresh_copy", "lab_of_views", "load_encoder", "patchify", "pick_device", "projection_head",
+    "save_encoder", "settle", "sincos_positions", "take", "transformer_blocks", "unpatchify", "untrained",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Transformer blocks, with two small knobs of deep ones: scaled and randomly dropped residual branches."""
+"""Parts of transformers: fixed positions, and blocks whose branches can be scaled and dropped at random."""
 
 from __future__ import annotations
 
@@ -8,15 +8,30 @@ from torch import Tensor, nn
 from ssl_lessons.errors import InputError
 
 
+def sincos_positions(side: int, dim: int) -> Tensor:
+    """Fixed positions [side^2, dim]: sines and cosines of the row in one half, of the column in the other.
+
+    Frequencies fall geometrically from 1 to 1/10000 (Vaswani et al. 2017, section 3.5; in two dimensions as in
+    MoCo v3 and MAE).  dim must be a multiple of 4.
+    """
+    if dim % 4:
+        raise InputError(f"sine-cosine positions need a dim that is a multiple of 4, got {dim}")
+    frequency = 10_000 ** (-torch.arange(dim // 4) / (dim // 4))
+    angle = torch.arange(side)[:, None] * frequency
+    line = torch.cat([angle.sin(), angle.cos()], dim=1)  # [side, dim / 2]
+    rows, columns = line[:, None].expand(-1, side, -1), line[None].expand(side, -1, -1)
+    return torch.cat([rows, columns], dim=2).reshape(side * side, dim)
+
+
 class ScaledBlock(nn.TransformerEncoderLayer):
-    """A pre-norm block whose two branches f (attention, then MLP) are scaled and sometimes left out: [N, T, dim] -> same.
+    """A pre-norm block with two branches f, attention and MLP, scaled and sometimes left out: [N, T, dim] -> same.
 
         x + (b / p) diag(l) f(LN(x)),   b = 1 with probability p = 1 - drop_path, else 0, anew for every image
 
     layer_scale: every entry of l [2, dim] at the start, learned from there; None: l = 1, fixed (LayerScale: Touvron et
-    al. 2021, "Going deeper with image transformers", eq. 4, https://arxiv.org/abs/2103.17239).  drop_path: of stochastic
-    depth (Huang et al. 2016, https://arxiv.org/abs/1603.09382).  They multiply by p in the test instead of dividing by
-    it in training: the same expectation.  In eval() nothing is dropped.
+    al. 2021, "Going deeper with image transformers", section 2, https://arxiv.org/abs/2103.17239).  drop_path: of
+    stochastic depth (Huang et al. 2016, https://arxiv.org/abs/1603.09382), which multiplies by p in the test instead
+    of dividing by it in training: the same expectation.  In eval() nothing is dropped.
     """
 
     def __init__(self, dim: int, heads: int, layer_scale: float | None = None, drop_path: float = 0.0):
@@ -46,7 +61,7 @@ def transformer_blocks(
     """Pre-norm transformer blocks with GELU and an MLP four times as wide, without dropout: [N, T, dim] -> same.
 
     layer_scale, drop_path: of `ScaledBlock`; block i of 1 .. depth is dropped with probability drop_path i / depth
-    (Huang et al. 2016, eq. 4, "linear decay" of survival).  Without both the blocks are PyTorch's own.
+    (Huang et al. 2016, section 3, linear decay of survival).  Without both the blocks are PyTorch's own.
     Raises InputError unless 0 <= drop_path < 1 and layer_scale is a number of 0 or more, or None.
     """
     if not 0 <= drop_path < 1:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.models.blocks import transformer_blocks
+from ssl_lessons.models.blocks import sincos_positions, transformer_blocks
 from ssl_lessons.models.settle import settle
 from ssl_lessons.storage import write_together
 from ssl_lessons.views import denormalize
@@ -104,21 +104,6 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
             f"{list(patches.shape)} is not [N, T, {3 * patch * patch}] patches of a square image with T a square number"
         )
     return rearrange(patches, "n (h w) (c p q) -> n c (h p) (w q)", h=side, p=patch, q=patch)
-
-
-def sincos_positions(side: int, dim: int) -> Tensor:
-    """Fixed positions [side^2, dim]: sines and cosines of the row in one half, of the column in the other.
-
-    Frequencies fall geometrically from 1 to 1/10000 (Vaswani et al. 2017, section 3.5; in two dimensions as in
-    MoCo v3 and MAE).  dim must be a multiple of 4.
-    """
-    if dim % 4:
-        raise InputError(f"sine-cosine positions need a dim that is a multiple of 4, got {dim}")
-    frequency = 10_000 ** (-torch.arange(dim // 4) / (dim // 4))
-    angle = torch.arange(side)[:, None] * frequency
-    line = torch.cat([angle.sin(), angle.cos()], dim=1)  # [side, dim / 2]
-    rows, columns = line[:, None].expand(-1, side, -1), line[None].expand(side, -1, -1)
-    return torch.cat([rows, columns], dim=2).reshape(side * side, dim)
 
 
 class ViT(nn.Module):
