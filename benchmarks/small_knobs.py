@@ -40,18 +40,22 @@ COPIES = 0.98  # cosine from which on two pictures count as copies
 GROUPS: dict[str, dict] = {
     "vit": {"steps": 160, "rates": (1e-3, 3e-3), "arms": {
         "patch 8": VIT, "patch 4": VIT | {"patch": 4}, "patch 16": VIT | {"patch": 16}, "no BatchNorm": VIT}},
-    "vit labels": {"steps": 200, "rates": (5e-4, 3e-3), "arms": {
-        "base": DEEP, "cls": DEEP | {"pool": "cls"}, "scale 0.1": DEEP | {"layer_scale": 0.1},
-        "scale 1e-4": DEEP | {"layer_scale": 1e-4}, "drop 0.2": DEEP | {"drop_path": 0.2}}},
     "decay": {"steps": 100, "rates": (1e-3, 3e-3), "arms": {"1": 1.0, "0.75": 0.75, "0.5": 0.5}},
-    "width": {"steps": 180, "rates": (2e-3, 6e-3), "arms": {"256": 256, "64": 64, "1024": 1024}},
-    "width labels": {"steps": 180, "rates": (1e-3, 3e-3), "arms": {"256": 256, "64": 64, "1024": 1024}},
-    "keys": {"steps": 180, "rates": (2e-3, 6e-3), "arms": {"own": "own", "projector": "projector", "whole": "whole"}},
-    "tail": {"steps": 180, "rates": (), "arms": {
+    "width": {"steps": 140, "rates": (2e-3, 6e-3), "arms": {"256": 256, "64": 64, "1024": 1024}},
+    "width labels": {"steps": 140, "rates": (1e-3, 3e-3), "arms": {"256": 256, "64": 64, "1024": 1024}},
+    "keys": {"steps": 140, "rates": (2e-3, 6e-3), "arms": {"own": "own", "projector": "projector", "whole": "whole"}},
+    "tail": {"steps": 140, "rates": (), "arms": {
         "fixed": {"0.1": (0.1, 0.1), "0.2": (0.2, 0.2)}, "wave": {"0.1 to 1": (0.1, 1.0), "0.1 to 0.3": (0.1, 0.3)},
         "fall": {"0.5 to 0.1": (0.1, 0.5)}}},
-    "pool": {"steps": 180, "rates": (), "arms": dict.fromkeys(("clean", "messy", "random", "curated"))},
+    "pool": {"steps": 140, "rates": (), "arms": dict.fromkeys(("clean", "messy", "random", "curated"))},
+    "vit labels": {"steps": 150, "rates": (5e-4, 3e-3), "arms": {
+        "base": DEEP, "cls": DEEP | {"pool": "cls"}, "scale 0.1": DEEP | {"layer_scale": 0.1},
+        "scale 1e-4": DEEP | {"layer_scale": 1e-4}, "drop 0.2": DEEP | {"drop_path": 0.2}}},
 }  # fmt: skip
+LATER = (  # arms besides the page's, run after it
+    ("vit", "patch 4"), ("vit labels", "scale 1e-4"), ("decay", "0.5"), ("width", "64"), ("width labels", "64"),
+    ("tail", "fall"),
+)  # fmt: skip
 RATES_OF = ("base", "scale 0.1")  # arms of "vit labels" that are run at all rates
 
 
@@ -177,6 +181,7 @@ def unsupervised(group: str, arm: str, seed: int, lr=None, setting=None, most: i
         images = data.shapes("unlabeled", 32, UNLABELED, seed, imbalance=100.0).images
     if group == "pool":
         images, facts = pool(arm, seed)
+    keep = lr is None and (group, arm) in (("vit", "patch 8"), ("pool", "messy"))
     if lr is None:
         lr = tuned("vit", arm) if group == "vit" else tuned("width", "256")
     method = method_of(group, arm, seed, setting or (0.1, 0.1))
@@ -186,7 +191,7 @@ def unsupervised(group: str, arm: str, seed: int, lr=None, setting=None, most: i
         weight_decay=0.05 if group == "vit" else 1e-4,
     )  # fmt: skip
     seconds = time.perf_counter() - start
-    if (group, arm) in (("vit", "patch 8"), ("pool", "messy")):
+    if keep:
         KEPT["vit" if group == "vit" else "messy", seed] = copy.deepcopy(method.encoder)
     facts |= {"lr": lr, "steps": steps, "loss": history[-1]["loss"], "seconds": seconds}
     return facts | frozen(method.encoder, seed)
@@ -278,27 +283,37 @@ def job(part: str, group: str, arm: str, seed: int, lr=None, setting: str = "tun
     return place, partial(unsupervised, group, arm, seed, lr, temperatures, most)
 
 
+def same_as(group: str, arm: str, seed: int) -> dict:
+    """What an earlier row of part main measured: one run under two names."""
+    place = ("main", group, arm, seed)
+    found = next(r for r in recorded("small_knobs") if tuple(r[k] for k in KEY[:4]) == place)
+    return {k: v for k, v in found.items() if k not in KEY}
+
+
+def main_job(group: str, arm: str, seed: int, most: int | None):
+    place, measure = job("main", group, arm, seed, most=most)
+    if (group, arm) == ("pool", "clean") and not most:
+        measure = partial(same_as, "width", "256", seed)
+    return place, measure
+
+
 def jobs(parts: list[str], seeds: list[int] | None, most: int | None) -> Iterator:
     if "floor" in parts:
         for seed in seeds or SEEDS:
             for arm in FLOORS:
                 place = {"part": "floor", "group": "floor", "arm": arm, "seed": seed, "setting": ""}
                 yield place, partial(floor, arm, seed)
-    if "tune" in parts:
-        for group, facts in GROUPS.items():
-            for arm in facts["arms"]:
-                for lr in facts["rates"]:
-                    yield job("tune", group, arm, TUNING, lr, f"{lr:g}", most)
-                if group == "tail":
-                    for setting in facts["arms"][arm]:
-                        yield job("tune", group, arm, TUNING, None, setting, most)
-    for seed in seeds or SEEDS:
-        if "main" in parts:
-            for group, facts in GROUPS.items():
-                for arm in facts["arms"]:
-                    yield job("main", group, arm, seed, most=most)
-        if "rates" in parts:
-            for arm in RATES_OF:
+    for late in (False, True):
+        arms = [(g, a) for g, facts in GROUPS.items() for a in facts["arms"] if late == ((g, a) in LATER)]
+        for group, arm in arms if "tune" in parts else ():
+            for lr in GROUPS[group]["rates"]:
+                yield job("tune", group, arm, TUNING, lr, f"{lr:g}", most)
+            for setting in GROUPS[group]["arms"][arm] if group == "tail" else ():
+                yield job("tune", group, arm, TUNING, None, setting, most)
+        for seed in seeds or SEEDS:
+            for group, arm in arms if "main" in parts else ():
+                yield main_job(group, arm, seed, most)
+            for arm in RATES_OF if "rates" in parts and not late else ():
                 for lr in GROUPS["vit labels"]["rates"]:
                     if lr != tuned("vit labels", arm):
                         yield job("rates", "vit labels", arm, seed, lr, f"{lr:g}", most)

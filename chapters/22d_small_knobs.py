@@ -117,7 +117,7 @@ x = torch.randn(1, 4, 8).expand(20_000, -1, -1)
 f, scale = torch.tanh, torch.rand(8)
 average = branch(x, f, scale, drop=0.25).mean(dim=0)
 still = branch(x, f, scale, 0.25, training=False)[0]
-print(f"average of 20,000 tosses, largest error {(average - still).abs().max():.3f}")
+print(f"average of 20,000 tosses, largest error {(average - still).abs().max():.4f}")
 assert (average - still).abs().max() < 0.03
 
 # %% [markdown]
@@ -214,6 +214,11 @@ share = {
 for name, found in share.items():
     print(f"{name}: {len(found)} pictures, {found.float().mean():.0%} show an object")
 
+left = int((single >= N * 0.7).sum())  # the last three tenths of the pool are copies
+print(f"copies that stay: {left} of {int(N * 0.3)}")
+assert share["curated"].float().mean() > 0.95 > shows.float().mean() + 0.3
+assert left < 0.1 * 0.3 * N
+
 # %% tags=["hide-input"]
 chance = torch.Generator().manual_seed(1)
 some = [
@@ -240,7 +245,10 @@ for name, found in live.items():
     print(f"{name}: kNN {found:.1%}")
 
 # %% [markdown]
-# TEXT-CURATE
+# No label had a part in this, and hardly a bare ground is left: in SimCLR's features grounds lie among grounds. Of sixteen
+# copies about one stays. Whether the features get better from it is another question. At equal steps the small pool is
+# seen several times as often as the large one, the last two lines are one run each, and a pool of the same size drawn by
+# lot is missing. The record has all three.
 #
 # ## The page: each knob against its base
 #
@@ -287,12 +295,15 @@ plots.table(
 print(origin)
 
 # %%
-untrained = {"vit": "patch 8", "vit labels": "patch 8", "decay": "patch 8"}
+untrained = dict.fromkeys(("vit", "vit labels", "decay"), "patch 8")
+near = set()  # arms that are not two points above their untrained network
 for group, base, advice in page.PAGE.values():
     for arm in (base, advice):
         low = floor(arm if arm in ("patch 4", "1024") else untrained.get(group, "256"))
-        assert page.scores(record, group, arm).mean() > low, (group, arm)
+        if page.scores(record, group, arm).mean() < low + 2:
+            near.add(f"{arm} ({group})")
         assert floor("edges") > page.scores(record, group, arm).max()
+print("not two points above its floor:", ", ".join(sorted(near)) or "none")
 sure = [knob for knob, (d, low, high) in effects.items() if low > 0 or high < 0]
 print(f"(1) {len(sure)} of {len(effects)} leave out zero:", ", ".join(sure))
 print("(2) the three largest:", ", ".join(list(effects)[:3]))
@@ -316,7 +327,8 @@ plots.show(
 
 # %% [markdown]
 # Edges stand above every row, without training: the label here is a shape. No arm is a way to the best score; the
-# question is what a knob moves, and every trained arm stands above its own untrained network (asserted above).
+# question is what a knob moves. The line above names the arms that hardly left the floor of their untrained network:
+# there a difference says that one arm did not learn in this time, not that the knob is bad.
 #
 # Where an interval leaves out zero, the seeds agree on a direction. Where it does not, three seeds cannot tell, which is
 # not *no effect*: look how wide it is. Of eleven idle knobs about one would leave out zero by luck ($11 \cdot 0.1$), so a
