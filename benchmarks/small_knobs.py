@@ -40,7 +40,7 @@ COPIES = 0.98  # cosine from which on two pictures count as copies
 GROUPS: dict[str, dict] = {
     "vit": {"steps": 160, "rates": (1e-3, 3e-3), "arms": {
         "patch 8": VIT, "patch 4": VIT | {"patch": 4}, "patch 16": VIT | {"patch": 16}, "no BatchNorm": VIT}},
-    "decay": {"steps": 100, "rates": (1e-3, 3e-3), "arms": {"1": 1.0, "0.75": 0.75, "0.5": 0.5}},
+    "decay": {"steps": 100, "rates": (1e-3, 3e-3), "arms": {"1": 1.0, "0.75": 0.75, "0.5": 0.5, "scratch": 1.0}},
     "width": {"steps": 140, "rates": (2e-3, 6e-3), "arms": {"256": 256, "64": 64, "1024": 1024}},
     "width labels": {"steps": 140, "rates": (1e-3, 3e-3), "arms": {"256": 256, "64": 64, "1024": 1024}},
     "keys": {"steps": 140, "rates": (2e-3, 6e-3), "arms": {"own": "own", "projector": "projector", "whole": "whole"}},
@@ -53,8 +53,8 @@ GROUPS: dict[str, dict] = {
         "scale 1e-4": DEEP | {"layer_scale": 1e-4}, "drop 0.2": DEEP | {"drop_path": 0.2}}},
 }  # fmt: skip
 LATER = (  # arms besides the page's, run after it
-    ("vit", "patch 4"), ("vit labels", "scale 1e-4"), ("decay", "0.5"), ("width", "64"), ("width labels", "64"),
-    ("tail", "fall"),
+    ("decay", "scratch"), ("vit", "patch 4"), ("vit labels", "scale 1e-4"), ("decay", "0.5"), ("width", "64"),
+    ("width labels", "64"), ("tail", "fall"),
 )  # fmt: skip
 RATES_OF = ("base", "scale 0.1")  # arms of "vit labels" that are run at all rates
 
@@ -221,9 +221,13 @@ def labelled(group: str, arm: str, seed: int, lr: float, most: int | None = None
         "seed": seed,
     }
     if group in ("vit labels", "decay"):
-        options["policy"] = None  # the pictures as they are: with views of them it hardly learns in so few steps
+        options["policy"] = (
+            None  # the pictures as they are: with views of them it hardly learns in so few steps
+        )
     if group == "decay":
         encoder, rows = kept("vit", seed), data.label_subset(train.labels, FEW, seed)
+        if arm == "scratch":
+            encoder = method_of("vit", "patch 16", seed, (0.1, 0.1)).encoder
         options |= {"layer_decay": change, "weight_decay": 0.05}
     else:
         rows = torch.arange(len(train.labels))

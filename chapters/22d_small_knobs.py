@@ -301,6 +301,8 @@ near = set()  # arms that are not two points above their untrained network
 for group, base, advice in page.PAGE.values():
     for arm in (base, advice):
         low = floor(arm if arm in ("patch 4", "1024") else untrained.get(group, "256"))
+        if group == "decay":  # the same fine-tuning from untrained weights
+            low = page.scores(record, "decay", "scratch").mean()
         if page.scores(record, group, arm).mean() < low + 2:
             near.add(f"{arm} ({group})")
         assert floor("edges") > page.scores(record, group, arm).max()
