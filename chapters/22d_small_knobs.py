@@ -310,9 +310,11 @@ print("not two points above its floor:", ", ".join(sorted(near)) or "none")
 sure = [knob for knob, (d, low, high) in effects.items() if low > 0 or high < 0]
 print(f"(1) {len(sure)} of {len(effects)} leave out zero:", ", ".join(sure))
 print("(2) the three largest:", ", ".join(list(effects)[:3]))
-gains, loses = ("class token", "messy pool"), ("LayerScale", "moving projector", "curated pool")
+gains = ("class token", "messy pool")
+loses = ("LayerScale", "moving projector", "curated pool")
 assert all(effects[k][0] > 2 for k in gains) and all(effects[k][0] < -2 for k in loses)
-rates_of = [r["lr"] for r in record if r["group"] == "vit labels" and r["part"] == "main"]
+main = [r for r in record if r["part"] == "main"]
+rates_of = [r["lr"] for r in main if r["group"] == "vit labels"]
 assert set(rates_of) == {max(rates_of)}  # every arm takes the largest rate of its list
 
 # %% tags=["hide-input"]
