@@ -21,7 +21,7 @@
 # [chapter 21](21_quality_without_labels.ipynb) (measures without labels).
 # **Time**: 30 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # Companions: [22b](22b_a_few_labels.ipynb) uses labels and pictures at once, [22c](22c_what_a_view_keeps.ipynb) asks
-# what a view should keep.
+# what a view should keep, [22d](22d_small_knobs.ipynb) turns eleven smaller knobs.
 
 # %% tags=["hide-input"]
 try:

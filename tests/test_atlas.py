@@ -25,8 +25,6 @@ NOT_YET = {
 # ... then those that are there and have no place for them.
 LEFT_OUT = {
     "23b": "attention-map-visualisation emergent-attention-segmentation selfpatch",
-    "22": """backbone-output-width bn-in-projector-vit cls-vs-mean-pool curated-retrieval ema-projector-only
-        layer-decay layer-scale patch-size stochastic-depth temperature-annealing uncurated-pretraining""",
 }
 WAITING = [name for ids in (*NOT_YET.values(), *LEFT_OUT.values()) for name in ids.split()]
 

@@ -32,7 +32,7 @@ class FineTuned(NamedTuple):
 def fine_tune(
     encoder: nn.Module, images: Tensor | StoredPictures, labels: Tensor, test_images: Tensor | StoredPictures,
     test_labels: Tensor, *, policy: Policy | None = None, steps: int = 300, batch_size: int = 100, lr: float = 3e-3,
-    weight_decay: float = 1e-4, seed: int = 0, device: torch.device | str | None = None,
+    weight_decay: float = 1e-4, layer_decay: float = 1.0, seed: int = 0, device: torch.device | str | None = None,
 ) -> FineTuned:  # fmt: skip
     """Train a copy of the encoder and a fresh linear head on labels, by cross-entropy; score them once on test images.
 
@@ -44,6 +44,7 @@ def fine_tune(
     test_labels: [N] in 0..C-1.  policy: random views to train on; None: the pictures as they are, as in the test.
     batch_size: pictures per step, all of them where there are fewer; batches run through one shuffle after the other.
     lr: of AdamW at the first step; it falls to 0 along half a cosine (Loshchilov & Hutter 2017, eq. 5, first period).
+    layer_decay: a transformer's rate falls by this factor from layer to layer towards its input, see `layer_groups`.
     device: where to compute, in float32; by default on the GPU when there is one.
 
     `seed` decides head, batches and views: on the CPU the same call gives the same weights.  The random state of the
@@ -63,7 +64,8 @@ def fine_tune(
         # before the work, not after it: test images that the encoder does not take, an encoder that diverged
         checked_features(extract_features(model[0], test_images[:1], device=device))
         model.train()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
+        groups = layer_groups(*model, lr, layer_decay) if layer_decay != 1 else model.parameters()
+        optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for step, rows in enumerate(_batches(len(images), batch_size, steps, generator)):
             batch = to_device(images[to_device(rows, images.device)], device)
@@ -80,6 +82,27 @@ def fine_tune(
         logits = head(extract_features(encoder, test_images, device=device))
     _check_finite(logits, steps, lr)
     return FineTuned(float((logits.argmax(1) == test_labels).float().mean()), encoder, head)
+
+
+def layer_groups(encoder: nn.Module, head: nn.Module, lr: float, decay: float) -> list[dict]:
+    """Parameter groups whose rate is lr decay^(L - l) (Clark et al. 2020, ELECTRA, section 3.1 and appendix B).
+
+    l counts from the input of a transformer: 0 is the patch map, 1 .. L - 1 its blocks, L its last norm and the head,
+    which keep lr.  Returns the groups in this order.  Raises InputError for an encoder without `blocks`, and unless
+    0 < decay <= 1.
+    """
+    if not isinstance(getattr(encoder, "blocks", None), nn.ModuleList):
+        raise InputError(
+            "layer_decay needs a transformer with blocks, such as build_encoder('vit'): leave it at 1"
+        )
+    if not 0 < decay <= 1:
+        raise InputError(f"layer_decay must be above 0 and at most 1, not {decay}")
+    blocks = [list(block.parameters()) for block in encoder.blocks]
+    last = [*encoder.norm.parameters(), *head.parameters()]
+    known = {id(p) for group in (*blocks, last) for p in group}
+    first = [p for p in encoder.parameters() if id(p) not in known]
+    layers = [first, *blocks, last]
+    return [{"params": p, "lr": lr * decay ** (len(layers) - 1 - i)} for i, p in enumerate(layers)]
 
 
 def fine_tune_efficiency(

@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ssl_lessons.errors import InputError
+from ssl_lessons.models.blocks import sincos_positions, transformer_blocks
 from ssl_lessons.models.settle import settle
 from ssl_lessons.views import denormalize
 from ssl_lessons.views.color import rgb_to_lab
@@ -99,38 +100,15 @@ def unpatchify(patches: Tensor, patch: int) -> Tensor:
     return rearrange(patches, "n (h w) (c p q) -> n c (h p) (w q)", h=side, p=patch, q=patch)
 
 
-def sincos_positions(side: int, dim: int) -> Tensor:
-    """Fixed positions [side^2, dim]: sines and cosines of the row in one half, of the column in the other.
-
-    Frequencies fall geometrically from 1 to 1/10000 (Vaswani et al. 2017, section 3.5; in two dimensions as in
-    MoCo v3 and MAE).  dim must be a multiple of 4.
-    """
-    if dim % 4:
-        raise InputError(f"sine-cosine positions need a dim that is a multiple of 4, got {dim}")
-    frequency = 10_000 ** (-torch.arange(dim // 4) / (dim // 4))
-    angle = torch.arange(side)[:, None] * frequency
-    line = torch.cat([angle.sin(), angle.cos()], dim=1)  # [side, dim / 2]
-    rows, columns = line[:, None].expand(-1, side, -1), line[None].expand(side, -1, -1)
-    return torch.cat([rows, columns], dim=2).reshape(side * side, dim)
-
-
-def transformer_blocks(dim: int, depth: int, heads: int) -> nn.ModuleList:
-    """Pre-norm transformer blocks with GELU and an MLP four times as wide, without dropout: [N, T, dim] -> same."""
-    return nn.ModuleList(
-        nn.TransformerEncoderLayer(
-            dim, heads, 4 * dim, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        for _ in range(depth)
-    )
-
-
 class ViT(nn.Module):
-    """A tiny vision transformer (Dosovitskiy et al. 2021) without class token: [N, 3, size, size] -> [N, dim].
+    """A tiny vision transformer (Dosovitskiy et al. 2021): [N, 3, size, size] -> [N, dim].
 
     The image is cut into T = (size / patch)^2 patches; each becomes a token, a linear map of its pixels plus a fixed
     sine-cosine position.  The feature of an image is the mean of its T normalised output tokens.
 
-    freeze_patches: keep the patch map at its random start (Chen et al. 2021, MoCo v3, section 4.1).
+    freeze_patches: keep the patch map at its random start (Chen et al. 2021, MoCo v3, section 4.1).  pool: "mean", or
+    "cls" for a learned token that goes through the blocks with the others and is itself the feature of the image.
+    layer_scale, drop_path: of the blocks, see `transformer_blocks`.
     """
 
     def __init__(
@@ -141,8 +119,13 @@ class ViT(nn.Module):
         depth: int = 4,
         heads: int = 3,
         freeze_patches: bool = False,
+        pool: str = "mean",
+        layer_scale: float | None = None,
+        drop_path: float = 0.0,
     ):
         super().__init__()
+        if pool not in ("mean", "cls"):
+            raise InputError(f"pool must be 'mean' or 'cls', got {pool!r}")
         if patch < 1 or size % patch:
             raise InputError(f"the image side {size} must be a multiple of the patch side {patch}")
         if heads < 1 or dim % heads:
@@ -154,8 +137,9 @@ class ViT(nn.Module):
         nn.init.zeros_(self.embed.bias)
         self.embed.requires_grad_(not freeze_patches)
         self.register_buffer("positions", sincos_positions(self.side, dim), persistent=False)
-        self.blocks = transformer_blocks(dim, depth, heads)
+        self.blocks = transformer_blocks(dim, depth, heads, layer_scale, drop_path)
         self.norm = nn.LayerNorm(dim)
+        self.cls = nn.Parameter(0.02 * torch.randn(dim)) if pool == "cls" else None
 
     def tokens(self, x: Tensor, mask: Tensor | None = None, mask_token: Tensor | None = None) -> Tensor:
         """Patch embeddings plus positions [N, T, dim] of images [N, 3, size, size].
@@ -173,8 +157,13 @@ class ViT(nn.Module):
         return embedded + self.positions
 
     def encode(self, tokens: Tensor, layers: bool = False) -> Tensor | tuple[Tensor, list[Tensor]]:
-        """Blocks and final norm: tokens [N, K, dim] -> [N, K, dim]; with layers, also every block's own output."""
+        """Blocks and final norm: tokens [N, K, dim] -> [N, K, dim]; with layers, also every block's own output.
+
+        With pool="cls" the learned token comes first: K + 1 tokens come back.
+        """
         outputs = []
+        if self.cls is not None:
+            tokens = torch.cat([self.cls.expand(len(tokens), 1, -1), tokens], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
             outputs.append(tokens)
@@ -193,14 +182,14 @@ class ViT(nn.Module):
         mask, mask_token: as in `tokens` (all T tokens are seen: BEiT, SimMIM, iBOT, data2vec).
         """
         tokens = self.tokens(x, mask, mask_token)
-        return self.encode(tokens if keep is None else take(tokens, keep))
+        return self.encode(tokens if keep is None else take(tokens, keep))[:, self.cls is not None :]
 
     def maps(self, x: Tensor) -> Tensor:
         """The output tokens in their places: [N, 3, size, size] -> [N, dim, side, side]."""
         return self.patches(x).mT.unflatten(2, (self.side, self.side))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.patches(x).mean(dim=1)
+        return self.patches(x).mean(dim=1) if self.cls is None else self.encode(self.tokens(x))[:, 0]
 
 
 def take(tokens: Tensor, index: Tensor) -> Tensor:
@@ -283,7 +272,8 @@ def build_encoder(name: str = "convnet", **options) -> nn.Module:
     """An untrained encoder by name, with `.dim` (feature width), `.name` and `.options` (to rebuild it).
 
     convnet(width=32, dim=256, strides=(2, 2, 2, 2)) · resnet18() · resnet18_3x3(max_pool=True) ·
-    vit(size=32, patch=8, dim=96, depth=4, heads=3, freeze_patches=False) ·
+    vit(size=32, patch=8, dim=96, depth=4, heads=3, freeze_patches=False, pool="mean", layer_scale=None,
+    drop_path=0.0) ·
     lab(channels="L", of="convnet", ...) and split(of="convnet", ...), see LabChannels and SplitChannels.
     Raises InputError for an unknown name or option.
     """
