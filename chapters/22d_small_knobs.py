@@ -133,14 +133,14 @@ still_there = torch.randn(2, 16, 96)
 assert torch.equal(ScaledBlock(96, 3, layer_scale=0.0)(still_there), still_there)
 
 # %% [markdown]
-# The other two choices of the drawing board are older. The *patch size* decides how many tokens a picture has, $T = (S /
-# \text{patch})^2$ for a side $S$: halve the patch, and the work at least quadruples. A *class token* is one learned
-# vector that travels with the patch tokens, and its output is the feature; the alternative is their mean.
+# The other two choices of the drawing board are older. The *patch size* decides how many tokens a picture has,
+# $T = (S / \text{patch})^2$ for a side $S$: halve the patch, and the work at least quadruples. A *class token* is one
+# learned vector that travels with the patch tokens, and its output is the feature; the alternative is their mean.
 #
 # ## Rates that fall towards the input
 #
-# Layer decay, from ELECTRA ([Clark et al., 2020](https://arxiv.org/abs/2003.10555)), is for fine-tuning. Features near the
-# input are general and should move little, so layer $l$ of $L$ (0 is the patch map, $L$ the new head) learns at
+# Layer decay, from ELECTRA ([Clark et al., 2020](https://arxiv.org/abs/2003.10555)), is for fine-tuning. Features near
+# the input are general and should move little, so layer $l$ of $L$ (0 is the patch map, $L$ the new head) learns at
 #
 # $$\eta_l = \eta\, d^{\,L - l}, \qquad 0 < d \le 1 .$$
 
@@ -153,8 +153,8 @@ for group in evaluation.layer_groups(vit, head, lr=1e-3, decay=0.75):
 # %% [markdown]
 # ## What moves slowly, what moves to and fro
 #
-# MoCo's keys come from a slow copy of the whole network. [Pham et al. (2022)](https://arxiv.org/abs/2208.05744) ask which
-# part has to be slow, and answer: the projector. With the encoder $h = f_\theta(x)$, the projector $g_\phi$, and
+# MoCo's keys come from a slow copy of the whole network. [Pham et al. (2022)](https://arxiv.org/abs/2208.05744) ask
+# which part has to be slow, and answer: the projector. With the encoder $h = f_\theta(x)$, the projector $g_\phi$, and
 # $\bar\phi$ its moving average,
 #
 # $$q = g_\phi(h), \qquad k = \mathrm{stop}\big(g_{\bar\phi}(h)\big), \qquad \bar\phi \leftarrow m\, \bar\phi + (1 - m)\, \phi ,$$
@@ -162,14 +162,14 @@ for group in evaluation.layer_groups(vit, head, lr=1e-3, decay=0.75):
 # and the loss is InfoNCE of $q$ of one view with $k$ of the other. One pass through the encoder does; a slow encoder
 # needs two. The base has $\bar\phi = \phi$. In both, keys carry no gradient.
 #
-# [Kukleva et al. (2023)](https://arxiv.org/abs/2303.13664) let the temperature of SimCLR swing, on data where some classes
-# are rare:
+# [Kukleva et al. (2023)](https://arxiv.org/abs/2303.13664) let the temperature of SimCLR swing, on data where some
+# classes are rare:
 #
 # $$\tau(t) = \tau_- + (\tau_+ - \tau_-)\, \frac{1 + \cos(2 \pi t / T)}{2} .$$
 #
-# A large $\tau$ pulls groups together, a small one tells single pictures apart, and a swing does both in turn. Here: two
-# swings in a run, or one fall (*annealing*), on a pool in which the commonest kind comes a hundred times as often as the
-# rarest. `benchmarks/small_knobs.py` has both methods.
+# A large $\tau$ pulls groups together, a small one tells single pictures apart, and a swing does both in turn. Here:
+# two swings in a run, or one fall (*annealing*), on a pool in which the commonest kind comes a hundred times as often
+# as the rarest. `benchmarks/small_knobs.py` has both methods.
 #
 # ## What is in the pool
 #
@@ -245,19 +245,19 @@ for name, found in live.items():
     print(f"{name}: kNN {found:.1%}")
 
 # %% [markdown]
-# No label had a part in this, and hardly a bare ground is left: in SimCLR's features grounds lie among grounds. Of sixteen
-# copies about one stays. Whether the features get better from it is another question. At equal steps the small pool is
-# seen several times as often as the large one, the last two lines are one run each, and a pool of the same size drawn by
-# lot is missing. The record has all three.
+# No label had a part in this, and hardly a bare ground is left: in SimCLR's features grounds lie among grounds. Of
+# sixteen copies about one stays. Whether the features get better from it is another question. At equal steps the small
+# pool is seen several times as often as the large one, the last two lines are one run each, and a pool of the same size
+# drawn by lot is missing. The record has all three.
 #
 # ## The page: each knob against its base
 #
 # The *score* is kNN accuracy of frozen features (2,000 labels) where training saw no labels, and the accuracy of the
-# whole network on new pictures where it did: LayerScale, stochastic depth, class token (six blocks, patches of 16 px, from
-# scratch on 2,000 labels, pictures as they are: with patches of 8 px and random views it hardly learned in the time) and
-# layer decay (fine-tuned from SimCLR, patches of 16 px, 25 labels a class). Each arm has the rate of a list that
-# did best on held-out train images of another world, each temperature likewise; pools and the tail share SimCLR's rate.
-# What counts as advice was fixed before the runs.
+# whole network on new pictures where it did: LayerScale, stochastic depth, class token (six blocks, patches of 16 px,
+# from scratch on 2,000 labels, pictures as they are: with patches of 8 px and random views it hardly learned in the
+# time) and layer decay (fine-tuned from SimCLR, patches of 16 px, 25 labels a class). Each arm has the rate of a list
+# that did best on held-out train images of another world, each temperature likewise; pools and the tail share SimCLR's
+# rate. What counts as advice was fixed before the runs.
 
 # %%
 record, origin = book.recorded("small_knobs")
@@ -307,6 +307,7 @@ for group, base, advice in page.PAGE.values():
             near.add(f"{arm} ({group})")
         assert floor("edges") > page.scores(record, group, arm).max()
 print("not two points above its floor:", ", ".join(sorted(near)) or "none")
+assert not near
 sure = [knob for knob, (d, low, high) in effects.items() if low > 0 or high < 0]
 print(f"(1) {len(sure)} of {len(effects)} leave out zero:", ", ".join(sure))
 print("(2) the three largest:", ", ".join(list(effects)[:3]))
@@ -336,12 +337,12 @@ plots.show(
 
 # %% [markdown]
 # Edges stand above every row, without training: the label here is a shape. No arm is a way to the best score; the
-# question is what a knob moves. The line above names the arms that hardly left the floor of their untrained network:
-# there a difference says that one arm did not learn in this time, not that the knob is bad.
+# question is what a knob moves. The line above would name arms that hardly left the floor of their
+# untrained network, where a difference says nothing about the knob: there is none.
 #
-# Where an interval leaves out zero, the seeds agree on a direction. Where it does not, three seeds cannot tell, which is
-# not *no effect*: look how wide it is. Of eleven idle knobs about one would leave out zero by luck ($11 \cdot 0.1$), so a
-# small lonely effect proves little.
+# Where an interval leaves out zero, the seeds agree on a direction. Where it does not, three seeds cannot tell, which
+# is not *no effect*: look how wide it is. Of eleven idle knobs about one would leave out zero by luck ($11 \cdot 0.1$),
+# so a small lonely effect proves little.
 #
 # In the mean a class token gains here, and LayerScale and the moving projector lose. LayerScale starts nearly switched
 # off and has 300 steps to switch on; and every arm trained on labels takes the largest rate of its list, so a still
@@ -377,8 +378,8 @@ seconds = {
 print("seconds a run:", ", ".join(f"{arm} {s:.0f}" for arm, s in seconds.items()))
 
 # %% [markdown]
-# The table holds what the page leaves out. The advice is one setting of each knob, fixed before the runs; the others show
-# whether it was a lucky one. *Width, labels* is the other half of the advice on width: the output of the same net,
+# The table holds what the page leaves out. The advice is one setting of each knob, fixed before the runs; the others
+# show whether it was a lucky one. *Width, labels* is the other half of the advice on width: the output of the same net,
 # trained on labels, is said to decline as it grows ([Balestriero et al., 2023](https://arxiv.org/abs/2304.12210),
 # figure 12, after Bordes et al.). *Random* is the control for *curated*: as many pictures of the messy pool, by lot.
 # Small patches cost what $T$ says, at equal steps.
@@ -400,8 +401,8 @@ assert seconds["patch 4"] > 2 * seconds["patch 8"]
 # ## What goes wrong: only one arm was tuned
 #
 # The commonest way for a knob to help: its arm is tuned, the base has the rate that the last paper had. Here are two
-# arms, base and LayerScale, at every rate of the list, all seeds. First a test that you can run on any table of this kind:
-# what does the advice win if only its arm may choose?
+# arms, base and LayerScale, at every rate of the list, all seeds. First a test that you can run on any table of this
+# kind: what does the advice win if only its arm may choose?
 
 # %%
 def at_rates(arm):
@@ -466,7 +467,8 @@ assert unfair[0] > fair[0] and len(six) == 6
 #
 # ## Play: guess, then look
 #
-# **Say of each knob which way its three lines go before you pick it. In which do they not even agree on the direction?**
+# **Say of each knob which way its three lines go before you pick it. In which do they not even agree on the
+# direction?**
 #
 # <details><summary>Answer</summary>The cell prints them; these are the knobs that one seed alone would have sold
 # you.</details>
@@ -490,8 +492,8 @@ widgets.explore(
 # Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
 #
 # ### 1 · Find the printed bug (••, 7 minutes)
-# Return the rates of a transformer with `blocks` blocks (an int), peak rate `lr` and factor `decay` (floats) as a tensor
-# [blocks + 2]: patch map, the blocks from the input on, head. `rates_with_a_bug` counts as [ELECTRA's
+# Return the rates of a transformer with `blocks` blocks (an int), peak rate `lr` and factor `decay` (floats) as a
+# tensor [blocks + 2]: patch map, the blocks from the input on, head. `rates_with_a_bug` counts as [ELECTRA's
 # code](https://github.com/google-research/electra/issues/51) does, whose author calls it a bug and leaves it as it is.
 #
 # <details><summary>Hint</summary>What is the rate of the last block? How many layers lie between it and the
@@ -528,8 +530,8 @@ ch22d.check_whole(whole)
 
 # %% [markdown]
 # ### 3 · Two arms, tuned alike (•••, 10 minutes)
-# `scores` [2, R, n] (float64): two arms, R rates, n seeds. For every seed, give each arm the rate with the best mean over
-# the *other* seeds, and return arm 1 minus arm 0 at that seed, a tensor [n].
+# `scores` [2, R, n] (float64): two arms, R rates, n seeds. For every seed, give each arm the rate with the best mean
+# over the *other* seeds, and return arm 1 minus arm 0 at that seed, a tensor [n].
 #
 # <details><summary>Hint</summary>`scores.sum(dim=2, keepdim=True) - scores` holds the sums over the other
 # seeds.</details>
@@ -545,8 +547,8 @@ ch22d.check_fair(fair_difference)
 # %% [markdown]
 # ### 4 · Predict, then run (•, 5 minutes on paper)
 # Retrieval needs features. Those of an *untrained* encoder choose pictures, too. By how many points is the share of
-# pictures with an object lower (-) or higher (+) in what they choose than in what the trained features chose above? Put a
-# number in place of the stub *before* the run. Within two points is near.
+# pictures with an object lower (-) or higher (+) in what they choose than in what the trained features chose above? Put
+# a number in place of the stub *before* the run. Within two points is near.
 #
 # <details><summary>Hint</summary>What does a random network see of a ground without object? And are copies still
 # copies?</details>
@@ -565,7 +567,8 @@ ch22d.judge_forecast(forecast, with_untrained)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
+# Statements and rules stand in
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
 
 
 # %%
@@ -585,15 +588,15 @@ book.claim("C-392", drawn=runs("tail", "wave", "fixed", "256"))
 book.claim("C-393", drawn=runs("pool", "curated", "messy", "256"))
 
 # %% [markdown]
-# Each of these is a small world's answer at a short budget: LayerScale and stochastic depth were made for dozens of blocks
-# (the cookbook, section 3.5.4, even says that dropping usually hurts smaller models), the swing of the temperature for
-# hundreds of epochs, curation for a billion pictures.
+# Each of these is a small world's answer at a short budget: LayerScale and stochastic depth were made for dozens of
+# blocks (the cookbook, section 3.5.4, even says that dropping usually hurts smaller models), the swing of the
+# temperature for hundreds of epochs, curation for a billion pictures.
 #
 # ## Where it comes from, where it went
 #
 # Small patches: DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)). BatchNorm in the projector of a
-# transformer: MoCo v3 ([Chen et al., 2021](https://arxiv.org/abs/2104.02057)). Mean instead of class token: [Zhai et al.
-# (2022)](https://arxiv.org/abs/2106.04560). Width of the output, also with labels and other tasks: [Bordes et al.
+# transformer: MoCo v3 ([Chen et al., 2021](https://arxiv.org/abs/2104.02057)). Mean instead of class token: [Zhai et
+# al. (2022)](https://arxiv.org/abs/2106.04560). Width of the output, also with labels and other tasks: [Bordes et al.
 # (2023)](https://arxiv.org/abs/2304.05369). Pools that nobody curated: SEER ([Goyal et al.,
 # 2021](https://arxiv.org/abs/2103.01988)), on a billion random pictures. The section of the [cookbook
 # (2023)](https://arxiv.org/abs/2304.12210) on transformers lists most of the six in a page; of stochastic depth it says
