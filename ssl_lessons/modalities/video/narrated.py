@@ -19,11 +19,11 @@ from ssl_lessons.modalities.video import views, world
 from ssl_lessons.modalities.video.encoders import ClipNet
 
 EVENTS, FRAMES = 4, 6  # of a film; frames of an event
-WAYS = ("right", "down right", "down", "down left", "left", "up left", "up", "up right")
+WAYS = ("right", "down", "left", "up")
 PACES = ("slowly", "steadily", "fast")
 WORDS = (*world.COLOURS, *world.KINDS, *WAYS, *PACES)
 SAID = {"colour": world.COLOURS, "kind": world.KINDS, "direction": WAYS, "speed": PACES}
-_FIRST = {"colour": 0, "kind": 6, "direction": 10, "speed": 18}  # of each factor's words in WORDS
+_FIRST = {"colour": 0, "kind": 6, "direction": 10, "speed": 14}  # of each factor's words in WORDS
 LATE = 3  # by how many frames a caption may come early or late
 
 
@@ -67,7 +67,7 @@ def _drawn(g: torch.Generator, n: int, late: int, side: int, noise: float) -> Na
         name: torch.randint(len(SAID[name]), (n, EVENTS), generator=g) for name in ("kind", "direction", "speed")
     }
     factors["colour"] = torch.randint(len(world.COLOURS), (n, 1), generator=g).expand(n, EVENTS)
-    angle = 2 * math.pi * factors["direction"] / world.DIRECTIONS
+    angle = 2 * math.pi * factors["direction"] / len(WAYS)
     pace = torch.tensor(world.SPEEDS)[factors["speed"]] / 24
     step = pace[..., None] * torch.stack([angle.cos(), angle.sin()], dim=2)  # [n, EVENTS, 2]
     start, t = torch.rand(n, EVENTS, 1, 2, generator=g), torch.arange(FRAMES).float()[:, None]

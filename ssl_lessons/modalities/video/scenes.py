@@ -1,4 +1,4 @@
-"""Films of two things over vivid stripes, where who moves, and who moves with whom, is decided and known.
+"""Films of two things over stripes as vivid as they are, where who moves, and who moves with whom, is decided and known.
 
 For what motion teaches about still pictures: a kind of thing that never moves, or moves in some films only, and two
 things that always move together.  One frame of these films says nothing of who moves.
@@ -75,9 +75,9 @@ def scenes(
 
 def _drawn(g, n, frames, side, resting, moving_share, motion, near, pan, noise) -> Scenes:
     kind, colour = (
-        torch.rand(n, options, generator=g).argsort(dim=1)[:, :2]
-        for options in (len(world.KINDS), len(world.COLOURS))
+        torch.rand(n, options, generator=g).argsort(dim=1) for options in (len(world.KINDS), len(world.COLOURS))
     )
+    kind, colour, stripes = kind[:, :2], colour[:, :2], colour[:, 2:4]
     angle = 2 * math.pi * torch.randint(world.DIRECTIONS, (n, 2), generator=g) / world.DIRECTIONS
     pace = torch.tensor(world.SPEEDS)[torch.randint(len(world.SPEEDS), (n, 2), generator=g)] / 24
     steps = pace[..., None] * torch.stack([angle.cos(), angle.sin()], dim=2)
@@ -91,7 +91,8 @@ def _drawn(g, n, frames, side, resting, moving_share, motion, near, pan, noise) 
         middle[:, 1] = middle[:, 0] + NEAR * torch.stack([turn.cos(), turn.sin()], dim=1)
     t = torch.arange(frames) - frames // 2
     centres = (middle[:, None] + t[None, :, None, None] * steps[:, None]) % 1
-    picture, background = world._texture(g, n, frames, side, pan, span=0.75)
+    paints = torch.stack([world._colour(g, hue) for hue in stripes.T])
+    picture, background = world._texture(g, n, frames, side, pan, paints)
     masks = torch.zeros(n, frames, side, side, dtype=torch.uint8)
     for number in (1, 0):
         inside = world._silhouettes(kind[:, number], centres[:, :, number], side)

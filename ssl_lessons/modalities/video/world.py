@@ -182,13 +182,13 @@ def _colour(g: torch.Generator, hue: Tensor) -> Tensor:
 
 
 def _texture(
-    g: torch.Generator, n: int, frames: int, side: int, pan: float, span: float = 0.35
+    g: torch.Generator, n: int, frames: int, side: int, pan: float, colours: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Waves in one of four orientations: [n, frames, 3, side, side], and which [n]; span: of their colours."""
+    """Waves in one of four orientations: [n, frames, 3, side, side], and which [n].  colours: [2, n, 3], or drawn dull."""
     which = _whole(g, n, TEXTURES)
     angle = math.pi * which / TEXTURES
     waves, phase = 2 + 2 * torch.rand(n, generator=g), torch.rand(n, generator=g)
-    low, high = 0.2 + span * torch.rand(2, n, 3, generator=g)
+    low, high = 0.2 + 0.35 * torch.rand(2, n, 3, generator=g) if colours is None else colours
     grid = (torch.arange(side) + 0.5) / side
     x = grid[None, None, None, :] + pan * torch.arange(frames)[None, :, None, None]
     along = (
