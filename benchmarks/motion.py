@@ -260,10 +260,10 @@ def run_captions(name: str, seed: int) -> dict:
 
 @lru_cache(maxsize=1)
 def coded(seed: int) -> tuple[torch.Tensor, torch.Tensor, dict]:
-    """The codes of train and test films [N, 4, 6, 6], and how well they give the films back."""
+    """The codes of train and test films [N, 4, 6, 6], one thing over gray, and how well they give the films back."""
     n = max(60, FILMS // SHARE["of"])
     films = [world.clips(split, m, seed) for split, m in (("train", n), ("test", max(40, n // 3)))]
-    x, y = (views.to_float(f.frames).transpose(1, 2) for f in films)
+    x, y = (views.to_float(torch.where(f.masks[:, :, None] > 0, f.frames, 128)).transpose(1, 2) for f in films)
     torch.manual_seed(seed)
     net = clip_codes.ClipVQ(CODES)
 

@@ -23,7 +23,6 @@ NOT_YET = {
         declutr dropout-augmentation eda infoxlm is-bert masking-cropping-text nli-contradiction-negatives
         quick-thought sbert simcse skip-thought""",
     "09b": "calm jukebox wavenet",
-    "10b": "motion-segmentation-pathak tracking-wang-gupta videoclip videogpt walker-vqvae-video",
 }
 # ... then those that are there and have no place for them.
 LEFT_OUT = {
