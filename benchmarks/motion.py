@@ -2,7 +2,7 @@
 
     uv run python benchmarks/motion.py                             # all rows that the record does not have yet
     uv run python benchmarks/motion.py --parts masks --seconds 300    # start no new row after 300 seconds
-    uv run python benchmarks/motion.py --share 20 --dry               # everything once with a twentieth, nothing recorded
+    uv run python benchmarks/motion.py --share 20 --dry               # everything once, a twentieth, nothing recorded
 
 tuning    the learning rate of each arm, on worlds of their own (seed 100), from the same list, by held-out train films.
 masks     a network that sees one frame learns masks from motion: frame differences with several gaps, the known flow,
@@ -154,7 +154,11 @@ def run_resting(name: str, seed: int) -> dict:
     net, row = learn_masks(films, "known flow", best_rate("masks"), seed)
     pictures, _ = still(test)
     p, masks = stills.answers(net, pictures), test.masks[:, 4].long()
-    kind = torch.cat([torch.full((len(test), 1), -1), test.kind], dim=1).gather(1, masks.flatten(1)).view(masks.shape)
+    kind = (
+        torch.cat([torch.full((len(test), 1), -1), test.kind], dim=1)
+        .gather(1, masks.flatten(1))
+        .view(masks.shape)
+    )
     resting, others = kind == RESTING, (kind >= 0) & (kind != RESTING)
     row |= {"probability": float(p[resting].mean()), "others": float(p[others].mean())}
     share = {f"found_at_{cut}": float((p[resting] > cut).float().mean()) for cut in (0.1, 0.3, 0.5)}
@@ -216,7 +220,11 @@ def run_tracks(name: str, seed: int) -> dict:
     if name == "untrained":
         return {"steps": 0} | read(net, seed)
     if name in ("pixels", "mean colour"):
-        small = (lambda x: F.avg_pool2d(x.float(), 2).flatten(1)) if name == "pixels" else (lambda x: x.float().mean((2, 3)))
+        small = (
+            (lambda x: F.avg_pool2d(x.float(), 2).flatten(1))
+            if name == "pixels"
+            else (lambda x: x.float().mean((2, 3)))
+        )
         return {"steps": 0} | scores(small, drawn("train", seed)[:LABELS], drawn("test", seed), seed)
     task = stills.Tracks(net, drawn("train", seed), **TRACKS[name])
     return trained(task, "tracks", best_rate(name), seed) | read(net, seed)
@@ -263,7 +271,9 @@ def coded(seed: int) -> tuple[torch.Tensor, torch.Tensor, dict]:
     """The codes of train and test films [N, 4, 6, 6], one thing over gray, and how well they give the films back."""
     n = max(60, FILMS // SHARE["of"])
     films = [world.clips(split, m, seed) for split, m in (("train", n), ("test", max(40, n // 3)))]
-    x, y = (views.to_float(torch.where(f.masks[:, :, None] > 0, f.frames, 128)).transpose(1, 2) for f in films)
+    x, y = (
+        views.to_float(torch.where(f.masks[:, :, None] > 0, f.frames, 128)).transpose(1, 2) for f in films
+    )
     torch.manual_seed(seed)
     net = clip_codes.ClipVQ(CODES)
 
@@ -283,7 +293,11 @@ def coded(seed: int) -> tuple[torch.Tensor, torch.Tensor, dict]:
     with torch.no_grad():
         codes = [torch.cat([net.encode(p) for p in z.split(200)]) for z in (x, y)]
         error = F.mse_loss(net(y)[0], y) / (y - y.mean(dim=(2, 3, 4), keepdim=True)).square().mean()
-    row = {"error": float(error), "perplexity": vq.perplexity(codes[1], CODES), "vq_seconds": time.process_time() - start}
+    row = {
+        "error": float(error),
+        "perplexity": vq.perplexity(codes[1], CODES),
+        "vq_seconds": time.process_time() - start,
+    }
     return (*codes, row)
 
 
@@ -314,7 +328,10 @@ def prior(name: str, codes: torch.Tensor, lr: float, seed: int) -> tuple[torch.n
 def run_codes(name: str, seed: int) -> dict:
     train, test, row = coded(seed)
     if name.startswith("counts"):
-        tables = {s: clip_codes.CountTable(train[: len(train) // 2], CODES, name.split()[-1], s) for s in (2.0, 8.0, 32.0)}
+        tables = {
+            s: clip_codes.CountTable(train[: len(train) // 2], CODES, name.split()[-1], s)
+            for s in (2.0, 8.0, 32.0)
+        }
         best = min(tables, key=lambda s: float(tables[s].bits(train[len(train) // 2 :]).mean()))
         bits = clip_codes.CountTable(train, CODES, name.split()[-1], best).bits(test)
         return row | {"steps": 0} | summary(bits)

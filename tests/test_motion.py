@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from ssl_lessons.errors import InputError
-from ssl_lessons.models.generative import clip_codes
 from ssl_lessons.modalities.video import narrated, scenes, stills
+from ssl_lessons.models.generative import clip_codes
 from ssl_lessons.training import fit
 
 
@@ -59,7 +59,9 @@ def test_a_frame_difference_is_left_and_taken_places():
 def test_flow_masks_and_what_moves_with_a_point(films):
     resting = scenes.scenes("train", 100, 1, resting=2)
     marked = scenes.flow_masks(resting, 4)
-    kind = torch.cat([torch.full((100, 1), 9), resting.kind], 1).gather(1, resting.masks[:, 4].flatten(1).long())
+    kind = torch.cat([torch.full((100, 1), 9), resting.kind], 1).gather(
+        1, resting.masks[:, 4].flatten(1).long()
+    )
     assert torch.equal(marked.flatten(1), (kind < 9) & (kind != 2))
     thing = torch.arange(100) % 2
     point, alike, seen = scenes.ask(resting, 4, thing, torch.Generator().manual_seed(0))
@@ -124,7 +126,9 @@ def test_the_tasks_train(films):
     g = torch.Generator().manual_seed(0)
     near = scenes.scenes("train", 40, 0, near=True)
     tasks = [stills.WhatMovesWith(stills.ThingNet(), near)]
-    tasks += [stills.Tracks(stills.ThingNet(), films, n, t) for n in ("random", "hard") for t in (True, False)]
+    tasks += [
+        stills.Tracks(stills.ThingNet(), films, n, t) for n in ("random", "hard") for t in (True, False)
+    ]
     for task in tasks:
         loss = task(g)
         loss.backward()
@@ -170,7 +174,10 @@ def test_captions_say_what_is_seen_and_come_late(told):
     assert told.frames.shape == (40, 24, 3, 24, 24) and told.captions.shape == (40, 4, 4)
     assert (told.captions[:, :, 0] == told.captions[:, :1, 0]).all()  # one colour in a film
     words = [narrated.WORDS[i] for i in told.captions[0, 0]]
-    assert all(w in narrated.SAID[name] for w, name in zip(words, ("colour", "kind", "direction", "speed"), strict=True))
+    assert all(
+        w in narrated.SAID[name]
+        for w, name in zip(words, ("colour", "kind", "direction", "speed"), strict=True)
+    )
     late = told.begins - 6 * torch.arange(4)
     assert late.abs().max() <= narrated.LATE and late.unique().numel() > 4
     clips, captions = narrated.events(told)
@@ -235,9 +242,13 @@ def test_masked_convolutions_look_back_only():
 
 def test_a_table_counts():
     g = torch.Generator().manual_seed(0)
-    codes = torch.randint(4, (200, 1, 3, 3), generator=g).expand(-1, 3, -1, -1).contiguous()  # nothing changes
+    codes = (
+        torch.randint(4, (200, 1, 3, 3), generator=g).expand(-1, 3, -1, -1).contiguous()
+    )  # nothing changes
     train, test = codes[:150], codes[150:]
-    bits = {look: clip_codes.CountTable(train, 4, look, 1.0).bits(test) for look in clip_codes.CountTable.LOOKS}
+    bits = {
+        look: clip_codes.CountTable(train, 4, look, 1.0).bits(test) for look in clip_codes.CountTable.LOOKS
+    }
     assert abs(float(bits["nothing"].mean()) - 2) < 0.02
     assert bits["before"][:, 1:].mean() < 0.05 < 1.9 < bits["before"][:, 0].mean()
     assert bits["left"].mean() > 1.9 and bits["both"][:, 1:].mean() < 0.1

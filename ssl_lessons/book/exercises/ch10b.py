@@ -165,7 +165,10 @@ RANKING = Exercise(
             "squared distances of unit vectors are twice 1 - cosine",
             lambda a, b, m, k: _ranking(a, b, m, k, distance=lambda x, y: 2 - 2 * x @ y.T),
         ),
-        ("the mean over anchors and negatives, not their sum", lambda a, b, m, k: _ranking(a, b, m, k) * len(a) * k),
+        (
+            "the mean over anchors and negatives, not their sum",
+            lambda a, b, m, k: _ranking(a, b, m, k) * len(a) * k,
+        ),
         (
             "all negatives count here: the k nearest of each anchor only",
             lambda a, b, m, k: _ranking(a, b, m, len(a) - 1),

@@ -76,13 +76,18 @@ def render(picture: int, gap: int, cut: float, data: dict[int, dict] | None = No
     fig, axes = plots.new_figure(8.0, 2.6, columns=4)
     answer = data[gap]["probability"][picture - 1] > cut
     panels = (
-        (films().frames[picture - 1, FRAME].permute(1, 2, 0), "one frame"),
-        (marked(picture, gap), f"differs, gap {gap}\noverlap {found['difference']:.2f}"),
+        (films().frames[picture - 1, FRAME].permute(1, 2, 0).numpy(), "one frame"),
+        (marked(picture, gap).numpy(), f"differs, gap {gap}\noverlap {found['difference']:.2f}"),
         (answer, f"the network, one frame\noverlap {found['network']:.2f} (all films {found['all']:.2f})"),
-        (films().masks[picture - 1, FRAME] > 0, "the truth"),
+        ((films().masks[picture - 1, FRAME] > 0).numpy(), "the truth"),
     )
     for ax, (values, title) in zip(axes, panels, strict=True):
-        ax.imshow(values, cmap=None if len(values.shape) == 3 else "gray", vmin=0, vmax=1 if len(values.shape) == 2 else None)
+        ax.imshow(
+            values,
+            cmap=None if len(values.shape) == 3 else "gray",
+            vmin=0,
+            vmax=1 if len(values.shape) == 2 else None,
+        )
         ax.set_title(title, fontsize=9)
         ax.set(xticks=[], yticks=[])
     return fig
@@ -93,7 +98,8 @@ def describe(picture: int, gap: int, cut: float, data: dict[int, dict] | None = 
     data = answered() if data is None else data
     found = measured(picture, gap, cut, data)
     return (
-        f"Film {picture}: two things before stripes. Frames {gap} apart differ in a set of pixels whose overlap with the "
+        f"Film {picture}: two things before stripes. Frames {gap} apart differ in pixels whose overlap with the "
         f"true things is {found['difference']:.2f}. A network trained on such marks, asked about the one frame, counts "
-        f"pixels from a probability of {cut:.1f}: overlap {found['network']:.2f} here, {found['all']:.2f} over all test films."
+        f"pixels from a probability of {cut:.1f}: overlap {found['network']:.2f} here, "
+        f"{found['all']:.2f} over all test films."
     )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ssl_lessons import losses
 from ssl_lessons.errors import InputError
-from ssl_lessons.modalities.video import views, world
+from ssl_lessons.modalities.video import world
 from ssl_lessons.modalities.video.encoders import ClipNet
 
 EVENTS, FRAMES = 4, 6  # of a film; frames of an event
@@ -46,7 +46,9 @@ class Narrated:
         return torch.stack([self.factors[name] + first for name, first in _FIRST.items()], dim=2)
 
 
-def films(split: str, n: int, seed: int = 0, *, late: int = LATE, side: int = 24, noise: float = 0.03) -> Narrated:
+def films(
+    split: str, n: int, seed: int = 0, *, late: int = LATE, side: int = 24, noise: float = 0.03
+) -> Narrated:
     """Draw n films; the same arguments give the same films, and the splits never share one.
 
     late: captions begin up to so many frames before or after their event.  Raises InputError for an unknown split, and
@@ -64,7 +66,8 @@ def films(split: str, n: int, seed: int = 0, *, late: int = LATE, side: int = 24
 
 def _drawn(g: torch.Generator, n: int, late: int, side: int, noise: float) -> Narrated:
     factors = {
-        name: torch.randint(len(SAID[name]), (n, EVENTS), generator=g) for name in ("kind", "direction", "speed")
+        name: torch.randint(len(SAID[name]), (n, EVENTS), generator=g)
+        for name in ("kind", "direction", "speed")
     }
     factors["colour"] = torch.randint(len(world.COLOURS), (n, 1), generator=g).expand(n, EVENTS)
     angle = 2 * math.pi * factors["direction"] / len(WAYS)
@@ -83,7 +86,7 @@ def _drawn(g: torch.Generator, n: int, late: int, side: int, noise: float) -> Na
 
 
 def cut(frames: Tensor, start: Tensor, length: int) -> Tensor:
-    """`length` successive frames of each film from frame `start` [N] on, moved inside the film where they do not fit."""
+    """`length` successive frames of each film from frame `start` [N] on, moved where they do not fit."""
     start = start.clamp(0, frames.shape[1] - length)
     return frames[torch.arange(len(frames))[:, None], start[:, None] + torch.arange(length)]
 
@@ -138,7 +141,7 @@ class VideoText(nn.Module):
 
     @torch.no_grad()
     def retrieve(self) -> None:
-        """Find each film's neighbours anew: by the mean of its events' vectors, seen and read, as captions time them."""
+        """Find each film's neighbours anew: by the mean of its events' vectors, seen and read, as said."""
         long = self.data[0]
         device = next(self.net.parameters()).device
         total = 0
@@ -198,7 +201,11 @@ def ranked(net: Matcher, clips: Tensor, captions: Tensor) -> dict[str, float]:
     for place, (name, first) in enumerate(_FIRST.items()):
         choices = captions[:, None].repeat(1, len(SAID[name]), 1)
         choices[:, :, place] = first + torch.arange(len(SAID[name]))
-        texts = F.normalize(net.read(choices.flatten(0, 1).to(device)), dim=1).cpu().unflatten(0, choices.shape[:2])
+        texts = (
+            F.normalize(net.read(choices.flatten(0, 1).to(device)), dim=1)
+            .cpu()
+            .unflatten(0, choices.shape[:2])
+        )
         best = (texts * seen[:, None]).sum(dim=2).argmax(dim=1)
         found[name] = float((best + first == captions[:, place]).float().mean())
     return found

@@ -1,4 +1,4 @@
-"""Films of two things over stripes as vivid as they are, where who moves, and who moves with whom, is decided and known.
+"""Films of two things over stripes as vivid as they are: who moves, and who moves with whom, is decided and known.
 
 For what motion teaches about still pictures: a kind of thing that never moves, or moves in some films only, and two
 things that always move together.  One frame of these films says nothing of who moves.
@@ -75,7 +75,8 @@ def scenes(
 
 def _drawn(g, n, frames, side, resting, moving_share, motion, near, pan, noise) -> Scenes:
     kind, colour = (
-        torch.rand(n, options, generator=g).argsort(dim=1) for options in (len(world.KINDS), len(world.COLOURS))
+        torch.rand(n, options, generator=g).argsort(dim=1)
+        for options in (len(world.KINDS), len(world.COLOURS))
     )
     kind, colour, stripes = kind[:, :2], colour[:, :2], colour[:, 2:4]
     angle = 2 * math.pi * torch.randint(world.DIRECTIONS, (n, 2), generator=g) / world.DIRECTIONS

@@ -32,8 +32,12 @@ class ThingNet(nn.Module):
         layers = [nn.Conv2d(8, width, 3, stride=2, padding=1, **glued)]
         layers += [nn.Conv2d(width, width, 3, padding=d, dilation=d, **glued) for d in (1, 2, 3)]
         self.layers = nn.ModuleList(layers)
-        self.spread = nn.Sequential(nn.Conv2d(width, 32, 1), nn.PixelShuffle(2))  # to 8 channels, twice the side
-        self.last = nn.Sequential(nn.ReLU(), nn.Conv2d(16, 8, 3, padding=1, **glued), nn.ReLU(), nn.Conv2d(8, 1, 1))
+        self.spread = nn.Sequential(
+            nn.Conv2d(width, 32, 1), nn.PixelShuffle(2)
+        )  # to 8 channels, twice the side
+        self.last = nn.Sequential(
+            nn.ReLU(), nn.Conv2d(16, 8, 3, padding=1, **glued), nn.ReLU(), nn.Conv2d(8, 1, 1)
+        )
         self.dim = 2 * width
 
     def forward(self, x: Tensor, point: Tensor | None = None) -> Tensor:
@@ -65,10 +69,14 @@ class WhatMoves(nn.Module):
     A call takes a generator and returns the loss of a fresh batch.  Raises InputError where masks and times differ.
     """
 
-    def __init__(self, net: ThingNet, frames: Tensor, masks: Tensor, times: tuple[int, ...], batch: int = BATCH):
+    def __init__(
+        self, net: ThingNet, frames: Tensor, masks: Tensor, times: tuple[int, ...], batch: int = BATCH
+    ):
         super().__init__()
         if masks.shape[:2] != (len(frames), len(times)):
-            raise InputError(f"{len(frames)} films at {len(times)} moments need masks [{len(frames)}, {len(times)}, S, S]")
+            raise InputError(
+                f"{len(frames)} films at {len(times)} moments need masks [{len(frames)}, {len(times)}, S, S]"
+            )
         self.net, self.times, self.batch = net, times, batch
         self.data = [frames, masks]  # in a list: data are no buffers
 
@@ -94,7 +102,9 @@ class WhatMovesWith(nn.Module):
         films = self.data[0]
         films = films[torch.randint(len(films), (self.batch,), generator=generator)]
         t = films.frames.shape[1] // 2
-        point, target, seen = scenes.ask(films, t, torch.randint(2, (self.batch,), generator=generator), generator)
+        point, target, seen = scenes.ask(
+            films, t, torch.randint(2, (self.batch,), generator=generator), generator
+        )
         logits = self.net(films.frames[:, t].to(device), point.to(device))[seen.to(device)]
         return F.binary_cross_entropy_with_logits(logits, target[seen].float().to(device))
 
@@ -154,7 +164,10 @@ def answers(net: ThingNet, pictures: Tensor, points: Tensor | None = None, batch
     device = next(net.parameters()).device
     parts = [pictures.split(batch), [None] * len(pictures) if points is None else points.split(batch)]
     return torch.cat(
-        [net(x.to(device), p if p is None else p.to(device)).sigmoid().cpu() for x, p in zip(*parts, strict=False)]
+        [
+            net(x.to(device), p if p is None else p.to(device)).sigmoid().cpu()
+            for x, p in zip(*parts, strict=False)
+        ]
     )
 
 

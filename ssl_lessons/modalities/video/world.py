@@ -184,7 +184,7 @@ def _colour(g: torch.Generator, hue: Tensor) -> Tensor:
 def _texture(
     g: torch.Generator, n: int, frames: int, side: int, pan: float, colours: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Waves in one of four orientations: [n, frames, 3, side, side], and which [n].  colours: [2, n, 3], or drawn dull."""
+    """Waves in one of four orientations: [n, frames, 3, side, side], and which [n].  colours: [2, n, 3], or dull."""
     which = _whole(g, n, TEXTURES)
     angle = math.pi * which / TEXTURES
     waves, phase = 2 + 2 * torch.rand(n, generator=g), torch.rand(n, generator=g)

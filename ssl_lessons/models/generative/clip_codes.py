@@ -54,7 +54,9 @@ class MaskedConv3d(nn.Conv3d):
 
     def __init__(self, c_in: int, c_out: int, kernel: int, kind: str):
         if kernel % 2 == 0 or kind not in ("A", "B"):
-            raise InputError(f"a masked convolution needs an odd kernel and kind A or B, got {kernel}, {kind!r}")
+            raise InputError(
+                f"a masked convolution needs an odd kernel and kind A or B, got {kernel}, {kind!r}"
+            )
         super().__init__(c_in, c_out, kernel, padding=kernel // 2)
         mask = torch.zeros(kernel**3)
         mask[: kernel**3 // 2 + (kind == "B")] = 1
@@ -88,8 +90,8 @@ class CountTable:
     """How often each code followed its neighbour in the training codes: the prior that counts.
 
     look: "nothing" (each code's frequency), "before" (the code at the same place a moment earlier), "left", or "both".
-    A pair never seen falls back to shorter contexts: with n counts of a context, its own shares weigh n / (n + strength)
-    and the shorter context's the rest.  codes: int64 [N, T, H, W].  Raises InputError for another look.
+    A pair never seen falls back to shorter contexts: with n counts of a context, its own shares weigh
+    n / (n + strength), and the shorter context's the rest.  codes: int64 [N, T, H, W].  Raises InputError for another look.
     """
 
     LOOKS = {"nothing": (), "before": ("before",), "left": ("left",), "both": ("before", "left")}
@@ -117,7 +119,9 @@ class CountTable:
         found = torch.zeros_like(codes)
         for part in parts:
             dim = {"before": 1, "left": 3}[part]
-            edge = torch.full_like(codes.narrow(dim, 0, 1), self.symbols)  # a number of its own: nothing is there
+            edge = torch.full_like(
+                codes.narrow(dim, 0, 1), self.symbols
+            )  # a number of its own: nothing is there
             other = torch.cat([edge, codes.narrow(dim, 0, codes.shape[dim] - 1)], dim=dim)
             found = found * (self.symbols + 1) + other
         return found
