@@ -1,7 +1,6 @@
 """The measurements of chapter 10b: what motion, captions and codes of films teach.
 
     uv run python benchmarks/motion.py                             # all rows that the record does not have yet
-    uv run python benchmarks/motion.py --parts masks --seconds 300    # start no new row after 300 seconds
     uv run python benchmarks/motion.py --share 20 --dry               # everything once, a twentieth, nothing recorded
 
 tuning    the learning rate of each arm, on worlds of their own (seed 100), from the same list, by held-out train films.
@@ -31,7 +30,7 @@ from ssl_lessons.training import fit
 
 KEY = ("part", "arm", "seed")
 SEEDS, TUNING_SEED, RATES, RATE = (0, 1, 2), 100, (4e-3, 1e-2), 6e-3
-STEPS = {"masks": 800, "pairs": 800, "tracks": 500, "captions": 600, "vq": 400, "codes": 400}
+STEPS = {"masks": 800, "pairs": 800, "tracks": 500, "captions": 600, "vq": 600, "codes": 400}
 FILMS, LONG, TEST, LABELS, CODES = 1200, 600, 400, 200, 64
 SHARE = {"of": 1}  # every size is divided by it: for trials
 CUTS = [round(0.1 * k, 1) for k in range(1, 10)]  # of the network's probability, where a thing begins
@@ -120,22 +119,12 @@ def run_masks(teacher: str, seed: int) -> dict:
     return row
 
 
-def one_picture(name: str, pictures: torch.Tensor) -> torch.Tensor:
-    """What says "thing" in one picture without learning: a score for each pixel."""
-    x = pictures.float() / 255
-    if name == "edges":
-        return sum((x - x.roll(1, d)).abs().mean(dim=1) for d in (2, 3))
-    if name == "saturation":
-        return x.amax(dim=1) - x.amin(dim=1)
-    return (x - x.flatten(2).median(dim=2).values[..., None, None]).abs().mean(dim=1)
-
-
 def rule(name: str, seed: int) -> dict:
     """The best threshold of a rule on the train pictures (with their labels), on the test pictures."""
     (x, truth), (y, test) = still(drawn("train", seed)), still(drawn("test", seed))
     if name == "everything":
         return {"steps": 0, "iou": stills.overlap(torch.ones_like(test), test)}
-    a, b = one_picture(name, x), one_picture(name, y)
+    a, b = stills.salience(name, x), stills.salience(name, y)
     cut = max((i / 50 for i in range(50)), key=lambda c: stills.overlap(a > c, truth))
     return {"steps": 0, "iou": stills.overlap(b > cut, test)}
 
@@ -187,8 +176,6 @@ def asked(net: stills.ThingNet, test: scenes.Scenes, seed: int) -> dict:
         "iou_one": stills.overlap(p, own), "iou_both": stills.overlap(p, own | other),
     }  # fmt: skip
 
-
-# ---- features of patches --------------------------------------------------------------------------------------------
 
 FEATURES = ("difference, gap 6", "known flow", "labels")
 TRACKS = {
@@ -263,9 +250,6 @@ def run_captions(name: str, seed: int) -> dict:
     return row | narrated.ranked(net, *narrated.events(told("test", seed)))
 
 
-# ---- codes ----------------------------------------------------------------------------------------------------------
-
-
 @lru_cache(maxsize=1)
 def coded(seed: int) -> tuple[torch.Tensor, torch.Tensor, dict]:
     """The codes of train and test films [N, 4, 6, 6], one thing over gray, and how well they give the films back."""
@@ -301,12 +285,6 @@ def coded(seed: int) -> tuple[torch.Tensor, torch.Tensor, dict]:
     return (*codes, row)
 
 
-def mixed(codes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The moments of each film in a random order."""
-    order = torch.rand(codes.shape[:2], generator=generator).argsort(dim=1)
-    return codes.gather(1, order[..., None, None].expand_as(codes))
-
-
 PRIORS = ("convolutions", "transformer", "transformer, order mixed")
 
 
@@ -317,7 +295,7 @@ def prior(name: str, codes: torch.Tensor, lr: float, seed: int) -> tuple[torch.n
 
     def loss(generator):
         part = codes[torch.randint(len(codes), (16,), generator=generator)]
-        part = mixed(part, generator) if name.endswith("mixed") else part
+        part = clip_codes.mixed(part, generator) if name.endswith("mixed") else part
         return F.cross_entropy(net(part), part)
 
     task = torch.nn.Module()
@@ -336,7 +314,7 @@ def run_codes(name: str, seed: int) -> dict:
         bits = clip_codes.CountTable(train, CODES, name.split()[-1], best).bits(test)
         return row | {"steps": 0} | summary(bits)
     net, more = prior(name, train, best_rate(name), seed)
-    test = mixed(test, torch.Generator().manual_seed(seed)) if name.endswith("mixed") else test
+    test = clip_codes.mixed(test, torch.Generator().manual_seed(seed)) if name.endswith("mixed") else test
     return row | more | summary(clip_codes.bits_of(net, test))
 
 
@@ -379,7 +357,7 @@ def tune(name: str, lr: float, seed: int = TUNING_SEED) -> dict:
     train, _, _ = coded(seed)
     a, b = train[: len(train) * 3 // 4], train[len(train) * 3 // 4 :]
     net, row = prior(name, a, lr, seed)
-    b = mixed(b, torch.Generator().manual_seed(seed)) if name.endswith("mixed") else b
+    b = clip_codes.mixed(b, torch.Generator().manual_seed(seed)) if name.endswith("mixed") else b
     return row | {"of": name, "score": -float(clip_codes.bits_of(net, b).mean())}
 
 

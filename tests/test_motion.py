@@ -269,3 +269,21 @@ def test_clips_to_codes_and_back():
     assert net.encoder[0].weight.grad.abs().sum() > 0
     uniform = clip_codes.bits_of(lambda c: torch.zeros(len(c), 8, *c.shape[1:]), codes)
     assert torch.allclose(uniform, torch.full(codes.shape, 3.0))
+
+
+def test_mixed_moments_are_the_same_moments():
+    codes = torch.arange(3)[None, :, None, None].expand(50, 3, 2, 2).contiguous()
+    found = clip_codes.mixed(codes, torch.Generator().manual_seed(0))
+    assert torch.equal(found.sort(dim=1).values, codes) and not torch.equal(found, codes)
+    assert (found == found[:, :, :1, :1]).all()
+
+
+def test_rules_that_need_no_learning():
+    picture = torch.full((1, 3, 8, 8), 90, dtype=torch.uint8)
+    picture[0, 0, 2:4, 2:4] = 250
+    for rule in ("saturation", "far from the median colour"):
+        score = stills.salience(rule, picture)[0]
+        assert (score[2:4, 2:4] > score.max() / 2).all() and score.sum() == score[2:4, 2:4].sum()
+    assert stills.salience("edges", picture)[0, 2, 3] == 0.5 * stills.salience("edges", picture).max()
+    with pytest.raises(InputError, match="rules are"):
+        stills.salience("taste", picture)

@@ -175,3 +175,18 @@ def overlap(guess: Tensor, truth: Tensor) -> float:
     """Intersection over union of two sets of pixels, bool [N, S, S], all pictures together."""
     union = (guess | truth).sum()
     return float((guess & truth).sum() / union) if union else 1.0
+
+
+def salience(rule: str, pictures: Tensor) -> Tensor:
+    """What says "thing" in one picture without learning: a score [N, S, S] for uint8 pictures [N, 3, S, S].
+
+    rule: "edges" (differences of neighbours), "saturation", or "far from the median colour" of the picture.
+    """
+    x = pictures.float() / 255
+    if rule == "edges":
+        return sum((x - x.roll(1, d)).abs().mean(dim=1) for d in (2, 3))
+    if rule == "saturation":
+        return x.amax(dim=1) - x.amin(dim=1)
+    if rule != "far from the median colour":
+        raise InputError(f"rules are edges, saturation, far from the median colour, not {rule!r}")
+    return (x - x.flatten(2).median(dim=2).values[..., None, None]).abs().mean(dim=1)

@@ -91,7 +91,8 @@ class CountTable:
 
     look: "nothing" (each code's frequency), "before" (the code at the same place a moment earlier), "left", or "both".
     A pair never seen falls back to shorter contexts: with n counts of a context, its own shares weigh
-    n / (n + strength), and the shorter context's the rest.  codes: int64 [N, T, H, W].  Raises InputError for another look.
+    n / (n + strength), and the shorter context's the rest.  codes: int64 [N, T, H, W].
+    Raises InputError for another look.
     """
 
     LOOKS = {"nothing": (), "before": ("before",), "left": ("left",), "both": ("before", "left")}
@@ -132,3 +133,9 @@ def bits_of(prior: nn.Module, codes: Tensor, batch: int = 100) -> Tensor:
     """-log2 p of every code under a prior, the shape of `codes` [N, T, H, W]."""
     parts = [F.cross_entropy(prior(x), x, reduction="none") for x in codes.split(batch)]
     return torch.cat(parts) / math.log(2)
+
+
+def mixed(codes: Tensor, generator: torch.Generator) -> Tensor:
+    """The moments of each block of codes [N, T, H, W] in a random order: what moves no longer does."""
+    order = torch.rand(codes.shape[:2], generator=generator).argsort(dim=1)
+    return codes.gather(1, order[..., None, None].expand_as(codes))
