@@ -30,7 +30,7 @@ from ssl_lessons.training import fit
 
 KEY = ("part", "arm", "seed")
 SEEDS, TUNING_SEED, RATES, RATE = (0, 1, 2), 100, (4e-3, 1e-2), 6e-3
-STEPS = {"masks": 800, "pairs": 800, "tracks": 500, "captions": 600, "vq": 600, "codes": 400}
+STEPS = {"masks": 800, "pairs": 800, "tracks": 500, "captions": 600, "vq": 600, "codes": 600}
 FILMS, LONG, TEST, LABELS, CODES = 1200, 600, 400, 200, 64
 SHARE = {"of": 1}  # every size is divided by it: for trials
 CUTS = [round(0.1 * k, 1) for k in range(1, 10)]  # of the network's probability, where a thing begins
