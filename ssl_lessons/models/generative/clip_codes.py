@@ -69,7 +69,7 @@ class MaskedConv3d(nn.Conv3d):
 class CausalConvs(nn.Module):
     """A prior of masked 3-D convolutions: codes int64 [N, T, H, W] -> logits [N, codes, T, H, W].
 
-    Walker et al. 2021 use such layers, with attention in the coarser of two levels of codes (section 3.2).
+    A PixelCNN with a time axis; Walker et al. 2021 predict a hierarchy of codes, the fine ones given the coarse.
     """
 
     def __init__(self, codes: int, width: int = 32, depth: int = 3):
