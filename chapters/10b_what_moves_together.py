@@ -340,6 +340,7 @@ def track(hard: bool, steps=150):
     return fit(net, loss, steps, lr=1e-2)
 
 
+# %%
 for hard in (False, True):
     curve = track(hard)
     name = "hard" if hard else "random"
@@ -485,14 +486,13 @@ mixed_bits, ordered = bits["transformer, order mixed"], bits["transformer"]
 table = [
     min(v) for v in zip(*(bits[a]["bits"] for a in bits if a.startswith("counts")))
 ]
-print(
-    f"best table {mean(table):.2f}, convolutions {mean(bits['convolutions']['bits']):.2f}"
-)
+convolved = bits["convolutions"]["bits"]
+print(f"best table {mean(table):.2f}, convolutions {mean(convolved):.2f}")
 print(
     "mixed minus ordered:",
     evidence.compare(mixed_bits["later"], ordered["later"], 0.05, learns="none"),
 )
-assert max(bits["convolutions"]["bits"]) < min(table)
+assert max(convolved) < min(table)
 
 # %% [markdown]
 # Masked convolutions spend fewer bits than the best table: they see more than two neighbours. And the past is worth
