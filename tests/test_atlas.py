@@ -20,7 +20,6 @@ IDLE = r"where-it-comes-from|further-reading|solutions|quiz|a-question|(two|thre
 # Rows that count (priority A and B) and are not alive, by the chapter they wait for: first the chapters to come ...
 NOT_YET = {
     "09b": "calm jukebox wavenet",
-    "10b": "motion-segmentation-pathak tracking-wang-gupta videoclip videogpt walker-vqvae-video",
 }
 # ... then those that are there and have no place for them.
 LEFT_OUT = {

@@ -181,12 +181,14 @@ def _colour(g: torch.Generator, hue: Tensor) -> Tensor:
     return (0.5 + 0.75 * rgb).clamp(0.05, 0.95)
 
 
-def _texture(g: torch.Generator, n: int, frames: int, side: int, pan: float) -> tuple[Tensor, Tensor]:
-    """Waves in one of four orientations: [n, frames, 3, side, side], and which [n]."""
+def _texture(
+    g: torch.Generator, n: int, frames: int, side: int, pan: float, colours: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Waves in one of four orientations: [n, frames, 3, side, side], and which [n].  colours: [2, n, 3], or dull."""
     which = _whole(g, n, TEXTURES)
     angle = math.pi * which / TEXTURES
     waves, phase = 2 + 2 * torch.rand(n, generator=g), torch.rand(n, generator=g)
-    low, high = 0.2 + 0.35 * torch.rand(2, n, 3, generator=g)
+    low, high = 0.2 + 0.35 * torch.rand(2, n, 3, generator=g) if colours is None else colours
     grid = (torch.arange(side) + 0.5) / side
     x = grid[None, None, None, :] + pan * torch.arange(frames)[None, :, None, None]
     along = (
