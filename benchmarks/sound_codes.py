@@ -1,11 +1,11 @@
 """What a model knows that only predicts the next sample, or the next code, of a tune (chapter 09b).
 
-    uv run python benchmarks/sound_codes.py                 # what is missing in the record, 20 minutes on one thread
+    uv run python benchmarks/sound_codes.py                 # what is missing in the record, a quarter of an hour on one thread
     uv run python benchmarks/sound_codes.py --parts tuning  # the learning rates, first
     uv run python benchmarks/sound_codes.py --dry --steps 4 --clips 256
 
 Parts.  tuning: RATES for every arm that learns, on a world of its own (seed 100), by its own loss on held-out train
-clips.  samples: bits per sample of mu-law samples, WaveNets beside counts and linear prediction.  codes: a VQ-VAE with
+clips, with half the steps.  samples: bits per sample of mu-law samples, WaveNets beside counts and linear prediction.  codes: a VQ-VAE with
 and without restarts.  prior: bits per code.  probes: what can be read from the mean over time of each layer, LABELS
 labels per class, DRAWS draws.  continued: the second half of a clip, from the first: is the pitch right?
 """
@@ -28,7 +28,7 @@ from ssl_lessons.models.generative.wavenet import WaveNet, mu_law
 from ssl_lessons.training import fit
 
 KEY = ("part", "arm", "seed")
-STEPS, CLIPS, SEEDS, TUNING_SEED, RATES = 700, 4096, (0, 1, 2), 100, (1e-3, 3e-3, 6e-3)
+STEPS, CLIPS, SEEDS, TUNING_SEED, RATES = 700, 4096, (0, 1, 2), 100, (2e-3, 5e-3)
 CODES, LENGTH, DEPTH, BATCH, LABELS, DRAWS = 128, 32, 6, 32, 25, 3
 SIZES = {"steps": STEPS, "clips": CLIPS}
 WAVENETS = {  # arm -> (dilations, gated)
@@ -53,13 +53,17 @@ def some(x: torch.Tensor, generator: torch.Generator, n: int = BATCH) -> torch.T
     return x[torch.randint(len(x), (n,), generator=generator)]
 
 
+def steps_of(seed: int) -> int:
+    return SIZES["steps"] // (2 if seed == TUNING_SEED else 1)
+
+
 def rate(arm: str) -> float:
     """The rate with the lowest loss on held-out clips of the tuning world."""
     rows = {r["lr"]: r["held_out"] for r in recorded("sound_codes") if r["arm"].startswith(f"{arm}, lr ")}
     if set(rows) != set(RATES):
         if SIZES == {"steps": STEPS, "clips": CLIPS}:
             raise SystemExit(f"run --parts tuning first: {arm} lacks some of {RATES}")
-        return RATES[1]
+        return RATES[0]
     return min(rows, key=rows.get)
 
 
@@ -73,7 +77,7 @@ def levels(seed: int) -> dict[str, torch.Tensor]:
 
 @cache
 def wavenet(arm: str, seed: int, lr: float) -> WaveNet:
-    """After half as many steps as the prior, of 8 stretches of 768 samples; the loss sees those with a full past."""
+    """After a third of the steps of the prior, each of 8 stretches of 768 samples; the loss sees those with a full past."""
     dilations, gated = WAVENETS[arm]
     torch.manual_seed(seed)
     model, x = WaveNet(dilations, gated=gated), levels(seed)["unlabeled"]
@@ -83,7 +87,7 @@ def wavenet(arm: str, seed: int, lr: float) -> WaveNet:
         part = some(x[:, start : start + 768], g, 8)
         return F.cross_entropy(model(part)[..., 256:], part[:, 256:])
 
-    fit(model, loss, SIZES["steps"] // 2, lr=lr, seed=seed)
+    fit(model, loss, steps_of(seed) // 3, lr=lr, seed=seed)
     return model
 
 
@@ -143,7 +147,7 @@ def coder(arm: str, seed: int, lr: float) -> codes.SoundCodes:
     torch.manual_seed(seed)
     model, x = codes.SoundCodes(CODES), pictures(seed)["unlabeled"]
     model.settle(x)
-    steps = SIZES["steps"] // 2
+    steps = steps_of(seed) // 2
     chance = torch.Generator().manual_seed(seed)
 
     def after(step):
@@ -184,7 +188,7 @@ def prior(seed: int, lr: float) -> GPT:
         part = some(x, g)
         return F.cross_entropy(model(part), part)
 
-    fit(model, loss, SIZES["steps"], lr=lr, seed=seed)
+    fit(model, loss, steps_of(seed), lr=lr, seed=seed)
     return model
 
 
@@ -211,7 +215,7 @@ def tagger(seed: int, lr: float) -> Tagger:
         i = torch.randint(len(x), (BATCH,), generator=g)
         return model.loss(x[i], tags[i])
 
-    fit(model, loss, SIZES["steps"], lr=lr, seed=seed)
+    fit(model, loss, steps_of(seed), lr=lr, seed=seed)
     return model
 
 
@@ -227,7 +231,7 @@ def cola(seed: int, lr: float) -> objectives.COLA:
     """Chapter 09's: two stretches of a clip, 0.48 s each, among those of other clips."""
     torch.manual_seed(seed)
     model, x = objectives.COLA(SoundEncoder(), 24), mels(seed)["unlabeled"]
-    fit(model, lambda g: model.loss(some(x, g), g), SIZES["steps"], lr=lr, seed=seed)
+    fit(model, lambda g: model.loss(some(x, g), g), steps_of(seed), lr=lr, seed=seed)
     return model
 
 
@@ -324,18 +328,22 @@ def run_continued(arm: str, seed: int) -> dict:
 def tune(arm: str, lr: float) -> dict:
     """The loss on the train clips of the tuning world, which nothing else has seen."""
     seed = TUNING_SEED
+    makers = {"prior": prior, "tagger": tagger, "COLA": cola} | {
+        name: partial(wavenet if name in WAVENETS else coder, name) for name in (*WAVENETS, "restarts", "no restarts")
+    }
+    model = makers[arm](seed, lr)
     with torch.no_grad():
         if arm in WAVENETS:
-            held_out = bits_per_symbol(wavenet(arm, seed, lr), levels(seed)["train"][:100])
+            held_out = bits_per_symbol(model, levels(seed)["train"][:100])
         elif arm in ("restarts", "no restarts"):
-            held_out = float(coder(arm, seed, lr).loss(pictures(seed)["train"]))
+            held_out = float(model.loss(pictures(seed)["train"]))
         elif arm == "prior":
-            held_out = bits_per_symbol(prior(seed, lr), sentences(seed)["train"])
+            held_out = bits_per_symbol(model, sentences(seed)["train"])
         elif arm == "tagger":
-            held_out = float(tagger(seed, lr).loss(sentences(seed)["train"], sounds(seed)["train"].instrument))
+            held_out = float(model.loss(sentences(seed)["train"], sounds(seed)["train"].instrument))
         else:
-            model, g = cola(seed, lr), torch.Generator().manual_seed(seed)
-            held_out = sum(float(model.loss(p, g)) for p in mels(seed)["train"][:1184].split(BATCH)) / 37
+            g, parts = torch.Generator().manual_seed(seed), mels(seed)["train"][:1184].split(BATCH)
+            held_out = sum(float(model.loss(part, g)) for part in parts) / len(parts)
     return {"lr": lr, "held_out": held_out}
 
 

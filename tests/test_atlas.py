@@ -22,7 +22,6 @@ NOT_YET = {
     "08b": """back-translation bert-flow bert-whitening bm25-negatives cert conpono contextual-augmentation cutoff
         declutr dropout-augmentation eda infoxlm is-bert masking-cropping-text nli-contradiction-negatives
         quick-thought sbert simcse skip-thought""",
-    "09b": "calm jukebox wavenet",
     "10b": "motion-segmentation-pathak tracking-wang-gupta videoclip videogpt walker-vqvae-video",
 }
 # ... then those that are there and have no place for them.

@@ -32,7 +32,7 @@ class Tunes(NamedTuple):
     """N clips of 0.96 s at 4 kHz and what they were made from: wave float32 [N, 3840], the rest int64 [N].
 
     tempo: 0 = the tune once, a note every 120 ms; 1 = twice, a note every 60 ms.  The tune goes round: start is the
-    sample at which the clip begins, from 0 to a whole round.
+    sample at which the clip begins, the beginning of one of the eight notes.
     """
 
     wave: Tensor
@@ -59,7 +59,7 @@ class Tunes(NamedTuple):
 def tunes(split: str, n: int, seed: int = 0) -> Tunes:
     """n clips of a split, "unlabeled", "train" or "test"; all factors independent and uniform.
 
-    All tunes hold the same steps of the scale, as often: only their order tells them apart.  Each clip begins anywhere,
+    All tunes hold the same steps of the scale, as often: only their order tells them apart.  Each clip begins with any note,
     has its own loudness (12 dB), is out of tune by up to 20 cents, and has a little noise.  Raises InputError for an unknown split
     or n < 1.
     """
@@ -67,7 +67,7 @@ def tunes(split: str, n: int, seed: int = 0) -> Tunes:
         raise InputError(f"tunes needs a split out of {', '.join(SPLITS)} and n >= 1, not {split!r}, {n}.")
     g = torch.Generator().manual_seed(1000 * seed + 500 + SPLITS[split])
     drawn = {name: torch.randint(size, (n,), generator=g) for name, size in FACTORS.items()}
-    drawn["start"] = torch.randint(SAMPLES, (n,), generator=g) // (1 + drawn["tempo"])
+    drawn["start"] = torch.randint(8, (n,), generator=g) * torch.where(drawn["tempo"] == 1, 240, 480)
     clips = Tunes(torch.empty(0), **drawn)
     cents = 40 * torch.rand(n, 1, generator=g) - 20
     pitch = LOWEST * 2 ** ((clips.pitch() + cents / 100) / 12)
