@@ -116,7 +116,9 @@ def counted_bits(seed: int, pairs: bool) -> float:
 
 
 def table_bits(x: torch.Tensor, y: torch.Tensor, k: int, pairs: bool) -> float:
-    before, after = (x[:, :-1], y[:, :-1]) if pairs else (torch.zeros_like(x[:, 1:]), torch.zeros_like(y[:, 1:]))
+    before, after = (
+        (x[:, :-1], y[:, :-1]) if pairs else (torch.zeros_like(x[:, 1:]), torch.zeros_like(y[:, 1:]))
+    )
     table = torch.bincount((before * k + x[:, 1:]).flatten(), minlength=k * k).view(k, k).double()
     p = (table + 0.05) / (table + 0.05).sum(1, keepdim=True)
     return float(-p[after, y[:, 1:]].log2().mean())
@@ -283,7 +285,9 @@ def run_probe(arm: str, seed: int) -> dict:
     for factor in tunes.FACTORS:
         y, ty = (getattr(sounds(seed)[split], factor) for split in ("train", "test"))
         draws = [label_subset(y, LABELS, seed=draw) for draw in range(DRAWS)]
-        found = [evaluation.linear_probe(train[i], y[i], test, ty, seed=k).accuracy for k, i in enumerate(draws)]
+        found = [
+            evaluation.linear_probe(train[i], y[i], test, ty, seed=k).accuracy for k, i in enumerate(draws)
+        ]
         row[factor] = sum(found) / DRAWS
     return row
 
@@ -311,7 +315,9 @@ def run_continued(arm: str, seed: int) -> dict:
         found = reader(codes.spectra(wave))
     elif arm == "prior":
         model, x = prior(seed, rate("prior")), sentences(seed)["test"][slow][:, : LENGTH // 2]
-        found = reader(coder("restarts", seed, rate("restarts")).decode(continued(model, x, LENGTH, generator)))
+        found = reader(
+            coder("restarts", seed, rate("restarts")).decode(continued(model, x, LENGTH, generator))
+        )
     elif arm == "through the codes":
         found = reader(coder("restarts", seed, rate("restarts")).decode(sentences(seed)["test"][slow]))
     else:
@@ -329,7 +335,8 @@ def tune(arm: str, lr: float) -> dict:
     """The loss on the train clips of the tuning world, which nothing else has seen."""
     seed = TUNING_SEED
     makers = {"prior": prior, "tagger": tagger, "COLA": cola} | {
-        name: partial(wavenet if name in WAVENETS else coder, name) for name in (*WAVENETS, "restarts", "no restarts")
+        name: partial(wavenet if name in WAVENETS else coder, name)
+        for name in (*WAVENETS, "restarts", "no restarts")
     }
     model = makers[arm](seed, lr)
     with torch.no_grad():

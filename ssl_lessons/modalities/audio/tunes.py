@@ -59,9 +59,9 @@ class Tunes(NamedTuple):
 def tunes(split: str, n: int, seed: int = 0) -> Tunes:
     """n clips of a split, "unlabeled", "train" or "test"; all factors independent and uniform.
 
-    All tunes hold the same steps of the scale, as often: only their order tells them apart.  Each clip begins with any note,
-    has its own loudness (12 dB), is out of tune by up to 20 cents, and has a little noise.  Raises InputError for an unknown split
-    or n < 1.
+    All tunes hold the same steps of the scale, as often: only their order tells them apart.  Each clip begins with any
+    of the eight notes, has its own loudness (within 12 dB), is out of tune by up to 20 cents, and has a little noise.
+    Raises InputError for an unknown split or n < 1.
     """
     if split not in SPLITS or n < 1:
         raise InputError(f"tunes needs a split out of {', '.join(SPLITS)} and n >= 1, not {split!r}, {n}.")
@@ -116,7 +116,9 @@ class PitchReader:
         from sklearn.preprocessing import StandardScaler
 
         if len(x) != len(pitch) or pitch.shape[1] % x.shape[2]:
-            raise InputError("PitchReader needs spectra and pitches of the same clips, whole samples to a spectrum.")
+            raise InputError(
+                "PitchReader needs spectra and pitches of the same clips, whole samples to a spectrum."
+            )
         y = pitch[:, :: pitch.shape[1] // x.shape[2]].flatten()
         rows = x.mT.flatten(0, 1)
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=60))

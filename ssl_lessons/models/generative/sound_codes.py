@@ -14,7 +14,9 @@ STRIDE = 2 * HOP  # samples a code: 30 ms
 def spectra(wave: Tensor) -> Tensor:
     """wave [N, S] -> log amplitudes [N, 129, S / 60]; the phase is gone.  S must be a multiple of 120."""
     if wave.ndim != 2 or wave.shape[1] % STRIDE or wave.shape[1] < WINDOW:
-        raise InputError(f"wave must be [clips, samples] with a multiple of {STRIDE} samples, at least {WINDOW}.")
+        raise InputError(
+            f"wave must be [clips, samples] with a multiple of {STRIDE} samples, at least {WINDOW}."
+        )
     hann = torch.hann_window(WINDOW, device=wave.device)
     return (torch.stft(wave, WINDOW, HOP, window=hann, return_complex=True)[..., :-1].abs() + FLOOR).log()
 

@@ -1,4 +1,4 @@
-"""WaveNet: the next sample of a sound from those before it, by causal convolutions with holes (van den Oord et al. 2016)."""
+"""WaveNet: the next sample from those before it, by causal convolutions with holes (van den Oord et al. 2016)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,9 @@ class WaveNet(nn.Module):
             raise InputError("a WaveNet needs at least one dilation, and none below 1.")
         self.embed = nn.Embedding(levels + 1, width)  # the last one stands for "before the beginning"
         self.layers = nn.ModuleList(Layer(width, d, gated) for d in dilations)
-        self.out = nn.Sequential(nn.ReLU(), nn.Conv1d(width, 2 * width, 1), nn.ReLU(), nn.Conv1d(2 * width, levels, 1))
+        self.out = nn.Sequential(
+            nn.ReLU(), nn.Conv1d(width, 2 * width, 1), nn.ReLU(), nn.Conv1d(2 * width, levels, 1)
+        )
         self.levels = levels
 
     @property
