@@ -1,13 +1,14 @@
 """What a model knows that only predicts the next sample, or the next code, of a tune (chapter 09b).
 
-    uv run python benchmarks/sound_codes.py                 # what is missing in the record, a quarter of an hour on one thread
+    uv run python benchmarks/sound_codes.py                 # what is missing in the record
     uv run python benchmarks/sound_codes.py --parts tuning  # the learning rates, first
-    uv run python benchmarks/sound_codes.py --dry --steps 4 --clips 256
+    uv run python benchmarks/sound_codes.py --dry --steps 6 --clips 128
 
-Parts.  tuning: RATES for every arm that learns, on a world of its own (seed 100), by its own loss on held-out train
-clips, with half the steps.  samples: bits per sample of mu-law samples, WaveNets beside counts and linear prediction.  codes: a VQ-VAE with
-and without restarts.  prior: bits per code.  probes: what can be read from the mean over time of each layer, LABELS
-labels per class, DRAWS draws.  continued: the second half of a clip, from the first: is the pitch right?
+A quarter of an hour on one thread.  Parts.  tuning: RATES for every arm that learns, on a world of its own (seed 100),
+by its own loss on held-out train clips, with half the steps.  samples: bits per sample of mu-law samples, WaveNets
+beside counts and linear prediction.  codes: a VQ-VAE with and without restarts.  prior: bits per code.  probes: what
+can be read from the mean over time of each layer, LABELS labels per class, DRAWS draws.  continued: the second half of
+a clip, from the first: is the pitch right?
 """
 
 import math
@@ -77,7 +78,7 @@ def levels(seed: int) -> dict[str, torch.Tensor]:
 
 @cache
 def wavenet(arm: str, seed: int, lr: float) -> WaveNet:
-    """After a third of the steps of the prior, each of 8 stretches of 768 samples; the loss sees those with a full past."""
+    """After a third of the prior's steps, each of 8 stretches of 768 samples; the first 256 cost nothing."""
     dilations, gated = WAVENETS[arm]
     torch.manual_seed(seed)
     model, x = WaveNet(dilations, gated=gated), levels(seed)["unlabeled"]

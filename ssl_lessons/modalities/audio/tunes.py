@@ -31,8 +31,7 @@ SPLITS = {"unlabeled": 0, "train": 1, "test": 2}
 class Tunes(NamedTuple):
     """N clips of 0.96 s at 4 kHz and what they were made from: wave float32 [N, 3840], the rest int64 [N].
 
-    tempo: 0 = the tune once, a note every 120 ms; 1 = twice, a note every 60 ms.  The tune goes round: start is the
-    sample at which the clip begins, the beginning of one of the eight notes.
+    tempo: 0 = the tune once, a note every 120 ms; 1 = twice, a note every 60 ms.
     """
 
     wave: Tensor
@@ -41,15 +40,14 @@ class Tunes(NamedTuple):
     mode: Tensor
     tempo: Tensor
     tune: Tensor
-    start: Tensor
 
     def pitch(self) -> Tensor:
         """Semitones above 220 Hz at every sample [N, 3840], int64 (before each clip is put out of tune a little)."""
-        return self.notes().gather(1, _place(self.tempo, self.start)[0])
+        return self.notes().gather(1, _place(self.tempo)[0])
 
     def since(self) -> Tensor:
         """How many samples ago the note began, at every sample [N, 3840], int64."""
-        return _place(self.tempo, self.start)[1]
+        return _place(self.tempo)[1]
 
     def notes(self) -> Tensor:
         """The eight notes of each clip's tune in semitones above 220 Hz [N, 8], int64."""
@@ -59,15 +57,14 @@ class Tunes(NamedTuple):
 def tunes(split: str, n: int, seed: int = 0) -> Tunes:
     """n clips of a split, "unlabeled", "train" or "test"; all factors independent and uniform.
 
-    All tunes hold the same steps of the scale, as often: only their order tells them apart.  Each clip begins with any
-    of the eight notes, has its own loudness (within 12 dB), is out of tune by up to 20 cents, and has a little noise.
+    All tunes hold the same steps of the scale, as often: only their order tells them apart.  Each clip begins with
+    the first note, has its own loudness (within 12 dB), is out of tune by up to 20 cents, and has a little noise.
     Raises InputError for an unknown split or n < 1.
     """
     if split not in SPLITS or n < 1:
         raise InputError(f"tunes needs a split out of {', '.join(SPLITS)} and n >= 1, not {split!r}, {n}.")
     g = torch.Generator().manual_seed(1000 * seed + 500 + SPLITS[split])
     drawn = {name: torch.randint(size, (n,), generator=g) for name, size in FACTORS.items()}
-    drawn["start"] = torch.randint(8, (n,), generator=g) * torch.where(drawn["tempo"] == 1, 240, 480)
     clips = Tunes(torch.empty(0), **drawn)
     cents = 40 * torch.rand(n, 1, generator=g) - 20
     pitch = LOWEST * 2 ** ((clips.pitch() + cents / 100) / 12)
@@ -89,10 +86,10 @@ def tunes(split: str, n: int, seed: int = 0) -> Tunes:
     return clips._replace(wave=wave.clamp(-1, 1))
 
 
-def _place(tempo: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+def _place(tempo: Tensor) -> tuple[Tensor, Tensor]:
     """Which of the eight notes each sample belongs to, and how many samples ago it began: [N, 3840] each, int64."""
     length = torch.where(tempo == 1, 240, 480)[:, None]
-    time = torch.arange(SAMPLES)[None] + start[:, None]
+    time = torch.arange(SAMPLES)[None]
     return time // length % 8, time % length
 
 
