@@ -163,10 +163,10 @@ def coder(arm: str, seed: int, lr: float) -> codes.SoundCodes:
 
 
 @cache
-@torch.no_grad()
 def sentences(seed: int) -> dict[str, torch.Tensor]:
     model = coder("restarts", seed, rate("restarts"))
-    return {split: model.codes(x) for split, x in pictures(seed).items()}
+    with torch.no_grad():
+        return {split: model.codes(x) for split, x in pictures(seed).items()}
 
 
 def run_codes(arm: str, seed: int) -> dict:
@@ -269,8 +269,9 @@ def read(arm: str, seed: int, split: str) -> torch.Tensor:
         pairs, one = x[:, :-1] * CODES + x[:, 1:], torch.ones(1).expand(len(x), LENGTH - 1)
         return torch.zeros(len(x), CODES**2).scatter_add_(1, pairs, one)
     if name == "VQ-VAE's encoder":
+        model = coder("restarts", seed, rate("restarts"))
         with torch.no_grad():
-            return coder("restarts", seed, rate("restarts")).encode(pictures(seed)[split]).mean(2)
+            return model.encode(pictures(seed)[split]).mean(2)
     if name == "COLA":
         return cola(seed, rate("COLA")).features(mels(seed)[split]).mean(1)
     if name == "WaveNet":

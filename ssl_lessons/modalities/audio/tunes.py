@@ -101,16 +101,14 @@ def log_mel(wave: Tensor, mels: int = 32) -> Tensor:
 
 
 class PitchReader:
-    """Names the pitch of every spectrum: a logistic regression on spectra whose pitch is known.
+    """Names the pitch of every spectrum: a linear discriminant analysis of spectra whose pitch is known.
 
     x: log amplitudes [N, F, T] (see `codes.spectra`); pitch: semitones at every sample, int64 [N, S]; spectrum t stands
     for sample t S / T.  It is an instrument of measurement, as good as what it reads from clips it has not seen.
     """
 
     def __init__(self, x: Tensor, pitch: Tensor) -> None:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
         if len(x) != len(pitch) or pitch.shape[1] % x.shape[2]:
             raise InputError(
@@ -118,10 +116,10 @@ class PitchReader:
             )
         y = pitch[:, :: pitch.shape[1] // x.shape[2]].flatten()
         rows = x.mT.flatten(0, 1)
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=60))
-        self.model = model.fit(rows.numpy()[::3], y.numpy()[::3])
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+        self.model = model.fit(rows.numpy(), y.numpy())
 
     def __call__(self, x: Tensor) -> Tensor:
         """Log amplitudes [N, F, T] -> semitones [N, T]."""
-        found = self.model.predict(x.mT.flatten(0, 1).numpy())
+        found = self.model.predict(x.detach().cpu().mT.flatten(0, 1).numpy())
         return torch.as_tensor(found).view(len(x), x.shape[2])
