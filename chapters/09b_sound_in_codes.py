@@ -337,7 +337,6 @@ READ = {
     "tagger, layer 3": "tagger, layer 3",
     "tagger, layer 6": "tagger, layer 6",
     "COLA": "COLA",
-    "WaveNet, layer 4": "WaveNet, layer 4",
     "WaveNet, layer 8": "WaveNet, layer 8",
 }
 
@@ -415,7 +414,7 @@ plots.show(
 
 # %% tags=["hide-input"]
 GOES_ON = ("the clip itself", "through the codes", "prior", "WaveNet")
-GOES_ON += ("the last pitch, held",)
+GOES_ON += ("another clip",)
 fig, ax = plots.new_figure(6.4, 2.8)
 time = [30 + 60 * i for i in range(8)]
 for arm, mark, color in zip(GOES_ON, "o^sDv", plots.COLORS):
