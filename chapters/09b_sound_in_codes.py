@@ -240,7 +240,8 @@ print(f"a clip: {clip:,.0f} bits; which tune it is: {math.log2(6):.1f} of them")
 # codes, and a **prior**, a transformer, predicts the next one. Three such levels code raw samples there, 8, 32 and 128
 # of 44,100 a second to a code, 2,048 codes, and two more networks fill in the fine levels from the coarse one, told
 # artist, genre and lyrics. Left here is one level: 128 codes, 30 ms each, and *spectra* in place of samples, in the
-# spirit of its spectral loss. So the codes hold no phase, and to listen one must guess it (Griffin and Lim).
+# spirit of its spectral loss. So the codes hold no phase, and to listen one must guess it
+# ([Griffin and Lim, 1984](https://doi.org/10.1109/TASSP.1984.1164317)).
 
 
 # %%
@@ -541,7 +542,7 @@ ch09b.judge_forecast(forecast, last_alone, near=8)
 #
 # Statements and rules stand in
 # [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). C-370 and C-371 are
-# CALM's; its networks were trained on over a million songs, its tags are many, ours is one.
+# CALM's: there a million songs and many tags, here one tag.
 
 # %%
 layer3 = {arm: f"{arm}, layer 3" for arm in ("prior", "tagger", "untrained")}
@@ -564,8 +565,7 @@ book.claim("C-374", drawn=Runs(*used))
 # %% [markdown]
 # ## Where it comes from, where it went
 #
-# [WaveNet](https://arxiv.org/abs/1609.03499) (2016) made speech sample by sample, with a cache for each layer when it
-# draws, as here. [VQ-VAE](https://arxiv.org/abs/1711.00937) put codes in between, and
+# [WaveNet](https://arxiv.org/abs/1609.03499) (2016) made speech and music sample by sample. [VQ-VAE](https://arxiv.org/abs/1711.00937) put codes in between, and
 # [Jukebox](https://arxiv.org/abs/2005.00341) made songs of them. [CALM](https://arxiv.org/abs/2107.05677) turned the
 # singer into a listener.
 #
