@@ -29,7 +29,7 @@ from ssl_lessons.models.generative.wavenet import WaveNet, mu_law
 from ssl_lessons.training import fit
 
 KEY = ("part", "arm", "seed")
-STEPS, CLIPS, SEEDS, TUNING_SEED, RATES = 700, 4096, (0, 1, 2), 100, (2e-3, 5e-3)
+STEPS, CLIPS, SEEDS, TUNING_SEED, RATES = 700, 4096, (0, 1, 2), 100, (2e-3, 5e-3, 1e-2)
 CODES, LENGTH, DEPTH, BATCH, LABELS, DRAWS = 128, 32, 6, 32, 25, 2
 SIZES = {"steps": STEPS, "clips": CLIPS}
 WAVENETS = {  # arm -> (dilations, gated)
