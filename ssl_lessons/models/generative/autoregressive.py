@@ -37,6 +37,20 @@ def sample_images(model: nn.Module, n: int, side: int, generator: torch.Generato
     return x
 
 
+@torch.no_grad()
+def continued(
+    model: nn.Module, x: Tensor, length: int, generator: torch.Generator, temperature: float = 1.0
+) -> Tensor:
+    """Symbols x [N, T] and what a model with logits [N, K, T] draws after them, one after the other: [N, length]."""
+    if not 0 < x.shape[1] < length or temperature <= 0:
+        raise InputError("continued needs at least one symbol, fewer than length, and a temperature above 0.")
+    while x.shape[1] < length:
+        blank = torch.zeros_like(x[:, :1])  # the place to be predicted: a model never looks at it
+        p = (model(torch.cat([x, blank], dim=1))[..., -1] / temperature).softmax(dim=1)
+        x = torch.cat([x, torch.multinomial(p.cpu(), 1, generator=generator).to(x)], dim=1)
+    return x
+
+
 def _scaled(x: Tensor, model: nn.Module) -> Tensor:
     """Pixel values 0..levels-1 [N, H, W] as one channel in [-1, 1]: [N, 1, H, W]; floats pass unchanged."""
     if not x.is_floating_point():
