@@ -5,7 +5,7 @@
 
 tuning    the learning rate of each arm, on worlds of their own (seed 100), from the same list, by held-out train films.
 masks     a network that sees one frame learns masks from motion: frame differences with several gaps, the known flow,
-          and all things as labels.  Overlap with the exact masks of still pictures, and the overlap of its teacher.
+          Overlap with the exact masks of still pictures, and the overlap of its teacher.
 resting   one kind of thing moves in no film, in a quarter, in all: is it found in still pictures?
 pairs     two things that go apart, or always together: asked about one, how much of the other is answered?
 features  kind, colour and background of a patch, from 200 labels: after masks, after tracked patches, before training.
@@ -72,7 +72,7 @@ def best_rate(arm: str) -> float:
 # ---- masks from motion, and still pictures --------------------------------------------------------------------------
 
 GAPS = (2, 4, 6)
-TEACHERS = (*(f"difference, gap {g}" for g in GAPS), "known flow", "labels")
+TEACHERS = (*(f"difference, gap {g}" for g in GAPS), "known flow")
 
 
 def masks_of(films: scenes.Scenes, teacher: str) -> tuple[torch.Tensor, tuple[int, ...]]:
@@ -84,7 +84,7 @@ def masks_of(films: scenes.Scenes, teacher: str) -> tuple[torch.Tensor, tuple[in
         found = [scenes.differs(films.frames, t, gap) for t in times]
     else:
         times = tuple(range(last))
-        found = [films.masks[:, t] > 0 if teacher == "labels" else scenes.flow_masks(films, t) for t in times]
+        found = [scenes.flow_masks(films, t) for t in times]
     return torch.stack(found, dim=1), times
 
 
@@ -177,7 +177,7 @@ def asked(net: stills.ThingNet, test: scenes.Scenes, seed: int) -> dict:
     }  # fmt: skip
 
 
-FEATURES = ("difference, gap 6", "known flow", "labels")
+FEATURES = ("difference, gap 6", "known flow")
 TRACKS = {
     "tracks, random negatives": {}, "tracks, hard negatives": {"negatives": "hard"},
     "same moment, hard negatives": {"tracked": False, "negatives": "hard"},
