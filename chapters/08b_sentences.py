@@ -602,8 +602,10 @@ book.claim("C-363", drawn=Runs(likeness("masked words, whitened"), BASE))
 # %%
 both = [likeness(a) for a in ("quick-thought", "skip-thought")]
 book.claim("C-364", drawn=Runs(*both, floor=BASE))
-found = [of(a, "exam", "find") for a in ("labels: and BM25", plain, "masked words")]
-book.claim("C-365", drawn=Runs(*found[:2], floor=found[2]))
+mined, alone, asleep = (
+    of(a, "exam", "find") for a in ("labels: and BM25", plain, "masked words")
+)
+book.claim("C-365", drawn=Runs(mined, alone, floor=asleep))
 crops = likeness("positive: cropping")
 book.claim("C-366", drawn=Runs(crops, likeness(SIMCSE), floor=BASE))
 

@@ -29,7 +29,7 @@ def messy_pool(
     copies = few[torch.arange(rest) % len(few)]
     noise = 3 * torch.randn(copies.shape, generator=torch.Generator().manual_seed(seed))
     copies = (copies + noise).round().clamp(0, 255).to(torch.uint8)
-    grounds = shapes("unlabeled", 32, bare, seed, objects=False).images
+    grounds = shapes("unlabeled", 32, n + bare, seed, objects=False).images[n:]  # of no picture in the pool
     shows = torch.arange(n)
     return torch.cat([clean[:first], grounds, copies]), (shows < first) | (shows >= first + bare)
 
