@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 22](22_the_knobs.ipynb) (effects with intervals) and [chapter 18](18_masked_images.ipynb) (the
 # tiny transformer).
-# **Time**: 20 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 21 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 # A companion to [chapter 22](22_the_knobs.ipynb).
 
 # %% tags=["hide-input"]
