@@ -373,7 +373,7 @@ one, hidden = patches[0], torch.randperm(16, generator=seeded(0)) < 12
 alphabet = kmeans(patches.flatten(0, 1).float(), k=32)[1]  # of all pictures
 codes = torch.cdist(one.float(), alphabet).argmin(dim=1)  # int64 [16]
 turns = pretext.rotate(objects[:1].repeat(4, 1, 1, 1), torch.arange(4))
-framings = {  # what is shown, what is asked, and among how many values each asked number is
+framings = {  # what is shown, what is asked, among how many values
     "autoregressive": (one[:8], one[8], 256),
     "masked": (one[~hidden], one[hidden], 256),
     "innate relationship": (turns[2], torch.tensor(2), 4),

@@ -104,7 +104,7 @@ for factor, classes in tunes.FACTORS.items():
     print(f"{factor}: {100 * found:.0f} % (chance {100 / classes:.0f})")
 
 # %% [markdown]
-# That is the spectrogram, averaged over time: instrument and key are there, the tune is not and cannot be.
+# That is the spectrogram, averaged over time: instrument and key are there, the tune hardly.
 #
 # > **Predict before you go on.** Two networks learn to say what comes next, and nothing else: one the next *sample*,
 # > one the next *code* of 30 ms. Their states are averaged over the clip, and a linear probe with 25 labels a tune
@@ -119,8 +119,8 @@ for factor, classes in tunes.FACTORS.items():
 #
 # $$f(x) = \operatorname{sign}(x) \, \frac{\ln(1 + \mu |x|)}{\ln(1 + \mu)},$$
 #
-# rounded to 256 steps. Layer $l$ has two taps, $d_l$ samples apart, and a gate ($*$ is a convolution that looks back
-# only, $\odot$ a product entry by entry, $W$ are weights):
+# rounded to 256 steps. Layer $l$ has two taps, $d_l$ samples apart, and a gate ($h$ goes in, $*$ is a causal
+# convolution, $\odot$ a product entry by entry, $W$ are weights):
 #
 # $$z = \tanh(W_{f,l} * h) \odot \sigma(W_{g,l} * h).$$
 #
@@ -154,7 +154,7 @@ class Layer(torch.nn.Module):
         self.mix = torch.nn.Conv1d(width, width, 1)
         self.skip = torch.nn.Conv1d(width, width, 1)
 
-    def forward(self, h):  # [N, width, T + d] -> twice [N, width, T]
+    def forward(self, h):  # -> next layer's h, and a share of the logits
         f, g = self.taps(h).chunk(2, dim=1)
         z = torch.tanh(f) * torch.sigmoid(g)
         return h[..., self.d :] + self.mix(z), self.skip(z)
@@ -227,23 +227,24 @@ print(f"first 5 ms of a note: {spread(fresh)} bits; the rest: {spread(later)}")
 clip = mean(bits["WaveNet"]) * tunes.SAMPLES
 assert max(bits["WaveNet"]) < min(bits["no holes"] + bits["the one before"])
 assert min(fresh) > max(later)
+assert max(of("samples", "no holes", "fresh")) < min(fresh)
 print(f"a clip: {clip:,.0f} bits; which tune it is: {math.log2(6):.1f} of them")
 
 # %% [markdown]
-# WaveNet beats the tables by far, and linear prediction too. Without holes, with as many layers, it sees
-# 2 ms and predicts worse. A new note costs more than the rest of it: nothing in the last 64 ms says which comes next.
+# WaveNet beats the tables by far, and linear prediction too. Without holes it sees 2 ms: worse, but better in a note's
+# first 5 ms. A new note costs more, partly for its noise: it begins quietly, where levels lie close.
 #
 # The last line is the point. To know the tune saves at most 2.6 bits *a clip*, out of thousands. A network that looks
-# 64 ms back cannot save them, and gradient descent hardly misses them.
+# 64 ms back can save few, and gradient descent hardly misses them.
 #
 # ## The next code: a VQ-VAE and its prior
 #
 # **Jukebox** first makes the sentence short. A VQ-VAE ([chapter 07](07_generate_to_understand.ipynb)) turns sound into
 # codes, and a **prior**, a transformer, predicts the next one. Three such levels code raw samples there, 8, 32 and 128
-# of 44,100 a second to a code, 2,048 codes, and two more networks fill in the fine levels from the coarse one, told
-# artist, genre and lyrics. Left here is one level: 128 codes, 30 ms each, and *spectra* in place of samples, in the
-# spirit of its spectral loss. So the codes hold no phase, and to listen one must guess it
-# ([Griffin and Lim, 1984](https://doi.org/10.1109/TASSP.1984.1164317)).
+# of 44,100 a second to a code, 2,048 codes, and two more networks fill in the fine levels; all are told artist and
+# genre, the top also lyrics. Left here is one level: 128 codes, 30 ms each, and *spectra* in place of samples, in the
+# spirit of its spectral loss. So the codes hold no phase, and to listen one must guess it ([Griffin and Lim,
+# 1984](https://doi.org/10.1109/TASSP.1984.1164317)).
 
 
 # %%
@@ -274,7 +275,7 @@ def restart(step):
             coder.vq.restart_unused(coder.encode(some(X["all"], chance)), chance)
 
 
-fit(coder, lambda g: coder.loss(some(X["all"], g)), 200, lr=3e-3, after=restart)
+_ = fit(coder, lambda g: coder.loss(some(X["all"], g)), 200, lr=3e-3, after=restart)
 
 # %%
 with torch.no_grad():
@@ -322,9 +323,9 @@ for layer, was in before.items():
 #
 # That is what **CALM** did with Jukebox: take the states of the prior, average over time, fit shallow models on them.
 # Its code stops after [layer 36 of 72](https://github.com/p-lambda/jukemir/blob/main/representations/jukebox/main.py);
-# we fix layer 3 of 6 in the same way, before looking. Beside it: networks trained to name a *tag*, here the instrument
-# (same network, codes, steps, and a label for every clip); COLA from [chapter 09](09_sound.ipynb); what goes into the
-# prior; and spectrograms.
+# we take the middle too, layer 3 of 6, fixed before looking. Beside it: networks trained to name a *tag*, here the
+# instrument (same network, codes, steps, and a label for every clip); COLA from [chapter 09](09_sound.ipynb); what goes
+# into the prior; and spectrograms.
 
 # %% tags=["hide-input"]
 READ = {
@@ -372,22 +373,22 @@ for factor in ("instrument", "key", "mode", "tempo"):
     assert mean(read("log-mel", factor)) > mean(read(middle, factor))
 
 # %% [markdown]
-# Read the floors first. The mean spectrogram is ahead of the prior at instrument, key, mode and tempo: nothing learned
-# beats a picture that was there before. And a spectrogram with *all* its times, 1,536 numbers, names nearly every tune:
-# all clips begin with the first note, so the tune is no secret.
+# Read the floors first. The mean spectrogram is ahead of the prior at instrument, key, mode and tempo: on average
+# nothing learned beats it there. And a spectrogram with *all* its times, 1,536 numbers, names nearly every tune: all
+# clips begin with the first note, so the tune is no secret.
 #
-# What a mean over time loses, the prior keeps. That answers the puzzle: from WaveNet's states and before the prior's
+# What a mean loses, the prior keeps in part. That answers the puzzle: from WaveNet's states and before the prior's
 # first layer the tune is read about as rarely as from counts; after the middle layer far more often, in every seed. A
-# state of the prior is not a moment but what the past says about the next code, and the tune says most of it. So the
-# order survives the average.
+# state of the prior is no moment but has seen the past, so order can survive the average; before training it does a
+# little.
 #
 # What the table does not show: that the prior *hears* tunes. It has seen these six, in these keys.
 #
-# ## What goes wrong: a good loss that has lost the thread
+# ## What goes wrong: bits do not show a lost thread
 #
 # Give both networks the first half of a slow clip and let them go on, by drawing from their own predictions. Is the
 # *pitch* right, frame by frame? (It is read by a linear discriminant analysis of the spectra of other clips; its own
-# errors show in the row "the clip itself".)
+# errors show in the line "the clip itself".)
 
 # %%
 g = torch.Generator().manual_seed(0)
@@ -424,7 +425,7 @@ for arm, mark, color in zip(GOES_ON, "o^sDv", plots.COLORS):
     right = torch.tensor(of("continued", arm, "right")).mean(0)
     ax.plot(time, 100 * right, mark + "-", color=color, label=arm)
 ax.set(title="Right pitch, once the network is left alone", xlabel="ms", ylabel="%")
-ax.set_ylim(0, 100)
+ax.set_ylim(0, 104)
 ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 plots.show(
     fig,
@@ -444,9 +445,9 @@ assert max(all_right["WaveNet"]) < mean(all_right["another clip"]) + 0.05
 assert min(all_right["prior"]) > 0.5
 
 # %% [markdown]
-# WaveNet, so good while it is led, has the right pitch no more often than *another clip*, and that from the first
-# frames on. Its loss never saw the difference, because in training the true past is always given. The prior goes on
-# with the tune more often than not. **The test to reuse: leave the model alone, and measure what you care about.**
+# WaveNet, ahead of the tables while it is led, alone has the right pitch about as often as *another clip* (in the
+# picture: noise). Both were trained on true pasts, so that alone is not why. The prior has the right pitch in most
+# frames. **The test to reuse: leave the model alone, and measure what you care about.**
 #
 # The other failure of codes is a codebook of which few are used. [Chapter 07](07_generate_to_understand.ipynb) kills
 # and revives one, [chapter 09](09_sound.ipynb) has the loss for diversity; here are Jukebox's restarts.
@@ -454,14 +455,14 @@ assert min(all_right["prior"]) > 0.5
 # %%
 for arm in ("restarts", "no restarts"):
     used, error = (of("codes", arm, key) for key in ("in_use", "error"))
-    print(f"{arm}: {spread(used, 0)} codes in use of 128, error {spread(error)}")
+    print(f"{arm}: perplexity {spread(used, 0)} of 128, error {spread(error)}")
 more, fewer = (of("codes", arm, "in_use") for arm in ("restarts", "no restarts"))
 assert min(more) > max(fewer)
 
 # %% [markdown]
 # ## Play: what a probe reads at which depth
 #
-# **Which factor is read best before the first layer, which needs depth, and which is never read at all?**
+# **Which factor is read best before the first layer, which needs depth, and which is hardly read?**
 
 # %% tags=["hide-input"]
 widgets.explore(

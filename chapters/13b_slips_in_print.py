@@ -327,9 +327,11 @@ for name, loss in framed.items():
         (slope,) = torch.autograd.grad(loss(x), x)
         x = (x - 20 * slope).detach().requires_grad_()
     moved[name] = together(x.detach()) - together(a)
-    print(f"{name}: kinds stand apart by {together(a):.3f} -> {together(x.detach()):.3f}")
+    before, after = together(a), together(x.detach())
+    print(f"{name}: kinds stand apart by {before:.3f} -> {after:.3f}")
 inter, clusters, views_too = moved.values()
-assert torch.allclose(framed["inter-sample classification"](a), info_nce(a, b, temperature=0.1))
+inter_sample = framed["inter-sample classification"](a)
+assert torch.allclose(inter_sample, info_nce(a, b, temperature=0.1))
 assert clusters > 0 > max(inter, views_too)
 
 # %% [markdown]

@@ -362,7 +362,7 @@ class AskThird(ESSL):
 
     def moved(self, x):
         thirds = torch.arange(3).repeat_interleave(len(x))
-        return torch.cat([x.roll(k, dims=1) for k in range(3)]), thirds
+        return torch.cat([x.roll(k, dims=1) for k in range(3)]), thirds.to(x.device)
 
     def forward(self, seen, labels=None):
         x, thirds = self.moved(seen[0])

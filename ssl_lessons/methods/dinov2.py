@@ -33,7 +33,10 @@ class DINOv2(IBOT):
         batch_norm: bool = True,
         **options,
     ):
-        super().__init__(encoder, prototypes, hidden_dim, bottleneck, batch_norm=batch_norm, **options)
+        super().__init__(
+            encoder, prototypes=prototypes, hidden_dim=hidden_dim, bottleneck=bottleneck, batch_norm=batch_norm,
+            **options,
+        )  # fmt: skip
         self.patch_projector = PrototypeHead(encoder.dim, hidden_dim, bottleneck, prototypes, batch_norm)
         self.teacher_patch_projector = momentum_copy(self.patch_projector)
         self.koleo_weight, self.sinkhorn, self.iterations = koleo_weight, sinkhorn, iterations

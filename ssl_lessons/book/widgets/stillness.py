@@ -53,13 +53,17 @@ def answered(rows: Sequence[dict] | None = None) -> dict[int, dict]:
 def marked(picture: int, gap: int) -> Tensor:
     """The frame difference, bool [SIDE, SIDE]; where the film ends too early it compares with the frame before."""
     some = films().frames[picture - 1 : picture]
-    first = min(FRAME, some.shape[1] - 1 - gap)
-    return scenes.differs(some, first, gap)[0]
+    return scenes.differs(some, _first(gap), gap)[0]
+
+
+def _first(gap: int) -> int:
+    """The first of the two frames that are compared: FRAME where the film is long enough."""
+    return min(FRAME, films().frames.shape[1] - 1 - gap)
 
 
 def measured(picture: int, gap: int, cut: float, data: dict[int, dict]) -> dict[str, float]:
     """Overlaps with the truth: the difference's and the network's on this film, and the network's on all test films."""
-    at = min(FRAME, films().frames.shape[1] - 1 - gap)
+    at = _first(gap)
     masks = films().masks[picture - 1] > 0
     answer = torch.from_numpy(data[gap]["probability"][picture - 1] > cut)
     return {
@@ -72,12 +76,12 @@ def measured(picture: int, gap: int, cut: float, data: dict[int, dict]) -> dict[
 def render(picture: int, gap: int, cut: float, data: dict[int, dict] | None = None) -> Figure:
     """Four panels: the still picture, the frame difference, the network's answer, the truth."""
     data = answered() if data is None else data
-    found = measured(picture, gap, cut, data)
+    found, at = measured(picture, gap, cut, data), _first(gap)
     fig, axes = plots.new_figure(8.0, 2.6, columns=4)
     answer = data[gap]["probability"][picture - 1] > cut
     panels = (
         (films().frames[picture - 1, FRAME].permute(1, 2, 0).numpy(), "one frame"),
-        (marked(picture, gap).numpy(), f"differs, gap {gap}\noverlap {found['difference']:.2f}"),
+        (marked(picture, gap).numpy(), f"frames {at} and {at + gap} differ\noverlap {found['difference']:.2f}"),
         (answer, f"the network, one frame\noverlap {found['network']:.2f} (all films {found['all']:.2f})"),
         ((films().masks[picture - 1, FRAME] > 0).numpy(), "the truth"),
     )
@@ -98,8 +102,8 @@ def describe(picture: int, gap: int, cut: float, data: dict[int, dict] | None = 
     data = answered() if data is None else data
     found = measured(picture, gap, cut, data)
     return (
-        f"Film {picture}: two things before stripes. Frames {gap} apart differ in pixels whose overlap with the "
-        f"true things is {found['difference']:.2f}. A network trained on such marks, asked about the one frame, counts "
-        f"pixels from a probability of {cut:.1f}: overlap {found['network']:.2f} here, "
+        f"Film {picture}: two things before stripes. Frames {gap} apart differ; overlap with the "
+        f"things in the first of them {found['difference']:.2f}. A network trained on such marks, asked about the one "
+        f"frame, counts pixels from a probability of {cut:.1f}: overlap {found['network']:.2f} here, "
         f"{found['all']:.2f} over all test films."
     )
