@@ -46,7 +46,8 @@ Method = Annotated[
     str | None,
     typer.Option(
         help="How to learn: simclr, simclr_v2, dcl, spectral, directclr, supcon, nnclr, instdisc, pirl, moco_v1, "
-        "moco_v2, moco_v3, mochi, diet, densecl, insloc; byol, simsiam, dino, ibot, msf, simdino, selfpatch; "
+        "moco_v2, moco_v3, mochi, diet, densecl, insloc, essl, equimod, looc; byol, simsiam, dino, ibot, dinov2, msf, "
+        "simdino, selfpatch; "
         "barlow_twins, vicreg, vicregl, w_mse, tico, mmcr, frossl, emp_ssl, lejepa, visreg; deepcluster, "
         "online_deepcluster, sela, swav, pcl, msn; mae, simmim, beit, data2vec, ijepa, crossmae, salt; "
         "context_encoder, colorization, split_brain, rotation, relative_position, jigsaw, counting, exemplar;"
