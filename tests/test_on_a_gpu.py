@@ -388,7 +388,7 @@ def check_evaluation(name, call):
 def test_evaluation():
     others = {"AttentivePool", "DenseResult", "FineTuned", "HeadResult", "PROBE_CS", "ProbeResult"}
     others |= {"extract_features", "pixels", "fine_tune", "fine_tune_efficiency"}  # below, and in test_fine_tuning
-    others |= {"labels_needed"}  # numbers only
+    others |= {"labels_needed", "layer_groups"}  # numbers only; groups of parameters where they are
     assert set(EVALUATIONS) == set(evaluation.__all__) - others
     pretend_gpu.each(EVALUATIONS, check_evaluation)
     encoder, pictures = build_encoder("convnet", width=4, dim=16), tiny().images

@@ -22,6 +22,8 @@ class ESSL(SimCLR):
     as pretext tasks have it (`pretext_task.gentle`), instead of small and distorted like them.
     """
 
+    several_ranks = False  # the turns would be counted per rank
+
     def __init__(self, encoder: nn.Module, equivariance_weight: float = 0.4, whole: bool = False, **options):
         super().__init__(encoder, **options)
         self.equivariance_weight, self.whole, self.shrink = equivariance_weight, whole, 1.0 if whole else 0.5
