@@ -581,8 +581,8 @@ assert all(with_it > max(start, without) for start, without, with_it in rows)
 # %% [markdown]
 # With it, nearest pictures are farther apart than at the start and than without it, in all three seeds. That says
 # what the term does, not whether the features are better: the comparison needs runs of hundreds of steps, of a
-# transformer whose step takes a third of a second, and is **not tested** here. Nor are curated pictures, which chapter 22
-# takes up. The method is
+# transformer whose step takes a third of a second, and is **not tested** here. Curated pictures:
+# [22d](22d_small_knobs.ipynb). The method is
 # [`methods/dinov2.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/ssl_lessons/methods/dinov2.py), with a list of
 # what the authors' code does otherwise.
 #
