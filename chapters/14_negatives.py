@@ -177,8 +177,7 @@ assert 2 / N < aged[EPOCH]["finds itself"] < 0.5
 # 3. **Momentum encoder**: a queue of recent embeddings, made by a second encoder that changes slowly (MoCo, [He et al.,
 #    2020](https://arxiv.org/abs/1911.05722)).
 #
-# (The fourth compares with cluster centres: [chapter 17](17_clustering.ipynb). A tutorial sorts by the kind of candidates:
-# [13b](13b_slips_in_print.ipynb).) How old is a negative
+# (The fourth compares with cluster centres: [chapter 17](17_clustering.ipynb).) How old is a negative
 # when it is used? You need not train anything to know: the order of the batches decides.
 
 # %%
@@ -410,10 +409,9 @@ for name, (wait, steps) in RUNS.items():
         print(f"    m = {m:<6} half-life {half:6.1f} steps: {fits(m, wait, steps)}")
 
 # %% [markdown]
-# > **Predict.** With a queue of 4,096 (keys wait 16 steps) the paper found 0.999 better than 0.99, better than 0.9,
-# > and no learning at all with $m = 0$ (section 4.1). Which of 0, 0.9, 0.99, 0.999 is best in a run of 240 steps (a guess: one in
-# > four)? And
-# > is $m = 0$ hopeless?
+# > **Predict.** With a queue of 4,096 (keys wait 16 steps) the paper found 0.999 better than 0.99, better than 0.9, and
+# > no learning at all with $m = 0$ (section 4.1). Which of 0, 0.9, 0.99, 0.999 is best in a run of 240 steps (a guess:
+# > one in four)? And is $m = 0$ hopeless?
 #
 # ### MoCo in twenty lines
 
@@ -569,8 +567,9 @@ assert max(long["0"]) < min(long["0.99"]) - 0.1
 # choice.
 #
 # Is $m = 0$ hopeless? After 240 steps you could not tell. Given 1,280 steps you can: momentum 0.99 goes on learning,
-# and momentum 0 stays about where it was, with a loss that looks like the others'. Its keys give the reason that the first clock names: within 32 steps they
-# have turned away much further (`moved`: 1 minus the cosine of a key and its fresh version, from step 72 on).
+# and momentum 0 stays about where it was, with a loss that looks like the others'. Its keys give the reason that the
+# first clock names: within 32 steps they have turned away much further (`moved`: 1 minus the cosine of a key and its
+# fresh version, from step 72 on).
 #
 # ## The film: who goes stale, and who gives its age away?
 #
@@ -897,11 +896,12 @@ book.claim(
 #
 # ## Where it comes from, where it went
 #
-# Exemplar-CNN ([Dosovitskiy et al., 2014](https://arxiv.org/abs/1406.6909)) made every picture a class. Instance discrimination replaced the weights by a memory bank, PIRL fed it jigsaws, CMC ([Tian et al.,
+# Exemplar-CNN ([Dosovitskiy et al., 2014](https://arxiv.org/abs/1406.6909)) made every picture a class. Instance
+# discrimination replaced the weights by a memory bank, PIRL fed it jigsaws, CMC ([Tian et al.,
 # 2020](https://arxiv.org/abs/1906.05849)) several views of a scene. MoCo exchanged the bank for a queue and a momentum
-# encoder; SimCLR ([Chen et al., 2020](https://arxiv.org/abs/2002.05709)) exchanged both for a large batch. BYOL
-# ([Grill et al., 2020](https://arxiv.org/abs/2006.07733)) kept the momentum encoder and threw out the negatives:
-# [chapter 15](15_self_distillation.ipynb).
+# encoder; SimCLR ([Chen et al., 2020](https://arxiv.org/abs/2002.05709)) exchanged both for a large batch. BYOL ([Grill
+# et al., 2020](https://arxiv.org/abs/2006.07733)) kept the momentum encoder and threw out the negatives: [chapter
+# 15](15_self_distillation.ipynb).
 #
 # **Next**: [chapter 14b](14b_which_negatives_help.ipynb).
 #

@@ -11,8 +11,8 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/ssl-lessons/ssl-lessons/blob/main/chapters/17b_relatives_and_the_long_tail.ipynb)
 #
-# **After this chapter you can** read a purity without being fooled by the number of clusters, say what SeLa, PCL, NAT, CAPI and
-# others change and what each assumes, and test whether "equal parts" hurts when the world is unequal.
+# **After this chapter you can** read a purity without being fooled by the number of clusters, say what SeLa, PCL, NAT,
+# CAPI and others change and what each assumes, and test whether "equal parts" hurts when the world is unequal.
 #
 # **You need** [chapter 17](17_clustering.ipynb), of which this is an optional companion.
 # **Time**: 15 minutes to read, half a minute to run on two CPU cores. Nothing is downloaded.
@@ -47,9 +47,9 @@ device = book.setup("17b")
 # %% [markdown]
 # ## The puzzle: how pure is nothing?
 #
-# Chapter 17 measured labels by their purity, the share of pictures that show the commonest kind of their cluster, with 64
-# clusters. Now let the number of clusters $K$ vary, for two ways to label 8,192 pictures of ten kinds: k-means on edges
-# (the best teacher there), and labels dealt at random.
+# Chapter 17 measured labels by their purity, the share of pictures that show the commonest kind of their cluster, with
+# 64 clusters. Now let the number of clusters $K$ vary, for two ways to label 8,192 pictures of ten kinds: k-means on
+# edges (the best teacher there), and labels dealt at random.
 #
 # > **Predict.** With one cluster the purity is about 10 %, with 8,192 it is 100 %. What does *chance* reach with 1,024
 # > clusters of about eight pictures?
@@ -103,23 +103,23 @@ plots.show(
 print(f"at random: {chance[64]:.1%} with 64 clusters, {chance[1024]:.1%} with 1,024")
 
 # %% [markdown]
-# Chance alone climbs with $K$, since in a small group some kind is always ahead by luck. So compare purities at equal $K$
-# only, and print the row "at random" beside them. A high purity is no proof that there are $K$ classes, either: four
-# clusters of boats are as pure as one.
+# Chance alone climbs with $K$, since in a small group some kind is always ahead by luck. So compare purities at equal
+# $K$ only, and print the row "at random" beside them. A high purity is no proof that there are $K$ classes, either:
+# four clusters of boats are as pure as one.
 #
 # ## The relatives, one change each
 #
 # ### PCL: contrast with your own centroid
 #
 # **PCL**, *prototypical contrastive learning* ([Li et al., 2021](https://arxiv.org/abs/2005.04966)), keeps InfoNCE and
-# adds a second one, in which the positive of embedding $v_i$ is the centroid $c_s$ of its own cluster $s$ and the negatives
-# are the other centroids (averaged over several clusterings, left out here):
+# adds a second one, in which the positive of embedding $v_i$ is the centroid $c_s$ of its own cluster $s$ and the
+# negatives are the other centroids (averaged over several clusterings, left out here):
 #
 # $$L = \text{InfoNCE} - \frac1N\sum_i\log\frac{\exp(v_i\cdot c_{s}/\phi_{s})}{\sum_j\exp(v_i\cdot c_j/\phi_j)},\qquad \phi_k = \frac{\sum_{v \in \text{cluster } k}\lVert v - c_k\rVert}{Z_k\log(Z_k + \alpha)},$$
 #
-# with $Z_k$ pictures in cluster $k$. Every cluster has its own temperature $\phi_k$: large if it is loose, small if it is
-# tight; all are scaled to the mean $\tau$ (the authors' code first clips them to their 10th and 90th percentile, and so
-# does ours).
+# with $Z_k$ pictures in cluster $k$. Every cluster has its own temperature $\phi_k$: large if it is loose, small if it
+# is tight; all are scaled to the mean $\tau$ (the authors' code first clips them to their 10th and 90th percentile, and
+# so does ours).
 #
 # > **Predict.** A *loose* cluster gets a high temperature. Are its members pulled towards the centroid harder than with
 # > one temperature for all, or less hard?
@@ -162,21 +162,23 @@ whole = info_nce(v, key, None, 0.2) + prototype_term(v, centers, own, phi)
 assert torch.allclose(whole, losses.protonce(v, key, [centers], [own], [phi], 0.2))
 
 # %% [markdown]
-# **Harder**, here. A high temperature shrinks the similarity of a loose member to its centroid, so the softmax is not yet
-# content, and the pull goes on; a tight cluster's low temperature makes it content early. That pulls loose clusters
+# **Harder**, here. A high temperature shrinks the similarity of a loose member to its centroid, so the softmax is not
+# yet content, and the pull goes on; a tight cluster's low temperature makes it content early. That pulls loose clusters
 # together and leaves tight ones alone, so that no cluster swallows the others. (Far from content, with clusters that
-# overlap, the factor $1/\phi$ of the gradient weighs against it and can turn the order round. The toy has two clusters, 60 points, and no network; what $\phi$ does to accuracy is another question.)
+# overlap, the factor $1/\phi$ of the gradient weighs against it and can turn the order round. The toy has two clusters,
+# 60 points, and no network; what $\phi$ does to accuracy is another question.)
 #
 # ### NAT: the targets come first
 #
 # **Noise as targets** ([Bojanowski and Joulin, 2017](https://arxiv.org/abs/1704.05310)) draws one random direction per
-# picture before training. The network must map the pictures onto these targets $c_j$, and only *which* picture gets which
-# is free:
+# picture before training. The network must map the pictures onto these targets $c_j$, and only *which* picture gets
+# which is free:
 #
 # $$\min_\theta\min_P\ \frac{1}{2N}\sum_i\lVert z_i - (PC)_i\rVert^2,\qquad P \in \{0,1\}^{N\times M},\quad P\mathbf 1 = \mathbf 1,\quad P^\top\mathbf 1 \le \mathbf 1 .$$
 #
-# A picture gets one target, a target serves at most one picture: transport with seats for one, solved exactly for a batch
-# at a time. ([Balestriero et al., 2023](https://arxiv.org/abs/2304.12210), equation 7, print both constraints on the same side of $P$. Count what that allows.)
+# A picture gets one target, a target serves at most one picture: transport with seats for one, solved exactly for a
+# batch at a time. ([Balestriero et al., 2023](https://arxiv.org/abs/2304.12210), equation 7, print both constraints on
+# the same side of $P$. Count what that allows.)
 
 # %%
 angle = torch.linspace(0, 2 * math.pi, 25)[:24]
@@ -193,14 +195,15 @@ assert seats["one seat"] == 24 > 2 * seats["as printed"]
 #
 # ### CAPI: clusters of patches, and a cheat called *place*
 #
-# **CAPI** ([Darcet et al., 2025](https://arxiv.org/abs/2502.08769)) clusters *patches*. A teacher that sees the whole picture $n$
-# gives its patch at place $t$ a score $s_{ntk}$ for each cluster $k$; Sinkhorn balances the scores to targets $q_{ntk}$; a
-# student that does not see the patch predicts them,
+# **CAPI** ([Darcet et al., 2025](https://arxiv.org/abs/2502.08769)) clusters *patches*. A teacher that sees the whole
+# picture $n$ gives its patch at place $t$ a score $s_{ntk}$ for each cluster $k$; Sinkhorn balances the scores to
+# targets $q_{ntk}$; a student that does not see the patch predicts them,
 #
 # $$L = -\operatorname{mean}_{(n,t)\ \text{hidden}}\ \sum_k q_{ntk}\log p_{ntk} .$$
 #
-# Balanced over all patches together, this has a cheat: let cluster $k$ mean "I lie at place $k$". So CAPI balances *at each place by
-# itself*, over the pictures. What does a student pay at least who knows nothing but the place, and one who knows the targets?
+# Balanced over all patches together, this has a cheat: let cluster $k$ mean "I lie at place $k$". So CAPI balances *at
+# each place by itself*, over the pictures. What does a student pay at least who knows nothing but the place, and one
+# who knows the targets?
 
 # %%
 draw = torch.Generator().manual_seed(3)
@@ -226,10 +229,10 @@ for says, scores in teachers.items():
         assert (least[1] > 3) == (says == "the place" and places == "each")
 
 # %% [markdown]
-# Balanced together, a teacher whose clusters say the place is predicted by everybody, unseen; balanced at each place its
-# targets are even, and nobody can win anything with them. A teacher whose clusters say the picture loses nothing by it. (A
-# teacher made by hand, no training. CAPI itself needs a transformer and long runs and is not tested here; what would decide is
-# a run of it beside iBOT's and MAE's, long enough for all three to leave the floor of [chapter
+# Balanced together, a teacher whose clusters say the place is predicted by everybody, unseen; balanced at each place
+# its targets are even, and nobody can win anything with them. A teacher whose clusters say the picture loses nothing by
+# it. (A teacher made by hand, no training. CAPI itself needs a transformer and long runs and is not tested here; what
+# would decide is a run of it beside iBOT's and MAE's, long enough for all three to leave the floor of [chapter
 # 18b](18b_masked_features.ipynb).)
 #
 # ### In a sentence each
@@ -245,11 +248,12 @@ for says, scores in teachers.items():
 #
 # ## What all of them assume: equal parts
 #
-# SeLa and SwAV say it in a constraint, MSN in a regulariser; SimCLR's negatives spread the embeddings evenly. [Assran et
-# al. (2023)](https://arxiv.org/abs/2210.07277) call it the **hidden uniform prior**. If a third of your pictures are birds,
-# equal parts *must* cut the birds into pieces, by colour for instance, and lump rare kinds together. Their repair, **PMSN**: ask for another distribution. Replace $-\lambda H(\bar p)$ of MSN by
-# $\lambda\sum_k \bar p_k\log(\bar p_k/\pi_k)$ with a power law $\pi_k \propto k^{-\gamma}$. For the uniform $\pi$ that is MSN
-# plus the constant $\log K$:
+# SeLa and SwAV say it in a constraint, MSN in a regulariser; SimCLR's negatives spread the embeddings evenly. [Assran
+# et al. (2023)](https://arxiv.org/abs/2210.07277) call it the **hidden uniform prior**. If a third of your pictures are
+# birds, equal parts *must* cut the birds into pieces, by colour for instance, and lump rare kinds together. Their
+# repair, **PMSN**: ask for another distribution. Replace $-\lambda H(\bar p)$ of MSN by
+# $\lambda\sum_k \bar p_k\log(\bar p_k/\pi_k)$ with a power law $\pi_k \propto k^{-\gamma}$. For the uniform $\pi$ that
+# is MSN plus the constant $\log K$:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -270,8 +274,9 @@ print(
 # The obvious test, pretraining on a *long-tailed* world (the commonest kind a hundred times as frequent as the rarest),
 # mixes two causes: equal parts, and fewer different pictures of the rare kinds. Comparing with a network trained on
 # long-tailed *labels* does not help, since those labels hurt in their own way. Assran et al. have a cleaner one: the
-# **same pictures**, equally frequent over the run, but in mini-batches that hold **two classes only**. A method that demands equal
-# parts *within a batch* must then cut two kinds into 64 pieces. Do they all suffer? Three methods, the same steps, a probe with ten labels per kind:
+# **same pictures**, equally frequent over the run, but in mini-batches that hold **two classes only**. A method that
+# demands equal parts *within a batch* must then cut two kinds into 64 pieces. Do they all suffer? Three methods, the
+# same steps, a probe with ten labels per kind:
 
 # %%
 record, origin = book.recorded("clustering", world=2)
@@ -322,25 +327,26 @@ assert all(abs(mean(m) - mean(m, "tail")) < 0.035 for m in (*METHODS, "pmsn"))
 assert mean("supervised, even") - mean("supervised, even", "tail") > 0.2
 
 # %% [markdown]
-# The baselines of this table stay behind its methods in the probe (raw pixels are strong only with 2,000 labels, see the
-# kNN column; the edges of chapter 17, without a network, are level with SimCLR).
-# SimCLR pays clearly for two-kind batches: half of its negatives are then of the anchor's own kind. For SwAV and MSN, which
-# demand equal parts most openly, no loss shows, though three seeds leave one of a few points possible for MSN (see the
-# claims). Perhaps because prototypes are not kinds (chapter 17): cutting two kinds into 64 pieces then takes away little. What the table does not have is the paper's natural control, a masked
-# autoencoder, which compares nothing within a batch and hardly suffers there; without it, a part of the loss may be due
-# to batches that are alike in other ways (BatchNorm, for one).
+# The baselines of this table stay behind its methods in the probe (raw pixels are strong only with 2,000 labels, see
+# the kNN column; the edges of chapter 17, without a network, are level with SimCLR). SimCLR pays clearly for two-kind
+# batches: half of its negatives are then of the anchor's own kind. For SwAV and MSN, which demand equal parts most
+# openly, no loss shows, though three seeds leave one of a few points possible for MSN (see the claims). Perhaps because
+# prototypes are not kinds (chapter 17): cutting two kinds into 64 pieces then takes away little. What the table does
+# not have is the paper's natural control, a masked autoencoder, which compares nothing within a batch and hardly
+# suffers there; without it, a part of the loss may be due to batches that are alike in other ways (BatchNorm, for one).
 #
-# The long tail itself moves no self-supervised method by more than about two points, so there is little here for PMSN to
-# repair. (*Supervised, even* weighs every kind equally in the loss and falls by far the most: a few rare pictures then carry
-# much of the gradient. It is no clean control either.)
+# The long tail itself moves no self-supervised method by more than about two points, so there is little here for PMSN
+# to repair. (*Supervised, even* weighs every kind equally in the loss and falls by far the most: a few rare pictures
+# then carry much of the gradient. It is no clean control either.)
 #
 # ## Exercises
 #
 # Replace a stub, run the cell, and read what the checker says. Solutions stand at the end.
 #
 # ### 1 · Purity (•, 6 minutes)
-# `clusters` and `labels` are int64 tensors `[N]`, with any whole numbers from 0; return the share of pictures whose label
-# is the commonest one of their cluster, a float. Then estimate it for labels dealt at random among clusters of *two*.
+# `clusters` and `labels` are int64 tensors `[N]`, with any whole numbers from 0; return the share of pictures whose
+# label is the commonest one of their cluster, a float. Then estimate it for labels dealt at random among clusters of
+# *two*.
 #
 # <details><summary>Hint</summary>Add the hits of all clusters before you divide.</details>
 
@@ -354,10 +360,11 @@ ch17.check_cluster_purity(cluster_purity)
 
 # %% [markdown]
 # ### 2 · Small crops join in (••, 10 minutes)
-# SwAV's paper cuts *small* crops besides the two large views of a picture. They predict, but their codes are never used: a
-# small crop sees too little to be asked for a label. `scores` is a float tensor `[V, N, K]`, the large views first;
-# `codes`, `[2, N, K]`, has the codes of those two; `temperature` is a float. Every view predicts the code of every large
-# view other than itself. Return the mean of all these cross-entropies, a scalar in nats. How many are there?
+# SwAV's paper cuts *small* crops besides the two large views of a picture. They predict, but their codes are never
+# used: a small crop sees too little to be asked for a label. `scores` is a float tensor `[V, N, K]`, the large views
+# first; `codes`, `[2, N, K]`, has the codes of those two; `temperature` is a float. Every view predicts the code of
+# every large view other than itself. Return the mean of all these cross-entropies, a scalar in nats. How many are
+# there?
 #
 # <details><summary>Hint</summary>`F.cross_entropy` takes soft targets. A small crop stands in two of the terms, a large
 # view in one.</details>
@@ -372,14 +379,15 @@ ch17.check_multi_crop(multi_crop)
 
 # %% [markdown]
 # ### 3 · Choose a test, and defend it (•••, 10 minutes, on paper)
-# A colleague pretrains MSN and PMSN on long-tailed pictures. MSN drops from 46.8 to 44.4 % against balanced pretraining,
-# PMSN from 35.7 % *up* to 41.4 %. He concludes that the power law repairs the long tail. Which two numbers would you compare, and what do
-# you conclude?
+# A colleague pretrains MSN and PMSN on long-tailed pictures. MSN drops from 46.8 to 44.4 % against balanced
+# pretraining, PMSN from 35.7 % *up* to 41.4 %. He concludes that the power law repairs the long tail. Which two numbers
+# would you compare, and what do you conclude?
 #
 # ## Claims, tested
 #
-# Seeds are paired; rules and margins stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). The first is asked of SimCLR and of MSN apart, since a
-# mean over methods would let one speak for all.
+# Seeds are paired; rules and margins stand in
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). The first is asked of
+# SimCLR and of MSN apart, since a mean over methods would let one speak for all.
 
 
 # %%
@@ -404,7 +412,8 @@ book.claim("C-127b", drawn=paired(("msn", "even"), ("pmsn", "even")))
 # On entropic transport [Cuturi (2013)](https://arxiv.org/abs/1306.0895); on the hidden prior [Assran et al.
 # (2023)](https://arxiv.org/abs/2210.07277); on uncurated data [Tian et al. (2021)](https://arxiv.org/abs/2105.08054).
 #
-# **Q.** Your data has one kind in 90 % of the pictures. You train SwAV with 64 prototypes. What will most of them stand for?
+# **Q.** Your data has one kind in 90 % of the pictures. You train SwAV with 64 prototypes. What will most of them stand
+# for?
 # <details><summary>Answer</summary>If prototypes followed kinds, pieces of that kind: balance forces about 58 of the 64 onto it, cut along whatever
 # still varies inside it (pose, colour, ground). The remaining kinds share about six.</details>
 

@@ -101,14 +101,13 @@ print(f"the loss of knowing nothing: log(2 * 256 - 1) = {math.log(511):.2f}")
 assert encoders.ResNet18.dim == 512
 
 # %% [markdown]
-# So a head that expects 2048 numbers cannot be attached; we read it as 512 → 2048 → 512. The augmentation has to deliver
-# some two thousand views a second; ours works on the GPU, a batch at a time.
+# So a head that expects 2048 numbers cannot be attached; we read it as 512 → 2048 → 512. The augmentation has to
+# deliver some two thousand views a second; ours works on the GPU, a batch at a time.
 #
-# Two lines of the page you would notice first, for nothing starts. The model `facebook/resnet18` we could not find on Hugging
-# Face; [`microsoft/resnet-18`](https://huggingface.co/microsoft/resnet-18) is there, and was trained on ImageNet *with labels*,
-# which is what a build without labels must not begin with. (Ours is torchvision's, `weights=None`.) And `torch==2.1.0
-# torchvision==0.15.0` does not install: 0.15 wants torch 2.0, and 0.16 goes with 2.1. `ssl-lessons doctor` says whether the
-# two that you have fit.
+# Two lines of the page fail at once. `facebook/resnet18` we could not find on Hugging Face;
+# [`microsoft/resnet-18`](https://huggingface.co/microsoft/resnet-18) is there, trained on ImageNet *with labels*: no
+# start for a build without them. (Ours is torchvision's, `weights=None`.) And `torch==2.1.0 torchvision==0.15.0` does
+# not install: 0.15 wants torch 2.0, 0.16 goes with 2.1. `ssl-lessons doctor` says whether yours fit.
 #
 # And "2.5"? Take a *fixed* geometry,
 # partners at a cosine of 0.7 and the 510 other views spread evenly over the sphere, and change nothing but $\tau$:
@@ -137,8 +136,8 @@ plots.table(
 
 # %% [markdown]
 # From the lowest to the highest temperature the loss grows more than a hundredfold, and nothing was learned or
-# forgotten. At $\tau = 0.07$ the loss is 2.5 when partners stand at a cosine of about 0.28: good news or bad, depending on
-# how strong the augmentation is. There is no right number for the loss.
+# forgotten. At $\tau = 0.07$ the loss is 2.5 when partners stand at a cosine of about 0.28: good news or bad, depending
+# on how strong the augmentation is. There is no right number for the loss.
 #
 # ## Two recipes, by name
 #
@@ -235,10 +234,10 @@ print(
 print(speed_origin)
 
 # %% [markdown]
-# The 3x3 stem keeps a map four times as large for the same view, and costs more than the smaller view saves: the same hours
-# hold about **0.6 times the epochs**. (The steps were timed with 16 pictures and scaled to 256.) Nobody does this on two cores, and for a T4
-# *nothing was measured*: the cell "The plan" times a few steps on your own machine. If it prints more than the
-# 277 ms a step of the line above the table, the page's three hours are not yours.
+# The 3x3 stem keeps a map four times as large for the same view, and costs more than the smaller view saves: the same
+# hours hold about **0.6 times the epochs**. (The steps were timed with 16 pictures and scaled to 256.) Nobody does this
+# on two cores, and for a T4 *nothing was measured*: the cell "The plan" times a few steps on your own machine. If it
+# prints more than the 277 ms a step of the line above the table, the page's three hours are not yours.
 #
 # ## The plan: which pictures, where to, how long, in how many legs
 #
@@ -286,9 +285,9 @@ plots.show(
 # ## The run, with an accident
 #
 # A checkpoint holds weights, optimiser, schedule and random state. It is written to a temporary file that is then
-# renamed, with the one before it kept in reserve. Batch $t$ and its augmentations depend on the seed and on $t$ alone. So a
-# resumed run should end, on a CPU, with *the same weights to the last bit* as one that was never interrupted. How to
-# go on is printed **before** the run starts: afterwards may be too late.
+# renamed, with the one before it kept in reserve. Batch $t$ and its augmentations depend on the seed and on $t$ alone.
+# So a resumed run should end, on a CPU, with *the same weights to the last bit* as one that was never interrupted. How
+# to go on is printed **before** the run starts: afterwards may be too late.
 #
 # In the rehearsal the machine is lost half way; the cell after the run is what you would do next.
 
@@ -381,15 +380,16 @@ print(f"straight    {straight[:24]}\ninterrupted {interrupted[:24]}")
 assert straight == interrupted
 
 # %% [markdown]
-# Bit for bit the same. On a GPU some sums are taken in an order that nobody fixes: there weights drift apart, and curves
-# and accuracies agree.
+# Bit for bit the same. On a GPU some sums are taken in an order that nobody fixes: there weights drift apart, and
+# curves and accuracies agree.
 #
 # ## The judge
 #
-# **Protocol.** Labelled pictures are drawn from the train split, the same number from every class, the same draws for every
-# row. A probe's regularisation is chosen by cross-validation inside its own labels. The test split is only scored. Frozen
-# features are compared with frozen features, whole networks with whole networks ([chapter 00](00_start_here.ipynb) shows
-# what happens otherwise). First the number that the page promises: 5 % of STL-10's 5,000 labels are 250, here 25 per class.
+# **Protocol.** Labelled pictures are drawn from the train split, the same number from every class, the same draws for
+# every row. A probe's regularisation is chosen by cross-validation inside its own labels. The test split is only
+# scored. Frozen features are compared with frozen features, whole networks with whole networks ([chapter
+# 00](00_start_here.ipynb) shows what happens otherwise). First the number that the page promises: 5 % of STL-10's 5,000
+# labels are 250, here 25 per class.
 
 # %%
 PER_CLASS, DRAWS = 25, 3 if REHEARSAL else 10
@@ -541,10 +541,10 @@ assert (curves["frozen"][many:] > baseline[many:] + 5).all()
 
 # %% [markdown]
 # *Left*: from 25 labels per class on, frozen SimCLR features beat both baselines by more than five points. So on
-# photographs, too, the encoder has learned something before it saw a label. *Right*: a network that may change everything
-# is ahead after pretraining, by a few points, and needs somewhat fewer labels for the same accuracy: nothing like the tenth
-# of the famous papers. What the figure does not show: a large network, large pictures, long training. The accuracies belong to 20 classes chosen by us, and compare with nothing
-# published.
+# photographs, too, the encoder has learned something before it saw a label. *Right*: a network that may change
+# everything is ahead after pretraining, by a few points, and needs somewhat fewer labels for the same accuracy: nothing
+# like the tenth of the famous papers. What the figure does not show: a large network, large pictures, long training.
+# The accuracies belong to 20 classes of our choice: compare them with nothing published.
 #
 # ### Is it healthy?
 #
@@ -592,8 +592,8 @@ plots.show(sheet, alt=" ".join(neighbors.alt(q, "SimCLR") for q in queries))
 # Do the page's settings train? Try them in miniature: the rehearsal's encoder, views and pictures; from the recipe
 # come optimiser, rate, schedule, weight decay, temperature and head. Two more arms move *one* thing across: the rate.
 #
-# **Predict**: which of the four arms beat the untrained encoder's kNN after 40 steps? (A guess at all four is right once
-# in sixteen.)
+# **Predict**: which of the four arms beat the untrained encoder's kNN after 40 steps? (A guess at all four is right
+# once in sixteen.)
 
 
 # %%
@@ -651,12 +651,13 @@ plots.table(
 )
 
 # %% [markdown]
-# Three of four: all but the published one. Its loss stands where a network stands that knows nothing, its kNN lies below
-# that of the untrained encoder (the probe with 100 labels tells the two hardly apart), and `diagnose` calls it healthy.
-# But **no single setting is to blame**: with a smaller rate the same recipe trains, and at the same rate, without
-# warm-up, the other recipe trains. Several settings together do the harm. What the table does not show: 40 steps on
-# drawings, one seed. So look at photographs too (Tiny ImageNet, of every class the first 125 pictures), in a longer record that
-# puts one choice at a time into the recommended recipe (batch 128; rates scaled with it, so that "0.5" means 0.25).
+# Three of four: all but the published one. Its loss stands where a network stands that knows nothing, its kNN lies
+# below that of the untrained encoder (the probe with 100 labels tells the two hardly apart), and `diagnose` calls it
+# healthy. But **no single setting is to blame**: with a smaller rate the same recipe trains, and at the same rate,
+# without warm-up, the other recipe trains. Several settings together do the harm. What the table does not show: 40
+# steps on drawings, one seed. So look at photographs too (Tiny ImageNet, of every class the first 125 pictures), in a
+# longer record that puts one choice at a time into the recommended recipe (batch 128; rates scaled with it, so that
+# "0.5" means 0.25).
 
 # %%
 tried, tried_origin = book.recorded("recipe_claims")
@@ -711,10 +712,9 @@ print(tried_origin)
 
 # %% [markdown]
 # On photographs all published settings together end below the untrained encoder (its BatchNorm statistics settled), in
-# every seed. Of the single ones the colours come closest: by themselves they take what was to be gained, nearly to the floor;
-# the rate alone costs more than half of it. Ours is the best of this list, which is no surprise: it was tuned by such runs. 200
-# steps say what to watch in the first five minutes of a build, not how it ends. The stem was tried in a thin ResNet, with one
-# seed: the 3x3 one probes better on photographs, and worse on drawings.
+# every seed. Of the single ones the colours come closest: alone they end nearly at the floor; the rate alone costs more
+# than half of what was to be gained. Ours is the best of this list: it was tuned by such runs. 200 steps say what to
+# watch in the first five minutes of a build, not how it ends.
 #
 # ## Play: how strong may the augmentation be?
 #
@@ -737,8 +737,8 @@ widgets.explore(
 
 # %% [markdown]
 # What does strength do to a representation? On photographs nobody can say which property is lost; in the drawn world
-# you can. The record, made in the first and easier version of that world: three seeds at each strength, which multiplies
-# the ranges of the colour jitter *and the chance of a grey view*.
+# you can. The record, made in the first and easier version of that world: three seeds at each strength, which
+# multiplies the ranges of the colour jitter *and the chance of a grey view*.
 
 # %%
 jitter_record, jitter_origin = book.recorded("augmentation_strength", world=1)
@@ -790,15 +790,15 @@ print(jitter_origin)
 
 # %% [markdown]
 # From no jitter to the recipe's, the hue of the object becomes unreadable and the probe rises. But colour and kind do
-# not simply trade places: the kind gains most before the hue begins to fall. At 1.5 the probe is lower than at 1 in every
-# seed; the claim that was fixed for "too strong" asks for twice the recipe's strength, which nobody has run.
+# not simply trade places: the kind gains most before the hue begins to fall. At 1.5 the probe is lower than at 1 in
+# every seed; the claim that was fixed for "too strong" asks for twice the recipe's strength, which nobody has run.
 #
 # ## The five answers
 #
 # **(a)** *Cannot be*: 2048 numbers do not come out of a ResNet-18. **(b)** *Only a measurement can tell*: 1,852 views a
 # second, 277 ms a step; time ten steps on the machine that you get. **(c)** *Depends on something unsaid*: the cosines,
-# and so the augmentation. **(d)** *Only a measurement can tell*: in our short runs the rate alone costs more than half of
-# the gain on photographs, and in its company all of it. **(e)** *Only a measurement can tell*, and 70 % on STL-10 is
+# and so the augmentation. **(d)** *Only a measurement can tell*: in our short runs the rate alone costs more than half
+# of the gain on photographs, and in its company all of it. **(e)** *Only a measurement can tell*, and 70 % on STL-10 is
 # **untested here**: nobody has run this build to its end for this book.
 #
 # ## Exercises
@@ -806,9 +806,9 @@ print(jitter_origin)
 # Solutions stand at the end of the notebook.
 #
 # ### 1 · The learning rate at every step (••, 10 minutes)
-# Linear warm-up, then half a cosine to zero: at step `s < warmup_steps` the rate is `peak * (s + 1) / (warmup_steps + 1)`;
-# from there it follows $\frac{1}{2}(1 + \cos(\pi p))$ times the peak, where $p$ runs from 0 at the end of the warm-up to 1 at
-# `steps`. All arguments are numbers; return a float.
+# Linear warm-up, then half a cosine to zero: at step `s < warmup_steps` the rate is
+# `peak * (s + 1) / (warmup_steps + 1)`; from there it follows $\frac{1}{2}(1 + \cos(\pi p))$ times the peak, where $p$
+# runs from 0 at the end of the warm-up to 1 at `steps`. All arguments are numbers; return a float.
 #
 # <details><summary>Hint</summary>The fraction of the way through the cosine is
 # `(step - warmup_steps) / (steps - warmup_steps)`.</details>
@@ -823,9 +823,9 @@ ch25.check_lr_at(lr_at)
 
 # %% [markdown]
 # ### 2 · What fits? (•, 5 minutes)
-# You have `seconds`, a step takes `seconds_per_step`, and there are `images` pictures in batches of `batch_size`. Return
-# the number of whole steps, **at least one** however short the time, and the epochs they make: a pair of numbers, or a
-# tensor `[2]`.
+# You have `seconds`, a step takes `seconds_per_step`, and there are `images` pictures in batches of `batch_size`.
+# Return the number of whole steps, **at least one** however short the time, and the epochs they make: a pair of
+# numbers, or a tensor `[2]`.
 #
 # <details><summary>Hint</summary>An epoch is `images / batch_size` steps.</details>
 
@@ -839,8 +839,8 @@ ch25.check_steps_that_fit(what_fits)
 
 # %% [markdown]
 # ### 3 · The run that resumes too well (•••, 15 minutes)
-# A colleague's loss *drops* after every interruption, and her encoder gets worse the more often she was interrupted. Her
-# batches, for the steps `start` to `stop - 1` of a run (a resumed run has `start > 0`):
+# A colleague's loss *drops* after every interruption, and her encoder gets worse the more often she was interrupted.
+# Her batches, for the steps `start` to `stop - 1` of a run (a resumed run has `start > 0`):
 #
 # ```python
 # def batches(images, batch_size, seed, start, stop):
@@ -848,9 +848,10 @@ ch25.check_steps_that_fit(what_fits)
 #     return [torch.randperm(images, generator=generator)[:batch_size] for _ in range(start, stop)]
 # ```
 #
-# Find the bug and repair it: the batch of a step must depend on `seed` and step alone, be random, hold no picture twice,
-# and differ from run to run: the run of `seed + 1` must not be this one shifted by a step. Return a list of int64
-# tensors `[batch_size]` with numbers of pictures, `0 .. images - 1`. Leave the program's own random numbers alone.
+# Find the bug and repair it: the batch of a step must depend on `seed` and step alone, be random, hold no picture
+# twice, and differ from run to run: the run of `seed + 1` must not be this one shifted by a step. Return a list of
+# int64 tensors `[batch_size]` with numbers of pictures, `0 .. images - 1`. Leave the program's own random numbers
+# alone.
 #
 # <details><summary>Hint 1</summary>Which pictures does she see in step `start` after a resume?</details>
 # <details><summary>Hint 2</summary>Give every step a generator of its own, or draw and throw away what came
@@ -867,11 +868,11 @@ ch25.check_batches(batches)
 # %% [markdown]
 # ### 4 · Which stem? Defend it with a number (•••, 15 minutes)
 # Two designs were tried, say with a 7x7 and a 3x3 stem. Design a was measured after `seconds_a` `[K]` of training
-# (ascending), with accuracies `scores_a` `[K, S]`, column $s$ from training seed $s$; design b likewise, `[L]` and `[L,
-# S]`, float64 tensors, with a step that costs more. You have `budget` seconds, in which both have been measured at
-# least once. Return `(choice, difference)`: the mean over seeds of *a minus b*, each at what it has reached **by then**,
-# and 1 (a), -1 (b), or 0 where its 90 % interval holds 0 and you cannot tell. `evaluation.evidence.interval(differences)`
-# gives (mean, low, high).
+# (ascending), with accuracies `scores_a` `[K, S]`, column $s$ from training seed $s$; design b likewise, `[L]` and
+# `[L, S]`, float64 tensors, with a step that costs more. You have `budget` seconds, in which both have been measured at
+# least once. Return `(choice, difference)`: the mean over seeds of *a minus b*, each at what it has reached **by
+# then**, and 1 (a), -1 (b), or 0 where its 90 % interval holds 0 and you cannot tell.
+# `evaluation.evidence.interval(differences)` gives (mean, low, high).
 #
 # <details><summary>Hint</summary>`seconds_a <= budget` is a mask; you want the last measurement that it
 # leaves.</details>
@@ -887,9 +888,9 @@ ch25.check_choose(choose)
 # %% [markdown]
 # ### 5 · Negatives that are none (•••, 15 minutes)
 # The loss pushes all pictures of a batch apart, also two that both show a boat. In a batch of $N$ pictures with classes
-# `labels` (int64 `[N]`), every view has $2N - 2$ negatives. Some of them show the class of the view: **false negatives**.
-# Return their share, averaged over all views, as a number. (Guess first: with ten equally frequent classes and a batch of
-# 256?)
+# `labels` (int64 `[N]`), every view has $2N - 2$ negatives. Some of them show the class of the view: **false
+# negatives**. Return their share, averaged over all views, as a number. (Guess first: with ten equally frequent classes
+# and a batch of 256?)
 #
 # <details><summary>Hint 1</summary>`labels.repeat(2)` are the classes of all $2N$ views; compare all pairs.</details>
 # <details><summary>Hint 2</summary>A view itself and its partner have the view's class: they count 2 in every row.</details>
@@ -905,8 +906,8 @@ ch25.check_false_negatives(false_negatives)
 # %% [markdown]
 # ## Claims, tested
 #
-# Drawn world and photographs, recorded runs, compared seed by seed; the rules are said in each table. (C-75a: the first,
-# easier drawn world.)
+# Drawn world and photographs, recorded runs, compared seed by seed; the rules are said in each table. (C-75a: the
+# first, easier drawn world.)
 
 # %%
 world, world_origin = book.recorded("embedded_world", world=2)
@@ -943,7 +944,7 @@ book.claim("C-62b", photographs=Runs(probe_of("SGD 0.5, no warm-up"), untrained)
 print(world_origin)
 
 # %% [markdown]
-# The last two are about three short runs of a small network (at half the batch and so half the rate). Forty live steps are no
+# The last two are about three short runs of a small network. Forty live steps are no
 # evidence about learning rates, and are not entered.
 #
 # ## Where it comes from, where it went
@@ -966,7 +967,8 @@ print(world_origin)
 #
 # **3.** `diagnose` calls your encoder healthy. Are you done?
 # <details><summary>Answer</summary>No. The untrained encoder is healthy, and so was the run at the published settings, whose loss
-# never left chance. Only a probe, beside the same probe on the untrained encoder and on pixels, tells what was learned.</details>
+# never left chance. Only a probe, beside the same probe on the untrained encoder and on pixels, tells what was
+# learned.</details>
 
 # %% [markdown]
 # ## Solutions

@@ -17,13 +17,11 @@ CHAPTERS = {path.stem: path for path in find()}
 SECTIONS = {name: atlas.sections(path) for name, path in CHAPTERS.items()}
 IDLE = r"where-it-comes-from|further-reading|solutions|quiz|a-question|(two|three)-questions"  # names stand there, only
 
-# Rows that count (priority A and B) and are not alive, by the chapter they wait for: first the chapters to come ...
-NOT_YET = {}
-# ... then those that are there and have no place for them.
+# Rows that count (priority A and B) and are not alive, by the chapter that has no place for them.
 LEFT_OUT = {
     "23b": "attention-map-visualisation emergent-attention-segmentation selfpatch",
 }
-WAITING = [name for ids in (*NOT_YET.values(), *LEFT_OUT.values()) for name in ids.split()]
+WAITING = [name for ids in LEFT_OUT.values() for name in ids.split()]
 
 
 def plain(text: str) -> str:
@@ -75,10 +73,8 @@ def test_every_row_that_counts_is_alive_or_waits():
     assert set(WAITING) <= counts and not any(PLACES[name] for name in WAITING)
 
 
-def test_nobody_waits_for_a_chapter_that_is_there():
-    there = {number_of(path) for path in CHAPTERS.values()}
-    assert not there & set(NOT_YET)
-    assert set(LEFT_OUT) - {"cards"} <= there
+def test_a_row_waits_in_a_chapter_that_is_there():
+    assert set(LEFT_OUT) <= {number_of(path) for path in CHAPTERS.values()}
 
 
 def test_what_is_no_place_is_told():
