@@ -59,8 +59,8 @@ device = book.setup("06b")
 #
 # There is no label in this equation. A network is trained on the squared difference of its two sides.
 #
-# > **Predict.** What is the easiest $\phi$ that makes the loss zero? And if that one is forbidden, what will the numbers
-# > in $\phi$ count?
+# > **Predict.** What is the easiest $\phi$ that makes the loss zero? And if that one is forbidden, what will the
+# > numbers in $\phi$ count?
 
 # %%
 import math
@@ -198,8 +198,8 @@ assert correlation(ink, number) > max(found)
 
 # %% [markdown]
 # **The simplest rule wins first**: the number of light pixels follows the number of discs better than anything the
-# network learned. With the second term the sum of its counts rises with the number of discs, in all three runs, although
-# nobody ever said "three". Without it, the network says nothing, and its loss is the smallest. Keep that for
+# network learned. With the second term the sum of its counts rises with the number of discs, in all three runs,
+# although nobody ever said "three". Without it, the network says nothing, and its loss is the smallest. Keep that for
 # [chapter 20](20_collapse.ipynb): **where outputs of a network only have to agree with each other, some constant agrees
 # perfectly.**
 #
@@ -333,9 +333,9 @@ print(f"{len(of('simclr'))} seeds. {origin}")
 #
 # **Then the surprise.** DIET with only 64 pictures probes as well as SimCLR with 4,096, in as many steps: no pairs, no
 # projector, no negatives to choose. Both baselines fall when they get *more* pictures, down to the untrained encoder.
-# That is no law about data. A row of $W$ is *pulled* to its picture only when that picture comes by, 300 times or nine; at
-# all other steps it is mostly pushed away. That may be why (the runs differ in their number of classes, too). SimCLR's
-# comparison has no rows to fill. In a long run the rows would fill, and the order may turn.
+# That is no law about data. A row of $W$ is *pulled* to its picture only when that picture comes by, 300 times or nine;
+# at all other steps it is mostly pushed away. That may be why (the runs differ in their number of classes, too).
+# SimCLR's comparison has no rows to fill. In a long run the rows would fill, and the order may turn.
 
 
 # %%
@@ -355,10 +355,10 @@ floor_knn = ("counting", "knn", "half"), ("pirl", "knn"), ("diet", "knn")
 assert average("pixels", "knn") > max(average(*arm) for arm in floor_knn)
 
 # %% [markdown]
-# *Counting*, read as it was trained, and *PIRL* stay within a few points of an untrained encoder, and below it by nearest
-# neighbours: in 300 steps they have not been tested, let alone refuted. (PIRL's memory holds one entry per picture, and
-# fills as slowly as a row of $W$.) Read on whole pictures, which it never saw, counting gains some seven points: reading
-# the way a task was trained is the fair comparison, and need not be the best one.
+# *Counting*, read as it was trained, and *PIRL* stay within a few points of an untrained encoder, and below it by
+# nearest neighbours: in 300 steps they have not been tested, let alone refuted. (PIRL's memory holds one entry per
+# picture, and fills as slowly as a row of $W$.) Read on whole pictures, which it never saw, counting gains some seven
+# points: reading the way a task was trained is the fair comparison, and need not be the best one.
 #
 # ## Four framings of one picture
 #
@@ -386,11 +386,11 @@ assert bits["innate relationship"] < bits["hybrid"] < 0.01 * bits["autoregressiv
 assert bits["masked"] == 12 * bits["autoregressive"]
 
 # %% [markdown]
-# Masking asks for most, and most of it is detail: colours of single pixels that no class depends on. A relationship asks
-# for two bits, and those can be had for little (chapter 06's shortcuts). The hybrid stands between: a code has forgotten
-# the detail before anybody is asked ([chapter 07](07_generate_to_understand.ipynb) has such alphabets). Counting, above,
-# is a relationship too, with an equation for an answer; Exemplar-CNN and DIET compare samples, and are none of the four
-# ([chapter 13b](13b_slips_in_print.ipynb) has that other half).
+# Masking asks for most here (twelve patches, not one), mostly detail: pixels that no class depends on. A relationship
+# asks for two bits, and those can be had for little (chapter 06's shortcuts). The hybrid stands between: a code has
+# forgotten the detail before anybody is asked ([chapter 07](07_generate_to_understand.ipynb) has such alphabets).
+# Counting, above, is a relationship too, with an equation for an answer; Exemplar-CNN and DIET compare samples, and are
+# none of the four ([chapter 13b](13b_slips_in_print.ipynb) has that other half).
 #
 # ## Exercises
 #
@@ -399,8 +399,8 @@ assert bits["masked"] == 12 * bits["autoregressive"]
 # ### 1 · What survives shrinking? (••, 8 minutes)
 #
 # A large picture with many things in it, none of them cut by the lines between the quarters. Take four candidates for
-# $\phi$: the `"number"` of things, the length of all their `"edge"`s in pixels, the area of light `"ink"` in pixels, and
-# the mean `"brightness"` of the picture on black ground. For which is the equation true? Give for each the ratio
+# $\phi$: the `"number"` of things, the length of all their `"edge"`s in pixels, the area of light `"ink"` in pixels,
+# and the mean `"brightness"` of the picture on black ground. For which is the equation true? Give for each the ratio
 # $\phi(Dx) \big/ \sum_j \phi(T_j x)$.
 #
 # <details><summary>Hint 1</summary>On the right, the quarters have their full size; on the left, everything is half as long.</details>

@@ -480,16 +480,16 @@ assert sum(v < 0.2 for v in longest.values()) >= 3
 #
 # ### A bonus without a guess: Proto-RL
 #
-# One row of the table predicts no picture. **Proto-RL** ([Yarats et al., 2021](https://arxiv.org/abs/2102.11271)) learns
-# $K$ prototypes, rows of $C$ $[K, D]$, as SwAV does ([chapter 17](17_clustering.ipynb)), with the next picture in place of
-# another view; everything has unit length, $\bar f$ is a slow copy, $v$ a predictor:
+# One learned bonus is no guess's error. **Proto-RL** ([Yarats et al., 2021](https://arxiv.org/abs/2102.11271)) learns
+# $K$ prototypes, rows of $C$ $[K, D]$, as SwAV does ([chapter 17](17_clustering.ipynb)), with the next picture in place
+# of another view; everything has unit length, $\bar f$ is a slow copy, $v$ a predictor:
 #
 # $$L = -\frac1N \sum_i \sum_k q_{ik} \log p_{ik}, \qquad p = \mathrm{softmax}\big(v(f(o_t))\, C^\top / \tau\big), \quad
 # q = \mathrm{Sinkhorn}\big(\bar f(o_{t+1})\, C^\top / \tau\big).$$
 #
 # Each prototype then picks a picture of the batch for a queue. The bonus of a place is the distance to the *third
-# nearest* vector there: large where memories are sparse, so that whoever collects it evens out where it has been (the
-# $k$-nearest-neighbour estimate of an entropy; KoLeo in [chapter 15b](15b_centre_and_sharpen.ipynb) is the same, with
+# nearest* vector there: large where memories are sparse, so that whoever collects it evens out where it has been (its
+# mean log is the $k$-nearest-neighbour estimate of an entropy; KoLeo in [15b](15b_centre_and_sharpen.ipynb) has
 # $k = 1$).
 
 # %%
@@ -505,11 +505,11 @@ assert min(of("lives", "count, no screen", "covered")) == 1 > min(seen_by[0])
 assert max(of("lives", "prototypes, screen", "watching")) < 0.1
 
 # %% [markdown]
-# After half of the moves it has seen more than the random walk, and more than the agent who counts, in each of the six
-# lives; in the end counting has seen every place, and it has not always. The screen does not hold it, perhaps because
-# nothing before it says which noise comes next, so that no prototype need tell noise apart. The learning rate was chosen
-# for it on other seeds (the other agents' was not), among three: with ten times of this one, embeddings moved faster
-# than the queue was renewed, known places looked far, and it saw hardly more than the random walk.
+# After half of the moves it has seen more than the random walk and the agent who counts in each of the six lives (than
+# *latent error* not in each); in the end counting has seen every place, and it has not always. The screen does not hold
+# it, perhaps because nothing before it says which noise comes next, so that no prototype need tell noise apart. The
+# learning rate was chosen for it on other seeds (the other agents' was not), among three: with both larger ones
+# embeddings moved faster than the queue was renewed, and known places looked far (not recorded).
 #
 # ## Play: how far ahead must one look?
 #
@@ -630,8 +630,8 @@ book.claim("C-333", drawn=Runs(plain, of("lives", "none, no screen", "covered"))
 # [ATC](https://arxiv.org/abs/2009.08319). The critic: [contrastive RL](https://arxiv.org/abs/2206.07568). Eigenvectors:
 # [eigenoptions](https://arxiv.org/abs/1703.00956). Bonuses: [BYOL-Explore](https://arxiv.org/abs/2206.08332); random
 # features and the noisy TV: [Burda et al. (2018)](https://arxiv.org/abs/1808.04355); a repair that predicts in
-# hindsight: [Jarrett et al. (2022)](https://arxiv.org/abs/2211.10515). Clusters and a memory for both features and bonus:
-# [Proto-RL](https://arxiv.org/abs/2102.11271).
+# hindsight: [Jarrett et al. (2022)](https://arxiv.org/abs/2211.10515). Clusters and a memory for both features and
+# bonus: [Proto-RL](https://arxiv.org/abs/2102.11271).
 #
 # ## Two questions
 #

@@ -201,19 +201,19 @@ learned = [row["probe"] for name, row in found.items() if name not in names]
 assert min(learned) > found["untrained"]["probe"] + 0.04
 
 # %% [markdown]
-# Under SGD the printed form stands still. Everything else trains: with AdamW all three slips are forgiven, and one seed of
-# 60 steps cannot even say which of them costs something. As what does the printed form train? With $p_+$ the share of
-# the partner at temperature 1, $\partial(-p_+)/\partial s = p_+\,\partial(-\log p_+)/\partial s$. At the start $p_+$ is
-# nearly the same small number for all anchors, so Adam scales it away, and what is left is NT-Xent at $\tau = 1$. A wrong
-# formula that still trains is the worst kind: nothing tells you.
+# Under SGD the printed form stands still. Everything else trains: with AdamW all three slips are forgiven, and one seed
+# of 60 steps cannot even say which of them costs something. As what does the printed form train? With $p_+$ the share
+# of the partner at temperature 1, $\partial(-p_+)/\partial s = p_+\,\partial(-\log p_+)/\partial s$. At the start $p_+$
+# is nearly the same small number for all anchors, so Adam scales it away, and what is left is NT-Xent at $\tau = 1$. A
+# wrong formula that still trains is the worst kind: nothing tells you.
 #
 # ## Four printed slips and a trap
 #
 # Small slips are copied along. From texts that are otherwise worth your time: the survey of [Jaiswal et al.
-# (2020)](https://arxiv.org/abs/2011.00362), the cookbook of [Balestriero et al. (2023)](https://arxiv.org/abs/2304.12210),
-# and a sentence that is easily said. Each gets a test: what does the formula give where you know the answer? Set the
-# partner's cosine to 1 and all others to $-1$: a right loss at $\tau = 0.07$ is then 0 to many digits. (No 256 pictures
-# can do that at once; it is a test of the formula.)
+# (2020)](https://arxiv.org/abs/2011.00362), the cookbook of [Balestriero et al.
+# (2023)](https://arxiv.org/abs/2304.12210), and a sentence that is easily said. Each gets a test: what does the formula
+# give where you know the answer? Set the partner's cosine to 1 and all others to $-1$: a right loss at $\tau = 0.07$ is
+# then 0 to many digits. (No 256 pictures can do that at once; it is a test of the formula.)
 
 
 # %%
@@ -282,9 +282,9 @@ plots.table(
 
 # %% [markdown]
 # The survey's name matters most for understanding: its two-way softmax contains no noise density, so it cannot learn a
-# normaliser. Its equation 4 is right as printed, where all $k_0,\dots,k_K$ are negatives; it goes wrong when you fill in
-# [MoCo's](https://arxiv.org/abs/1911.05722) sum, which runs over one positive and $K$ negatives. And the cookbook says
-# elsewhere, rightly, that SimCLR leaves the anchor out of its denominator.
+# normaliser. Its equation 4 is right as printed, where all $k_0,\dots,k_K$ are negatives; it goes wrong when you fill
+# in [MoCo's](https://arxiv.org/abs/1911.05722) sum, which runs over one positive and $K$ negatives. And the cookbook
+# says elsewhere, rightly, that SimCLR leaves the anchor out of its denominator.
 #
 # ## Three sources of candidates, and a slip in their names
 #
@@ -336,13 +336,13 @@ assert clusters > 0 > max(inter, views_too)
 
 # %% [markdown]
 # Twenty steps each, from the same vectors. Where the candidates are other samples, two things of one kind are pushed
-# apart, for nobody says that they are of one kind; where they are clusters, kinds part a little more. (Here $k$-means was
+# apart, for nobody says that they are of one kind; where they are clusters, they are not. (Here $k$-means was
 # told how many kinds there are. Multiview coding has more views to agree on, and the same negatives.)
 #
 # The slip: a slide says that pseudo-labels allow *intra*-sample contrastive learning. The same deck calls prediction
-# inside one sample intra-sample, and comparison between samples inter-sample; clusters compare samples, so it should say
-# *inter*. It also files Barlow Twins under inter-sample classification, which has no candidates to classify: its loss
-# compares *dimensions* ([chapter 16](16_correlation.ipynb)).
+# inside one sample intra-sample, and comparison between samples inter-sample; clusters compare samples, so it should
+# say *inter*. It also files Barlow Twins, which has no candidates to classify, under inter-sample classification: its
+# loss compares *dimensions* ([chapter 16](16_correlation.ipynb)).
 #
 # ## Half precision
 #
@@ -403,13 +403,13 @@ plots.table(
 )  # fmt: skip
 
 # %% [markdown]
-# With cosines the loss does not depend on length; its gradient is orthogonal to $z$, and shorter for longer $z$. With dot
-# products the loss first falls with the length, since the partner's lead is multiplied, then rises: some anchor has a
-# long stranger nearer than its partner, and that mistake is multiplied as well.
+# With cosines the loss does not depend on length; its gradient is orthogonal to $z$, and shorter for longer $z$. With
+# dot products the loss first falls with the length, since the partner's lead is multiplied, then rises: some anchor has
+# a long stranger nearer than its partner, and that mistake is multiplied as well.
 #
-# **One batch or two.** BatchNorm subtracts the mean of whatever batch it gets. Push both sets of views through together,
-# and a systematic difference between them is visible to the network; push them through one after the other, and
-# BatchNorm removes it. Provoke it: the second views are the first ones, all a good deal darker.
+# **One batch or two.** BatchNorm subtracts the mean of whatever batch it gets. Push both sets of views through
+# together, and a systematic difference between them is visible to the network; push them through one after the other,
+# and BatchNorm removes it. Provoke it: the second views are the first ones, all a good deal darker.
 
 
 # %%
@@ -443,8 +443,8 @@ plots.table(
 )
 
 # %% [markdown]
-# Neither is wrong, but they are different losses. SimCLR batches together; methods whose two branches differ (a momentum
-# encoder, a student and a teacher) batch apart.
+# Neither is wrong, but they are different losses. SimCLR batches together; methods whose two branches differ (a
+# momentum encoder, a student and a teacher) batch apart.
 #
 # **One side or both.** Take the cross-entropy of `z1 @ z2.T / tau` and call it SimCLR: does then only one branch learn?
 # Count: which pairs of views are compared, and does the second view get a gradient?
@@ -500,17 +500,17 @@ plots.table(
 )  # fmt: skip
 
 # %% [markdown]
-# Both views get a gradient in the one-sided loss, and here it points nearly the same way. What changes: views are compared with
-# the *other* set only, so half of the pairs are never compared, and chance is $\log N$ instead of $\log(2N-1)$. Only a
-# `detach` leaves the second branch without a gradient, as in MoCo, whose negatives come from a queue. *How to see it*:
-# the value in the first steps, when all is still chance.
+# Both views get a gradient in the one-sided loss, and here it points nearly the same way. What changes: views are
+# compared with the *other* set only, so half of the pairs are never compared, and chance is $\log N$ instead of
+# $\log(2N-1)$. Only a `detach` leaves the second branch without a gradient, as in MoCo, whose negatives come from a
+# queue. *How to see it*: the value in the first steps, when all is still chance.
 #
 # ## Exercises
 #
 # ### 1 · A cross-entropy that survives (••, 10 minutes)
-# Mean cross-entropy of `logits` `[N, K]` (float tensor) with `target` `[N]` (int64 indices), finite for logits up to ten
-# thousand, built from `exp`, `log`, `sum` and `max` alone: no `cross_entropy`, `nll_loss`, `softmax`, `log_softmax` or
-# `logsumexp` (the checker looks). Return a scalar tensor.
+# Mean cross-entropy of `logits` `[N, K]` (float tensor) with `target` `[N]` (int64 indices), finite for logits up to
+# ten thousand, built from `exp`, `log`, `sum` and `max` alone: no `cross_entropy`, `nll_loss`, `softmax`, `log_softmax`
+# or `logsumexp` (the checker looks). Return a scalar tensor.
 #
 # <details><summary>Hint 1</summary>Adding the same number to all logits of a row changes nothing. Which number keeps
 # `exp` in range?</details>
@@ -529,8 +529,8 @@ ch13.check_stable_cross_entropy(stable_cross_entropy)
 # ### 2 · The judge (•••, 20 minutes)
 # Write the test that you would put before every training run: `judge(loss)` gets a function `loss(z1, z2, temperature)`
 # (`z1`, `z2` float tensors `[N, D]`) and returns True if it is NT-Xent, False if it is not. The checker hands it two
-# right losses, written differently, and fourteen slips: those of this chapter and others. You may call `loss` as often as
-# you like. Do not compare it with a copy of NT-Xent (the checker cannot see it, but then you would have to trust the
+# right losses, written differently, and fourteen slips: those of this chapter and others. You may call `loss` as often
+# as you like. Do not compare it with a copy of NT-Xent (the checker cannot see it, but then you would have to trust the
 # copy). Use what *must* be true.
 #
 # <details><summary>Hint 1</summary>The five properties of chapter 13 let two of the slips pass. One agrees with NT-Xent
@@ -557,7 +557,8 @@ ch13.check_judge(judge)
 # <details><summary>Answer</summary>The anchor is among its own candidates, or the positive is counted twice: in both
 # cases two candidates share the softmax when all is perfect, and $\log 2 = 0.693$.</details>
 #
-# **3.** You change the optimiser from Adam to SGD, and a run that worked stands still. What does that say about the loss?
+# **3.** You change the optimiser from Adam to SGD, and a run that worked stands still. What does that say about the
+# loss?
 # <details><summary>Answer</summary>Perhaps that its scale is off: Adam hides a constant factor in the gradient, SGD does
 # not. Compare the size of the gradient at the start with the one that you can derive.</details>
 

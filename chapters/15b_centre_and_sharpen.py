@@ -47,9 +47,9 @@ device = book.setup("15b")
 # %% [markdown]
 # ## The puzzle: a teacher who sorts
 #
-# DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)) takes the predictor out of BYOL and changes what student and
-# teacher exchange: not a direction, but an answer to *which of K drawers does this picture belong in?* Nobody says what the
-# drawers are for. With logits $g_t, g_s$ $[N, K]$ of teacher and student for *different* views,
+# DINO ([Caron et al., 2021](https://arxiv.org/abs/2104.14294)) takes the predictor out of BYOL and changes what student
+# and teacher exchange: not a direction, but an answer to *which of K drawers does this picture belong in?* Nobody says
+# what the drawers are for. With logits $g_t, g_s$ $[N, K]$ of teacher and student for *different* views,
 #
 # $$P_t = \mathrm{softmax}\big((g_t - c)/\tau_t\big), \qquad P_s = \mathrm{softmax}(g_s/\tau_s), \qquad
 # L = -\sum_k P_t[k]\log P_s[k] .$$
@@ -58,8 +58,9 @@ device = book.setup("15b")
 # off the *teacher's* side (equation 4). **Sharpening**: $\tau_t < \tau_s$. There are two ways to agree without looking:
 # *one drawer takes all*, or *every picture gets a shrug*, $1/K$ for each drawer.
 #
-# > **Predict before you go on.** Four teachers: with both devices, with sharpening only, with centring only, with neither. For each
-# > one say how it ends: one drawer, shrug, or healthy. (A guess gets all four right once in 81 times.)
+# > **Predict before you go on.** Four teachers: with both devices, with sharpening only, with centring only, with
+# > neither. For each one say how it ends: one drawer, shrug, or healthy. (A guess gets all four right once in 81
+# > times.)
 #
 # Here is DINO for matrices: pictures are 8-dimensional Gaussian vectors, a view adds noise, and the whole network is
 # $g = Wx + b$ with 16 drawers. The teacher is the student of this moment.
@@ -157,8 +158,8 @@ for name, row in end.items():
 # $$\dot W = \frac{1}{K\tau_s}\Big[\frac1{\tau_t} - \frac{1+\sigma^2}{\tau_s}\Big] W, \qquad
 # \dot b = \frac{1}{K\tau_s}\Big[\frac{\text{0 with, 1 without centring}}{\tau_t} - \frac1{\tau_s}\Big] b .$$
 #
-# (The teacher sees view 2, so of $x_1$ only $x$ correlates with it; the student pays for its own noise.) Everything is in
-# these two brackets:
+# (The teacher sees view 2, so of $x_1$ only $x$ correlates with it; the student pays for its own noise.) Everything is
+# in these two brackets:
 #
 # - **No centring**: the bracket of $b$ is larger than that of $W$, since a constant has no view noise. Sharpening feeds both, the
 #   favourite grows faster than the pictures, and takes all.
@@ -334,17 +335,17 @@ assert mean("no sharpening", "knn_answers") > mean("dino", "knn_answers")
 
 # %% [markdown]
 # Read the floors first. DINO is clearly above the untrained encoder in every seed; SimDINO is not, so after 250 steps
-# nothing can be said of its features. Edges win both columns in which they stand; raw pixels, too, beat DINO in the vote.
-# Then the prediction. *Sharpening only*: certain answers, one drawer in two seeds, two drawers in the other (the one of the
-# figure: its KL does not go to 0). *Centring only*: the shrug. *Neither*: a constant that is not quite flat, as the
-# brackets would have it (the network's own $b$ was not measured). With one drawer the answers vote at chance, and the
-# features are about as good as before training; only the seed with two drawers has learned more. The vote of the answers
-# does not sort the rows: the shrug's is above DINO's.
+# nothing can be said of its features. Edges win both columns in which they stand; raw pixels, too, beat DINO in the
+# vote. Then the prediction. *Sharpening only*: certain answers, one drawer in two seeds, two drawers in the other (the
+# one of the figure: its KL does not go to 0). *Centring only*: the shrug. *Neither*: a constant that is not quite flat,
+# as the brackets would have it (the network's own $b$ was not measured). With one drawer the answers vote at chance,
+# and the features are about as good as before training; only the seed with two drawers has learned more. The vote of
+# the answers does not sort the rows: the shrug's is above DINO's.
 #
 # ### More time
 #
-# DINO's paper trains for hundreds of epochs. Here are runs of 3,000 batches; SimDINO, which the next section explains, in
-# the same frame and with the same optimiser.
+# DINO's paper trains for hundreds of epochs. Here are runs of 3,000 batches; SimDINO, which the next section explains,
+# in the same frame and with the same optimiser.
 
 # %% tags=["hide-input"]
 fig, (left, right) = plots.new_figure(9.0, 2.9, 1, 2)
@@ -451,10 +452,10 @@ assert abs(rate(point, EPS) - math.log(1 + D / EPS) / 2) < 1e-9
 assert abs(rate(even, EPS) - D / 2 * math.log(1 + 1 / EPS)) < 1e-9
 
 # %% [markdown]
-# A point has the lowest rate, $\tfrac12\log(1 + D/\varepsilon)$, an even cloud the highest, $\tfrac D2\log(1 +
-# 1/\varepsilon)$. With the rate in the loss collapse costs something. With a ten-thousandth of its weight (the last row of
-# the table) the spread of $z$ is next to nothing; the probes after 250 steps do not differ. [Chapter
-# 16b](16b_one_number_for_a_cloud.ipynb) compares such numbers for a cloud.
+# A point has the lowest rate, $\tfrac12\log(1 + D/\varepsilon)$, an even cloud the highest,
+# $\tfrac D2\log(1 + 1/\varepsilon)$. With the rate in the loss collapse costs something. With a ten-thousandth of its
+# weight (the last row of the table) the spread of $z$ is next to nothing; the probes after 250 steps do not differ.
+# [Chapter 16b](16b_one_number_for_a_cloud.ipynb) compares such numbers for a cloud.
 #
 # ## What became of DINO
 #
@@ -462,15 +463,15 @@ assert abs(rate(even, EPS) - D / 2 * math.log(1 + 1 / EPS)) < 1e-9
 #   a blank, the teacher the patch, and the student names its drawer.
 # - **DINOv2** ([Oquab et al., 2024](https://arxiv.org/abs/2304.07193)): both losses, Sinkhorn ([chapter
 #   17](17_clustering.ipynb)) for the centring, 142 million curated pictures, and **KoLeo** ([Sablayrolles et al.,
-#   2019](https://arxiv.org/abs/1806.03198)), $-\frac1n\sum_i\log\min_{j\ne i}\lVert z_i - z_j\rVert$: away from your nearest
-#   neighbour.
+# 2019](https://arxiv.org/abs/1806.03198)), $-\frac1n\sum_i\log\min_{j\ne i}\lVert z_i - z_j\rVert$: away from your
+# nearest   neighbour.
 # - **Registers** ([Darcet et al., 2024](https://arxiv.org/abs/2309.16588)): extra tokens, so that a large transformer
-#   need not misuse patches of the background as memory. Not tested: the flaw appears in large models only. Nor is DINO's
-#   famous attention map, which needs long training and large pictures.
+#   need not misuse patches of the background as memory. Not tested: the flaw appears in large models only. Nor is
+# DINO's   famous attention map, which needs long training and large pictures.
 # - **DINOv3** ([Siméoni et al., 2025](https://arxiv.org/abs/2508.10104)): in long training the loss for whole pictures
 #   keeps improving while *patch* features get worse. **Gram anchoring** holds them: the cosines between patches,
-#   $XX^\top$ for unit rows $X$ $[T, D]$, shall stay what they were for an earlier teacher, $GG^\top$; the patches may turn
-#   as they like.
+# $XX^\top$ for unit rows $X$ $[T, D]$, shall stay what they were for an earlier teacher, $GG^\top$; the patches may
+# turn   as they like.
 
 # %%
 kind = torch.arange(16) // 8  # two kinds of patches
@@ -507,8 +508,8 @@ assert uniformity(bunch.detach()) < before - 0.5
 
 # %% [markdown]
 # KoLeo evens out a bunch (lower uniformity is more even). Turning moves every patch far and costs nothing; smearing
-# moves them little, and is what the anchor sees. (These are numbers about a loss; training with the anchor is not tested
-# here.)
+# moves them little, and is what the anchor sees. (These are numbers about a loss; training with the anchor is not
+# tested here.)
 #
 # ### DINOv2, put together
 #
@@ -521,8 +522,8 @@ assert uniformity(bunch.detach()) < before - 0.5
 #
 # $$P_t = \mathrm{softmax}\big((g_t - c)/\tau_t\big), \qquad c = -\tau_t \log v :$$
 #
-# DINO's formula, with a centre that is not followed but *solved for*, in each batch. What is the difference? A mean taken
-# off makes the logits even; the answers need not be. Even would be a sixteenth for each drawer.
+# DINO's formula, with a centre that is not followed but *solved for*, in each batch. What is the difference? A mean
+# taken off makes the logits even; the answers need not be. Even would be a sixteenth for each drawer.
 
 # %%
 liked = torch.linspace(-0.3, 0.3, K)  # some drawers are liked better,
@@ -579,19 +580,18 @@ rows = list(zip(*gaps.values(), strict=True))
 assert all(with_it > max(start, without) for start, without, with_it in rows)
 
 # %% [markdown]
-# With it, nearest pictures are farther apart than at the start and than without it, in all three seeds. That says
-# what the term does, not whether the features are better: the comparison needs runs of hundreds of steps, of a
-# transformer whose step takes a third of a second, and is **not tested** here. Curated pictures:
-# [22d](22d_small_knobs.ipynb). The method is
-# [`methods/dinov2.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/ssl_lessons/methods/dinov2.py), with a list of
-# what the authors' code does otherwise.
+# With it, nearest pictures are farther apart than at the start and than without it, in all three seeds. That says what
+# the term does, not whether the features are better: the comparison needs runs of hundreds of steps at least, and is
+# **not tested** here. Curated pictures: [22d](22d_small_knobs.ipynb). The method is
+# [`methods/dinov2.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/ssl_lessons/methods/dinov2.py), with a list
+# of what the authors' code does otherwise.
 #
 # ## Two relatives: neighbours as targets, and teachers with labels
 #
-# **MSF** ([Koohpayegani et al., 2021](https://arxiv.org/abs/2105.07269)) lets BYOL's student predict the *neighbours* of
-# its target too, in a queue of earlier targets. **ISD** ([Tejankar et al., 2021](https://arxiv.org/abs/2012.09259)) asks
-# student and teacher to find the same queue entries similar: contrast with soft answers. Same frame (one direction,
-# constant momentum), three losses:
+# **MSF** ([Koohpayegani et al., 2021](https://arxiv.org/abs/2105.07269)) lets BYOL's student predict the *neighbours*
+# of its target too, in a queue of earlier targets. **ISD** ([Tejankar et al., 2021](https://arxiv.org/abs/2012.09259))
+# asks student and teacher to find the same queue entries similar: contrast with soft answers. Same frame (one
+# direction, constant momentum), three losses:
 
 # %% tags=["hide-input"]
 FRAME = {
@@ -634,14 +634,14 @@ print("neighbours", *(f"{v:+.1%}" for v in near))
 assert min(soft) > 0 and sorted(near)[1] > 0 and statistics.fmean(near) > 0.01
 
 # %% [markdown]
-# Similarities are ahead of the target itself in every seed, neighbours in two of three and on average. (One setting, 250
-# steps; for edges and pixels see above.)
+# Similarities are ahead of the target itself in every seed, neighbours in two of three and on average. (One setting,
+# 250 steps; for edges and pixels see above.)
 #
 # The word *teacher* comes from **knowledge distillation** ([Hinton et al., 2015](https://arxiv.org/abs/1503.02531)): a
 # small student learns a large network's probabilities instead of labels. With a student of the teacher's size you have
-# **born-again networks** ([Furlanello et al., 2018](https://arxiv.org/abs/1805.04770)). **Mean Teacher** ([Tarvainen and
-# Valpola, 2017](https://arxiv.org/abs/1703.01780)) put the moving average in the chair: few labels, and agreement on
-# pictures without any. Take away the last labels, and you stand before the puzzle of chapter 15.
+# **born-again networks** ([Furlanello et al., 2018](https://arxiv.org/abs/1805.04770)). **Mean Teacher** ([Tarvainen
+# and Valpola, 2017](https://arxiv.org/abs/1703.01780)) put the moving average in the chair: few labels, and agreement
+# on pictures without any. Take away the last labels, and you stand before the puzzle of chapter 15.
 
 # %% tags=["hide-input"]
 LESSONS = {
@@ -715,9 +715,9 @@ ch15.check_answers_tell(answers_tell)
 
 # %% [markdown]
 # ### 2 · The highest rate that a small batch can have (••, 10 minutes)
-# The even cloud above needs at least as many pictures as dimensions. What is the highest coding rate of `n` unit rows in
-# `d` dimensions, for any `n` and `d` (ints), with `eps` a float? Return a float. What does the answer say about SimDINO
-# with 64 pictures and 256 outputs?
+# The even cloud above needs at least as many pictures as dimensions. What is the highest coding rate of `n` unit rows
+# in `d` dimensions, for any `n` and `d` (ints), with `eps` a float? Return a float. What does the answer say about
+# SimDINO with 64 pictures and 256 outputs?
 #
 # <details><summary>Hint 1</summary>How many eigenvalues can differ from zero, and what is their sum?</details>
 # <details><summary>Hint 2</summary>The logarithm is concave.</details>
@@ -732,14 +732,15 @@ ch15.check_highest_rate(highest_rate)
 
 # %% [markdown]
 # ### 3 · Choose, and defend it with a number (•••, 8 minutes, on paper)
-# Your views are noisy, $\sigma^2 = 1.5$, your student's temperature is 0.1. A colleague proposes a teacher at 0.05, "half
-# of the student's, that is sharp enough"; another wants a student at 0.2 and the same teacher. Whom do you follow? Which
-# of the two brackets decides, and what would you plot in the first hundred steps?
+# Your views are noisy, $\sigma^2 = 1.5$, your student's temperature is 0.1. A colleague proposes a teacher at 0.05,
+# "half of the student's, that is sharp enough"; another wants a student at 0.2 and the same teacher. Whom do you
+# follow? Which of the two brackets decides, and what would you plot in the first hundred steps?
 #
 # ## Claims, tested
 #
-# Statement, source and rule stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). The quantities of the first two are no accuracies, so DINO itself
-# must have learned.
+# Statement, source and rule stand in
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). The quantities of the first
+# two are no accuracies, so DINO itself must have learned.
 
 # %%
 floor = of("untrained", group="floor")
@@ -781,6 +782,6 @@ book.claim("C-53", drawn=Runs(middle["teacher"], middle["student"], begin))
 #     # anything from batch to batch, which is no collapse, but the number cannot reach its maximum.
 # ```
 #
-# 3: the critical temperature of the first is 0.1 / 2.5 = 0.04, so 0.05 shrugs. For a student at 0.2 it is 0.08, and 0.05
-# is cold enough. The bracket of $W$ decides. Plot the KL divergence of teacher and student beside the entropy: in the
-# shrug it goes to 0.
+# 3: the critical temperature of the first is 0.1 / 2.5 = 0.04, so 0.05 shrugs. For a student at 0.2 it is 0.08, and
+# 0.05 is cold enough. The bracket of $W$ decides. Plot the KL divergence of teacher and student beside the entropy: in
+# the shrug it goes to 0.

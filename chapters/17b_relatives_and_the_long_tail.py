@@ -197,7 +197,7 @@ assert seats["one seat"] == 24 > 2 * seats["as printed"]
 #
 # **CAPI** ([Darcet et al., 2025](https://arxiv.org/abs/2502.08769)) clusters *patches*. A teacher that sees the whole
 # picture $n$ gives its patch at place $t$ a score $s_{ntk}$ for each cluster $k$; Sinkhorn balances the scores to
-# targets $q_{ntk}$; a student that does not see the patch predicts them,
+# targets $q_{ntk}$; a student that does not see it says $p_{ntk}$,
 #
 # $$L = -\operatorname{mean}_{(n,t)\ \text{hidden}}\ \sum_k q_{ntk}\log p_{ntk} .$$
 #
@@ -230,7 +230,7 @@ for says, scores in teachers.items():
 
 # %% [markdown]
 # Balanced together, a teacher whose clusters say the place is predicted by everybody, unseen; balanced at each place
-# its targets are even, and nobody can win anything with them. A teacher whose clusters say the picture loses nothing by
+# its targets are nearly even, with next to nothing to win. A teacher whose clusters say the picture loses nothing by
 # it. (A teacher made by hand, no training. CAPI itself needs a transformer and long runs and is not tested here; what
 # would decide is a run of it beside iBOT's and MAE's, long enough for all three to leave the floor of [chapter
 # 18b](18b_masked_features.ipynb).)

@@ -712,9 +712,9 @@ print(tried_origin)
 
 # %% [markdown]
 # On photographs all published settings together end below the untrained encoder (its BatchNorm statistics settled), in
-# every seed. Of the single ones the colours come closest: alone they end nearly at the floor; the rate alone costs more
-# than half of what was to be gained. Ours is the best of this list: it was tuned by such runs. 200 steps say what to
-# watch in the first five minutes of a build, not how it ends.
+# every seed. Of the single ones the colours cost most on average, but their two seeds disagree; the rate alone costs
+# more than half of what was to be gained. Ours is the best of this list: it was tuned by such runs. 200 steps say what
+# to watch in the first five minutes of a build, not how it ends.
 #
 # ## Play: how strong may the augmentation be?
 #

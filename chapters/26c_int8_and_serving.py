@@ -51,8 +51,8 @@ device = book.setup("26c")
 # %% [markdown]
 # ## The puzzle: how many bits does a weight need?
 #
-# You have a trained encoder and a linear probe, and somebody wants answers over HTTP. A weight is a float32: 32 bits. With
-# 8 bits it is one of 255 values; with 4 bits, one of 15; with 2 bits it is $-1$, $0$ or $1$ times a constant.
+# You have a trained encoder and a linear probe, and somebody wants answers over HTTP. A weight is a float32: 32 bits.
+# With 8 bits it is one of 255 values; with 4 bits, one of 15; with 2 bits it is $-1$, $0$ or $1$ times a constant.
 
 # %%
 import math
@@ -121,16 +121,17 @@ print(f"trained {percent[0]} %, untrained {percent[1]} % (three seeds)")
 assert min(map(share_right, says)) > max(*floor, on_pixels) + 0.03
 
 # %% [markdown]
-# > **Predict before you go on.** How many points of accuracy does the probe lose if every weight has 8 bits? 6, 4, 3, 2?
-# > At which step does it break (a guess among the five: one in five)? And at 8 bits, of a thousand *answers*, how many change?
+# > **Predict before you go on.** How many points of accuracy does the probe lose if every weight has 8 bits? 6, 4, 3,
+# > 2? At which step does it break (a guess among the five: one in five)? And at 8 bits, of a thousand *answers*, how
+# > many change?
 #
 # ## The idea
 #
 # ### BatchNorm costs nothing
 #
-# First a layer to remove. In evaluation mode BatchNorm is an affine map with fixed numbers behind a linear convolution. For
-# output channel $c$ with weights $W_c$, bias $b_c$, running mean $\mu_c$, running variance $\sigma_c^2$, scale $\gamma_c$
-# and shift $\beta_c$,
+# First a layer to remove. In evaluation mode BatchNorm is an affine map with fixed numbers behind a linear convolution.
+# For output channel $c$ with weights $W_c$, bias $b_c$, running mean $\mu_c$, running variance $\sigma_c^2$, scale
+# $\gamma_c$ and shift $\beta_c$,
 #
 # $$\gamma_c\,\frac{W_c * x + b_c - \mu_c}{\sqrt{\sigma_c^2 + \epsilon}} + \beta_c
 # = \underbrace{r_c W_c}_{W'_c} * x + \underbrace{r_c\,(b_c - \mu_c) + \beta_c}_{b'_c},
@@ -173,8 +174,8 @@ assert left[1] == 0 < left[0] and abs(same) < 0.003
 # $$q = \operatorname{clip}\!\Big(\operatorname{round}\!\big(\tfrac{x}{s}\big) + z,\; q_{\min},\; q_{\max}\Big), \qquad
 # \hat x = s\,(q - z), \qquad |x - \hat x| \le \tfrac{s}{2} \text{ unless clipped.}$$
 #
-# $s > 0$ is the *scale*, the distance of neighbouring values. The whole number $z$ is the *zero point*, the integer that
-# stands for 0: padding and ReLU are full of zeros, so zero must be stored without error.
+# $s > 0$ is the *scale*, the distance of neighbouring values. The whole number $z$ is the *zero point*, the integer
+# that stands for 0: padding and ReLU are full of zeros, so zero must be stored without error.
 #
 # - **Weights** lie on both sides of 0: $z = 0$, $q$ from $-127$ to $127$, $s = \max|W| / 127$.
 # - **Activations** after a ReLU have one sign: $q$ from 0 to 255, $s = (\max - \min)/255$, $z =
@@ -227,7 +228,8 @@ plots.table(
 # inside, $\sum_i s_{x,i}\, q_{w,i}\, q_{x,i}$, and integers of different channels can no longer be added: each product
 # would have to be made real first. That is the multiplication you wanted to save.
 #
-# There is a way round it. ReLU commutes with positive factors, so divide an output channel of the *layer before* by $a_i
+# There is a way round it. ReLU commutes with positive factors, so divide an output channel of the *layer before* by
+# $a_i
 # > 0$ and multiply the weights that read it by $a_i$: the same function, other ranges ([Nagel et al.,
 # 2019](https://arxiv.org/abs/1906.04721), call it cross-layer equalisation).
 
@@ -251,8 +253,9 @@ assert torch.allclose(moved, second @ F.relu(first @ v), atol=1e-4)
 # %% [markdown]
 # ## The run: fewer and fewer bits
 #
-# `quantization.simulate` puts the weights of every layer on such a grid, and the inputs of every layer on one of 8 bits. All is computed
-# in float, so this says what is lost, not how fast it is. Three encoders, each with its own probe, which stays in float.
+# `quantization.simulate` puts the weights of every layer on such a grid, and the inputs of every layer on one of 8
+# bits. All is computed in float, so this says what is lost, not how fast it is. Three encoders, each with its own
+# probe, which stays in float.
 
 # %%
 BITS = (8, 6, 4, 3, 2)
@@ -332,22 +335,22 @@ assert 0 < changed[True, 8] < 0.1 and changed[True, 4] > 2 * max(abs(drop[4]), 0
 assert changed[True, 2] > changed[True, 4] > changed[True, 8]
 
 # %% [markdown]
-# The answer to the puzzle: eight bits cost nothing that a thousand pictures could show, six next to nothing; at four the loss
-# begins, at three it breaks, and with two nothing of the training is left. How many answers change at eight is printed above. With one scale per
-# layer the loss starts earlier. Rounding errors are small, many, and of either sign: in a
-# sum most of them cancel, and a probe asks only which of ten sums is largest.
+# The answer to the puzzle: eight bits cost nothing that a thousand pictures could show, six next to nothing; at four
+# the loss begins, at three it breaks, and with two nothing of the training is left. How many answers change at eight is
+# printed above. With one scale per layer the loss starts earlier. Rounding errors are small, many, and of either sign:
+# in a sum most of them cancel, and a probe asks only which of ten sums is largest.
 #
-# But look at the right panel. At four bits many more answers change than points are lost: some turn from right to wrong,
-# some from wrong to right, some from wrong to wrong. **Equal accuracy is not the same answers.** Where a single answer
-# matters, count those that differ. Below four bits one retrains with the rounding inside; [Krishnamoorthi
+# But look at the right panel. At four bits many more answers change than points are lost: some turn from right to
+# wrong, some from wrong to right, some from wrong to wrong. **Equal accuracy is not the same answers.** Where a single
+# answer matters, count those that differ. Below four bits one retrains with the rounding inside; [Krishnamoorthi
 # (2018)](https://arxiv.org/abs/1806.08342) is the guide to both.
 #
 # ## The real thing: int8 in a file
 #
-# A simulation is not a file. [PyTorch's documentation](https://docs.pytorch.org/docs/stable/quantization.html) announces
-# that `torch.ao.quantization` will be deleted. Export to ONNX instead, an open format, and quantise with
-# [onnxruntime](https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html): the file holds operations
-# and numbers and no Python.
+# A simulation is not a file. [PyTorch's documentation](https://docs.pytorch.org/docs/stable/quantization.html)
+# announces that `torch.ao.quantization` will be deleted. Export to ONNX instead, an open format, and quantise with
+# [onnxruntime](https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html): the file holds
+# operations and numbers and no Python.
 #
 # ```
 # uv run --group serve ssl-lessons export runs/first --out runs/bundle
@@ -400,13 +403,15 @@ assert by["resnet18", "float32"]["one"] > 3 * by["resnet18", "int8"]["one"]
 assert 0.003 < by["convnet", "int8"]["changed"] < 0.02
 
 # %% [markdown]
-# **Why so much more than above?** Several things differ, among them: the record was made on the first, easier drawn world (larger
-# and better centred objects), with 300 steps of batch 256, and its probe had 2,000 labels instead of 1,000. So compare
-# within a table, not across. What the two share: int8 costs at most a few tenths of a point, and some answers change.
+# **Why so much more than above?** Several things differ, among them: the record was made on the first, easier drawn
+# world (larger and better centred objects), with 300 steps of batch 256, and its probe had 2,000 labels instead of
+# 1,000. So compare within a table, not across. What the two share: int8 costs at most a few tenths of a point, and some
+# answers change.
 #
-# The small network's file is between three and four times smaller, not four, since it also holds the graph and the scales. The small
-# network gains little time, the ResNet-18 (random weights; its rows are about time and size only) a factor above three: the network must be
-# large enough for arithmetic to be what takes the time, and the processor needs instructions for sums of 8-bit products.
+# The small network's file is between three and four times smaller, not four, since it also holds the graph and the
+# scales. The small network gains little time, the ResNet-18 (random weights; its rows are about time and size only) a
+# factor above three: the network must be large enough for arithmetic to be what takes the time, and the processor needs
+# instructions for sums of 8-bit products.
 #
 # ## Behind a port, twice
 #
@@ -417,7 +422,7 @@ assert 0.003 < by["convnet", "int8"]["changed"] < 0.02
 #   archived on 7 August 2025; no further fixes, no security patches. Here it listens on the loopback only and wants a
 #   token.
 # - **[Starlette](https://starlette.dev) and uvicorn**, the one to keep: the whole server is one file,
-#   [`ssl_lessons/deployment/server.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/ssl_lessons/deployment/server.py).
+# [`ssl_lessons/deployment/server.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/ssl_lessons/deployment/server.py).
 #
 # ```
 # uv run --group serve ssl-lessons serve runs/bundle --port 8000
@@ -425,8 +430,9 @@ assert 0.003 < by["convnet", "int8"]["changed"] < 0.02
 # ```
 #
 # Most of a server is what it says to the wrong request. Both answer 4xx, and go on, when the body is empty, cut off, of
-# another type, or when a PNG of a few hundred bytes *claims* to be 50,000 by 50,000 pixels. [`tests/test_serving.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/tests/test_serving.py) sends
-# them all of this.
+# another type, or when a PNG of a few hundred bytes *claims* to be 50,000 by 50,000 pixels.
+# [`tests/test_serving.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/tests/test_serving.py) sends them all
+# of this.
 
 # %% tags=["hide-input"]
 calls = [r for r in served if r["part"] == "serve"]
@@ -449,15 +455,16 @@ assert not any(r["failed"] for r in calls)
 
 # %% [markdown]
 # For the small network more than nine tenths of a call are HTTP, a PNG to decode, and handing over between processes:
-# there eight bits cannot help, and the differences between such rows, of either sign, are those of one noisy run. The task also asks for a median under 20 ms on an NVIDIA T4. That cannot be tested
-# here, for want of a T4, nor as the task words it: torch's own int8 runs on CPUs only. (onnxruntime can quantise for a T4 through
-# TensorRT; that is another file.) So the book makes no claim of it.
+# there eight bits cannot help, and the differences between such rows, of either sign, are those of one noisy run. The
+# task also asks for a median under 20 ms on an NVIDIA T4. That cannot be tested here, for want of a T4, nor as the task
+# words it: torch's own int8 runs on CPUs only. (onnxruntime can quantise for a T4 through TensorRT; that is another
+# file.) So the book makes no claim of it.
 #
 # ## Search: an index in eight bits
 #
-# The other service that embeddings feed, and often the first, is search: *which stored pictures are most like this one?*
-# Below some hundred thousand rows nothing clever is needed: compare with all of them. Rows can be stored in eight bits,
-# each with a scale of its own; then queries stay in float, and $s_r$ multiplies the finished sum, as above.
+# The other service that embeddings feed, and often the first, is search: *which stored pictures are most like this
+# one?* Below some hundred thousand rows nothing clever is needed: compare with all of them. Rows can be stored in eight
+# bits, each with a scale $s_r$ that multiplies the finished sum, as above. (Our search unpacks them to float.)
 
 # %%
 gallery, asked = (features(encoder, pictures) for pictures in (unlabeled, test))
@@ -477,7 +484,8 @@ assert torch.equal(loaded.search(asked, k=10)[0], found[8])
 assert again > 0.9 and smaller > 3.5
 
 # %% [markdown]
-# Do the lost ones matter? Ask as for the answers: not whether the lists agree, but whether what comes first is as good.
+# Do the lost ones matter? Ask, of a second index (the labelled rows; chance is one in ten), whether what comes first is
+# as good.
 
 # %%
 by_kind = {bits: Index(gallery.shape[1], bits) for bits in (32, 8)}
@@ -491,14 +499,14 @@ for bits, index in by_kind.items():
 assert abs(alike[8] - alike[32]) < 0.01 and alike[32] > 0.15
 
 # %% [markdown]
-# [`deployment/index.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/ssl_lessons/deployment/index.py) is all of
-# it. Speed is what approximate indices such as [FAISS](https://github.com/facebookresearch/faiss) are for: they look at
+# [`deployment/index.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/ssl_lessons/deployment/index.py) is all
+# of it. Speed is what approximate indices (as in [FAISS](https://github.com/facebookresearch/faiss)) are for: most read
 # a part of the rows, and their recall is a setting. Measure it as here, against the exact list.
 #
 # ## What goes wrong: the server that sees other pictures
 #
-# A frequent bug of served models makes no noise. Training prepares pictures in one program, the server in another,
-# and they differ in a detail: how a picture is made smaller, what is subtracted, which colour comes first. No exception,
+# A frequent bug of served models makes no noise. Training prepares pictures in one program, the server in another, and
+# they differ in a detail: how a picture is made smaller, what is subtracted, which colour comes first. No exception,
 # plausible probabilities. Below, pictures of 96 pixels arrive; encoder and probe stay the same.
 
 # %%
@@ -541,9 +549,9 @@ SERVERS = {
 }  # fmt: skip
 
 # %% [markdown]
-# Count as for the bits: the share of answers that changed, and the gain of accuracy. Both are means over the *same* 1,000
-# pictures, so the gain per picture is $+1$, $0$ or $-1$, and its 90 % interval is $1.64$ standard errors to either side. (That
-# covers the pictures; it is one encoder.)
+# Count as for the bits: the share of answers that changed, and the gain of accuracy. Both are means over the *same*
+# 1,000 pictures, so the gain per picture is $+1$, $0$ or $-1$, and its 90 % interval is $1.64$ standard errors to
+# either side. (That covers the pictures; it is one encoder.)
 
 
 # %%
@@ -582,22 +590,24 @@ assert blue["changed"] > 0.2 and abs(blue["gain"]) < blue["half"] + 0.03
 assert quiet["changed"] > 2 * skew["8 bits, for comparison"]["changed"]
 
 # %% [markdown]
-# The loud rows you would find within a day. The dangerous ones cost a few points or none that an interval can show, and still
-# change a good share of the answers: no monitor of errors or latency sees them, and accuracy hardly does. Look at *blue first*:
-# its interval cannot tell a loss from none, and yet a good share of the answers are others. A detail of resizing changes more
-# answers than eight bits do. (At a factor of three, bilinear without antialiasing *is* every third pixel, the middle one;
-# *nearest* takes the corner. Most of the difference between the two rows is a shift by one pixel.)
+# The loud rows you would find within a day. The dangerous ones cost a few points or none that an interval can show, and
+# still change a good share of the answers: no monitor of errors or latency sees them, and accuracy hardly does. Look at
+# *blue first*: its interval cannot tell a loss from none, and yet a good share of the answers are others. A detail of
+# resizing changes more answers than eight bits do. (At a factor of three, bilinear without antialiasing *is* every
+# third pixel, the middle one; *nearest* takes the corner. Most of the difference between the two rows is a shift by one
+# pixel.)
 #
 # Two habits help. Put the normalisation *inside* the exported model, as the bundle does. And keep a test that sends one
-# picture through the training reader and through the server and compares every pixel, as [`tests/test_deployment.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/tests/test_deployment.py) does.
+# picture through the training reader and through the server and compares every pixel, as
+# [`tests/test_deployment.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/tests/test_deployment.py) does.
 #
 # ## Exercises
 #
 # Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
 #
 # ### 1 · The grid of an activation (•, 5 minutes)
-# Scale and zero point for values between `low` and `high` (floats) in `bits` bits, stored as $0, \dots, 2^{\text{bits}} -
-# 1$. Return two numbers.
+# Scale and zero point for values between `low` and `high` (floats) in `bits` bits, stored as
+# $0, \dots, 2^{\text{bits}} - 1$. Return two numbers.
 #
 # <details><summary>Hint</summary>Which value must be stored exactly, even if the range does not contain it? And how many
 # steps lie between 256 values?</details>
@@ -643,8 +653,8 @@ ch26c.check_fold(my_fold)
 # %% [markdown]
 # ### 4 · What changed? (••, 6 minutes)
 # `labels`, `before` and `after` are int64 tensors `[N]`. Return the share of answers that changed and the gain of
-# accuracy. Then decide: of two servers with these pairs, (0.02, -0.01) and (0.30, 0.00), which would you rather put into
-# use for a doctor, and which for a photo album?
+# accuracy. Then decide: of two servers with these pairs, (0.02, -0.01) and (0.30, 0.00), which would you rather put
+# into use for a doctor, and which for a photo album?
 #
 # <details><summary>Hint</summary>A wrong answer that turns into another wrong answer has changed, too.</details>
 
@@ -666,7 +676,8 @@ in_float, in_int8 = accuracy_of["float32"], accuracy_of[True, BITS[0]]
 book.claim("C-139b", drawn=Runs(in_int8, in_float, floor))
 
 # %% [markdown]
-# Drawn pictures and a small network only; depthwise convolutions and outliers in transformers are where eight bits hurt.
+# Drawn pictures and a small network only; depthwise convolutions and outliers in transformers are where eight bits
+# hurt.
 #
 # ## Where it comes from, where it went
 #
