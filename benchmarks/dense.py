@@ -172,7 +172,12 @@ def cosines(maps) -> list[str]:
     """The cosines between all places of each picture, [64, 64] in steps of 1/127, as text: for the widget."""
     z = F.normalize(maps.flatten(2), dim=1)
     gram = (127 * z.mT @ z).round().clamp(-127, 127).to(torch.int8)
-    return [base64.b64encode(g.numpy().tobytes()).decode() for g in gram]
+    return [encoded(g) for g in gram]
+
+
+def encoded(values: torch.Tensor) -> str:
+    """Bytes as text."""
+    return base64.b64encode(values.numpy().tobytes()).decode()
 
 
 def tenths(values: list[float]) -> list[float]:
@@ -270,7 +275,8 @@ def floor(arm: str, seed: int) -> dict:
 def attended(method, seed: int) -> dict:
     """Where the gathering token of SelfPatch looks: the overlap of its most attended places with the mask.
 
-    As many pixels as the mean mask has; heads averaged; beside it the same for places in the order of the mean mask.
+    As many pixels as the mean mask has; heads averaged; beside it the same for places in the order of the mean mask.  looks: of the first SHOWN pictures of
+    the first seed, 8 x 8 bytes each, the most attended place 255.
     """
     _, train_set, test = splits(seed)
     masks = data.object_masks(test[:MASKED])
@@ -279,7 +285,8 @@ def attended(method, seed: int) -> dict:
         look = method.aggregate.look(tokens)[1].mean(dim=1).unflatten(1, (SIDE, SIDE))
     usual = data.object_masks(train_set).float().mean(dim=0)
     count = round(float(usual.sum()))
-    found = {}
+    shares = (255 * look[:SHOWN] / look[:SHOWN].amax(dim=(1, 2), keepdim=True)).to(torch.uint8)
+    found = {"looks": [encoded(s) for s in shares] if seed == SEEDS[0] else []}
     for name, score in (("attention", look), ("attention_usual", usual[None].expand(len(masks), -1, -1))):
         if score.shape[-1] != masks.shape[-1]:
             score = F.interpolate(score[:, None], masks.shape[1:], mode="bilinear")[:, 0]
@@ -341,7 +348,7 @@ def main(parts, seeds, arms, seconds: float, steps: int, tuning_steps: int, dry_
         row = place | measure()
         merge("dense", [row], KEY)
         print(
-            {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k != "cosines"},
+            {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items() if k not in ("cosines", "looks")},
             flush=True,
         )
 

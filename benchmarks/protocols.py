@@ -9,6 +9,7 @@ Over 400 lines: all protocols of one record, so that what made a row can be read
 
 encoders     one ConvNet shape, trained in seven ways for about the same processor time (STEPS), beside the same network
              before training (statistics settled), the pixels' 256 principal components, and outlines; all of READINGS.
+worlds       SimCLR trained on drawings and on photographs, CROSSED steps each, both read on both; needs --folder.
 auxiliary    a classifier alone and with rotation prediction beside it (Hendrycks et al. 2019: cross-entropy plus half
              of the rotation loss on four copies), with right labels and with half of the labels drawn anew.
 
@@ -42,17 +43,18 @@ from ssl_lessons.views.pretext import four_rotations
 NAME, WORLD, KEY = "protocols", 2, ("world", "part", "arm", "seed")
 QUICK = get_recipe("quick")
 COUNTS = {"unlabeled": 8192, "train": 4000, "test": 2000}
-SEEDS = (0, 1, 2)
-SIZES = {"draws": 5, "few draws": 3, "pictures": 200, "variants": 8, "biased": 1000, "elsewhere": 1000}
+SEEDS, PARTS = (0, 1, 2), ("encoders", "worlds", "auxiliary")
+SIZES = {"draws": 5, "few draws": 3, "pictures": 200, "variants": 8, "biased": 1000, "elsewhere": 1000, "crossed": 100}
 SMALL = (  # of a rehearsal
     {"unlabeled": 260, "train": 700, "test": 260},
-    {"draws": 1, "few draws": 1, "pictures": 40, "variants": 3, "biased": 150, "elsewhere": 350},
+    {"draws": 1, "few draws": 1, "pictures": 40, "variants": 3, "biased": 150, "elsewhere": 350, "crossed": 20},
 )
 # Steps of about the processor time of 500 steps of SimCLR.
 STEPS = {"simclr": 500, "vicreg": 425, "dino": 640, "rotation": 1300, "denoising": 950, "supervised": 950}
 PHOTOGRAPHS = "simclr, photographs"
 FLOORS = ("untrained", "pixels", "edges")
 ARMS = (*FLOORS, *STEPS, PHOTOGRAPHS)
+WORLDS, CROSSED = ("untrained", "pixels", "simclr", PHOTOGRAPHS), 1500
 AUXILIARY = ("classifier", "with rotation", "classifier, half noise", "with rotation, half noise")
 
 
@@ -575,18 +577,22 @@ def components(x: Tensor, dim: int = 256):
     return lambda images: (evaluation.pixels(images) - center) @ axes
 
 
-def measure(arm: str, seed: int, folder: str | None, steps: int | None) -> dict:
+def features_of(arm: str, seed: int, folder: str | None, steps: int | None):
+    """(function from pictures to features, method or None, what the record says about the training)."""
     method, found, some = None, {"steps": 0}, sets_of(seed)["unlabeled"].images[:2048]
     if arm == "pixels":
-        features = components(evaluation.pixels(some))
-    elif arm == "edges":
-        features = evaluation.edges
-    elif arm == "untrained":
+        return components(evaluation.pixels(some)), None, found
+    if arm == "edges":
+        return evaluation.edges, None, found
+    if arm == "untrained":
         method = settle(build("simclr", seed)[0], some).eval()
     else:
         method, found = train(arm, seed, folder, steps)
-    if method is not None:
-        features = partial(evaluation.extract_features, method.encoder)
+    return partial(evaluation.extract_features, method.encoder), method, found
+
+
+def measure(arm: str, seed: int, folder: str | None, steps: int | None) -> dict:
+    features, method, found = features_of(arm, seed, folder, steps)
     start = time.process_time()
     read = Arm(features, seed, method, arm != "untrained")
     seconds = {}
@@ -598,12 +604,29 @@ def measure(arm: str, seed: int, folder: str | None, steps: int | None) -> dict:
     return found | {"reading_seconds": round(time.process_time() - start, 1), "seconds_of": seconds}
 
 
+def crossed(arm: str, seed: int, folder: str, steps: int | None) -> dict:
+    """One network, read on drawings of ten kinds and on photographs of twenty: probes (10, 100 per class) and kNN."""
+    features, _, found = features_of(arm, seed, folder, steps or CROSSED)
+    sets, photos = sets_of(seed), photographs(folder)
+    pairs = {"drawings": (sets["bank"], sets["test"]), "photographs": (photos.train, photos.test)}
+    for name, (known, test) in pairs.items():
+        x, y, x_test, y_test = features(known.images), known.labels, features(test.images), test.labels
+        rows = evaluation.label_efficiency(x, y, x_test, y_test, per_class=(10, SIZES["crossed"]), draws=SIZES["draws"])
+        low = {str(row["labels_per_class"]): row["accuracies"] for row in rows}
+        found[name] = {"low": low, "knn": evaluation.knn_accuracy(x, y, x_test, y_test)}
+    return found
+
+
 def jobs(seeds, arms, parts, folder, steps):
     for seed in seeds:
         if "encoders" in parts:
             for arm in ARMS:
                 if arm in arms and (arm != PHOTOGRAPHS or folder is not None):
                     yield "encoders", arm, seed, partial(measure, arm, seed, folder, steps)
+        if "worlds" in parts and folder is not None:
+            for arm in WORLDS:
+                if arm in arms:
+                    yield "worlds", arm, seed, partial(crossed, arm, seed, folder, steps)
         if "auxiliary" in parts:
             for arm in AUXILIARY:
                 if arm in arms:
@@ -645,7 +668,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--arms", nargs="+", default=(*ARMS, *AUXILIARY), choices=(*ARMS, *AUXILIARY))
-    parser.add_argument("--parts", nargs="+", default=("encoders", "auxiliary"), choices=("encoders", "auxiliary"))
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--folder", help="tiny-imagenet-200: for the arm and the reading that need photographs")
     parser.add_argument("--steps", type=int, help="of every training; the rows are printed and not kept")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no new row after this time")

@@ -463,15 +463,15 @@ assert abs(rate(even, EPS) - D / 2 * math.log(1 + 1 / EPS)) < 1e-9
 #   a blank, the teacher the patch, and the student names its drawer.
 # - **DINOv2** ([Oquab et al., 2024](https://arxiv.org/abs/2304.07193)): both losses, Sinkhorn ([chapter
 #   17](17_clustering.ipynb)) for the centring, 142 million curated pictures, and **KoLeo** ([Sablayrolles et al.,
-# 2019](https://arxiv.org/abs/1806.03198)), $-\frac1n\sum_i\log\min_{j\ne i}\lVert z_i - z_j\rVert$: away from your
-# nearest   neighbour.
+#   2019](https://arxiv.org/abs/1806.03198)), $-\frac1n\sum_i\log\min_{j\ne i}\lVert z_i - z_j\rVert$: away from your
+#   nearest neighbour.
 # - **Registers** ([Darcet et al., 2024](https://arxiv.org/abs/2309.16588)): extra tokens, so that a large transformer
-#   need not misuse patches of the background as memory. Not tested: the flaw appears in large models only. Nor is
-# DINO's   famous attention map, which needs long training and large pictures.
+#   need not misuse patches of the background as memory. Not tested: the flaw appears in large models only. (DINO's
+#   famous attention map, on a small scale: [chapter 23b](23b_what_a_place_knows.ipynb).)
 # - **DINOv3** ([Siméoni et al., 2025](https://arxiv.org/abs/2508.10104)): in long training the loss for whole pictures
 #   keeps improving while *patch* features get worse. **Gram anchoring** holds them: the cosines between patches,
-# $XX^\top$ for unit rows $X$ $[T, D]$, shall stay what they were for an earlier teacher, $GG^\top$; the patches may
-# turn   as they like.
+#   $XX^\top$ for unit rows $X$ $[T, D]$, shall stay what they were for an earlier teacher, $GG^\top$; the patches may
+#   turn as they like.
 
 # %%
 kind = torch.arange(16) // 8  # two kinds of patches

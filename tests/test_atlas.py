@@ -2,13 +2,12 @@
 
 import ast
 import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from ssl_lessons.book import atlas
-from ssl_lessons.book.files import ROOT, find, number_of
+from ssl_lessons.book.files import ROOT, find
 from ssl_lessons.errors import InputError
 
 ROWS = atlas.systems()
@@ -16,12 +15,6 @@ PLACES = {row["id"]: atlas.place(row["place"]) for row in ROWS}
 CHAPTERS = {path.stem: path for path in find()}
 SECTIONS = {name: atlas.sections(path) for name, path in CHAPTERS.items()}
 IDLE = r"where-it-comes-from|further-reading|solutions|quiz|a-question|(two|three)-questions"  # names stand there, only
-
-# Rows that count (priority A and B) and are not alive, by the chapter that has no place for them.
-LEFT_OUT = {
-    "23b": "attention-map-visualisation emergent-attention-segmentation selfpatch",
-}
-WAITING = [name for ids in LEFT_OUT.values() for name in ids.split()]
 
 
 def plain(text: str) -> str:
@@ -66,15 +59,8 @@ def test_a_system_stands_at_its_place(row):
     assert problem(row, PLACES[row["id"]]) == ""
 
 
-def test_every_row_that_counts_is_alive_or_waits():
-    counts = {row["id"] for row in ROWS if row["priority"] in "AB"}
-    assert [name for name, n in Counter(WAITING).items() if n > 1] == []
-    assert counts - set(WAITING) == {name for name in counts if PLACES[name]}
-    assert set(WAITING) <= counts and not any(PLACES[name] for name in WAITING)
-
-
-def test_a_row_waits_in_a_chapter_that_is_there():
-    assert set(LEFT_OUT) <= {number_of(path) for path in CHAPTERS.values()}
+def test_every_row_that_counts_is_alive():
+    assert [row["id"] for row in ROWS if row["priority"] in "AB" and not PLACES[row["id"]]] == []
 
 
 def test_what_is_no_place_is_told():
