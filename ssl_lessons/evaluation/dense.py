@@ -66,10 +66,10 @@ def contour_accuracy(predicted: Tensor, truth: Tensor, tolerance: float = BOUNDA
     below, or diagonally below to the right (the edge of the picture is none).  "Near" is within ceil(tolerance *
     diagonal) pixels, by Euclidean distance, as in the benchmark's own code, which thus does without the matching one
     to one of the paper.  At DAVIS' 854 x 480 this is 8 pixels.  Pictures of 24 or 32 pixels get 1, the least that
-    forgives anything: four times as much of the diagonal, so F is milder here.
+    forgives anything: three to four times as much of the diagonal, so F is milder here.
 
     predicted, truth: bool [N, H, W].  1 where neither has a contour, 0 where one alone has.
-    Raises InputError for other masks, and for a tolerance that is not positive.
+    Raises InputError for other masks, and for a tolerance that is not between 0 and 1.
     """
     _check_pairs(predicted, truth)
     if not 0 < tolerance < 1:
