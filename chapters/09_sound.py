@@ -59,9 +59,9 @@ import math
 
 import torch
 import torch.nn.functional as F
-from IPython.display import Audio, display
 
 from ssl_lessons import evaluation, losses, plots, widgets
+from ssl_lessons.book import listening
 from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch09
 from ssl_lessons.book.widgets import hidden_sound
 from ssl_lessons.evaluation.evidence import Runs
@@ -74,7 +74,8 @@ train = world.sounds("train", 600)
 spelled = [world.PHONES[p] for p in clips.phone[0].unique_consecutive()]
 print("clip 0 says", "-".join(spelled), "| speaker", int(clips.speaker[0]), end=" ")
 print("| room", int(clips.room[0]))
-display(Audio(clips.wave[0].numpy(), rate=world.RATE, normalize=True))
+said = f"Speaker {int(clips.speaker[0])} says {' '.join(spelled)}."
+listening.show_sound(clips.wave[0], world.RATE, alt=said)
 
 # %% [markdown]
 # > **Predict before you go on.** Two tasks, one network. (A) From what you have heard, pick what comes 20 to 120 ms

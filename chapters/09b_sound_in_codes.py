@@ -59,9 +59,9 @@ import math
 
 import torch
 import torch.nn.functional as F
-from IPython.display import Audio, display
 
 from ssl_lessons import evaluation, plots, widgets
+from ssl_lessons.book import listening
 from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch09b
 from ssl_lessons.book.widgets import depth
 from ssl_lessons.data import label_subset
@@ -76,15 +76,15 @@ clips = tunes.tunes("unlabeled", 2048)
 train, test = tunes.tunes("train", 600), tunes.tunes("test", 300)
 
 
-def hear(wave: torch.Tensor):
-    display(Audio(wave.numpy(), rate=tunes.RATE, normalize=True))
+def hear(wave: torch.Tensor, words: str):
+    listening.show_sound(wave, tunes.RATE, alt=words)
 
 
 k = int(((test.tempo == 0) & (test.instrument == 2)).nonzero()[0])
 played = " ".join(str(n) for n in test.notes()[k].tolist())
 kind = tunes.INSTRUMENTS[test.instrument[k]]
 print(f"a {kind}, tune {test.tune[k]}, semitones above 220 Hz: {played}")
-hear(test.wave[k])
+hear(test.wave[k], f"A {kind} plays, in semitones above 220 Hz, {played}.")
 
 # %%
 LABELS = 25  # per class
@@ -282,7 +282,7 @@ with torch.no_grad():
     codes = {s: coder.codes(v.to(device)).cpu() for s, v in X.items()}
     back = sound_codes.listen(coder.decode(codes["test"][k : k + 1].to(device)).cpu())
 print("the clip above in 32 codes:", *codes["test"][k].tolist())
-hear(back[0])
+hear(back[0], f"The clip after its 32 codes; the notes were {played}.")
 
 # %% [markdown]
 # The prior is a GPT ([chapter 03](03_one_step_ahead.ipynb)): six layers, each state sees the codes before.
@@ -399,7 +399,7 @@ with torch.no_grad():
     drawn = sound_codes.listen(coder.decode(sentence).cpu())[0]
 for name, sound in (("WaveNet", wave), ("prior", drawn)):
     print(name, "goes on after half the clip:")
-    hear(sound)
+    hear(sound, f"The first half of the clip, and what the {name} makes of the rest.")
 
 # %% tags=["hide-input"]
 fig, axes = plots.new_figure(6.4, 2.6, columns=3)

@@ -184,6 +184,99 @@ def test_intersection_over_union_refuses(predicted):
         dense.intersection_over_union(predicted, torch.zeros(2, 2).long(), 2)
 
 
+def contour_by_hand(mask):
+    """Pixels (row, column) of a list of lists of 0 and 1 that differ from a neighbour to the right or below."""
+    h, w = len(mask), len(mask[0])
+    steps = ((0, 1), (1, 0), (1, 1))
+    return [
+        (i, j) for i in range(h) for j in range(w)
+        if any(i + a < h and j + b < w and mask[i][j] != mask[i + a][j + b] for a, b in steps)
+        or (i == h - 1 and j + 1 < w and mask[i][j] != mask[i][j + 1])
+        or (j == w - 1 and i + 1 < h and mask[i][j] != mask[i + 1][j])
+    ]  # fmt: skip
+
+
+def j_and_f_by_hand(predicted, truth, radius):
+    """J and F of two masks, pixel by pixel in whole numbers until the last divisions."""
+    pairs = [(p, t) for rows in zip(predicted, truth, strict=True) for p, t in zip(*rows, strict=True)]
+    shared, either = (sum(f(p, t) for p, t in pairs) for f in (min, max))
+    lines = [contour_by_hand(predicted), contour_by_hand(truth)]
+    shares = []
+    for line, other in (lines, lines[::-1]):
+        near = sum(any((i - k) ** 2 + (j - m) ** 2 <= radius**2 for k, m in other) for i, j in line)
+        shares.append(near / len(line) if line else 1.0)
+    f = 2 * shares[0] * shares[1] / sum(shares) if sum(shares) else 0.0
+    return shared / either if either else 1.0, f
+
+
+@pytest.mark.parametrize(
+    "size, tolerance, radius", [((9, 11), 0.008, 1), ((14, 19), 0.08, 2), ((21, 18), 0.1, 3)]
+)
+def test_region_and_contour_equal_loops_over_pixels(size, tolerance, radius):
+    coarse = draw(2, 12, 1, 4, 4)
+    rough, smooth = draw(2, 12, *size) > 2, interpolate(coarse.flatten(0, 1), size, mode="bilinear") > 0.2
+    masks = torch.cat([rough, smooth.view(2, 12, *size), torch.zeros(2, 3, *size).bool()], dim=1)
+    masks[0, -3], masks[:, -2] = True, True  # all of it; both all of it; the last pair is empty
+    predicted, truth = masks
+    expected = [j_and_f_by_hand(*pair.int().tolist(), radius) for pair in masks.movedim(1, 0)]
+    j = evaluation.region_similarity(predicted, truth)
+    f = evaluation.contour_accuracy(predicted, truth, tolerance)
+    assert j.dtype == f.dtype == torch.float64
+    assert torch.allclose(torch.stack([j, f], dim=1), torch.tensor(expected, dtype=torch.float64), atol=1e-12)
+    assert torch.equal(f, evaluation.contour_accuracy(truth, predicted, tolerance))
+    assert ((f > 0.1) & (f < 0.9)).sum() >= 8  # equality at the ends alone would say little
+
+
+def disc(centre, side=32, radius=7.0):
+    """bool [1, side, side]"""
+    x = torch.arange(side) - centre[1], torch.arange(side) - centre[0]
+    return (x[0] ** 2 + x[1][:, None] ** 2 < radius**2)[None]
+
+
+def test_a_contour_is_forgiven_one_pixel_of_32_and_no_more():
+    here = disc((13, 13))
+    for shift in ((0, 0), (0, 1), (1, 0)):
+        assert evaluation.contour_accuracy(disc((13 + shift[0], 13 + shift[1])), here) == 1
+    moved = [float(evaluation.contour_accuracy(disc((13, 13 + k)), here)) for k in range(1, 5)]
+    assert moved == sorted(moved, reverse=True) and moved[1] < 0.9 and moved[3] > 0
+    assert evaluation.contour_accuracy(disc((13, 15)), here, tolerance=2 / 46) == 1
+
+
+def test_contours_see_what_regions_do_not():
+    far, small = disc((24, 24), radius=3), disc((6, 6), radius=3)
+    assert evaluation.contour_accuracy(far, small) == evaluation.region_similarity(far, small) == 0
+    holed = disc((13, 13)) & ~disc((13, 13), radius=2)
+    whole = disc((13, 13))
+    assert evaluation.region_similarity(holed, whole) > 0.9 > evaluation.contour_accuracy(holed, whole)
+
+
+def test_empty_masks_agree_with_each_other_alone():
+    empty, full, some = torch.zeros(1, 8, 8).bool(), torch.ones(1, 8, 8).bool(), disc((4, 4), 8, 2)
+    for measure in (evaluation.region_similarity, evaluation.contour_accuracy):
+        assert measure(empty, empty) == measure(full, full) == 1
+        assert measure(empty, some) == measure(some, empty) == 0
+    assert evaluation.region_similarity(full, empty) == 0
+    # neither has a contour, since the edge of the picture is none
+    assert evaluation.contour_accuracy(full, empty) == 1
+
+
+@pytest.mark.parametrize(
+    "predicted, truth, words",
+    [
+        (torch.zeros(8, 8).bool(), torch.zeros(8, 8).bool(), "of one shape"),
+        (torch.zeros(2, 8, 8).bool(), torch.zeros(2, 8, 7).bool(), "of one shape"),
+        (torch.zeros(0, 8, 8).bool(), torch.zeros(0, 8, 8).bool(), "of one shape"),
+        (torch.zeros(2, 8, 8), torch.zeros(2, 8, 8).bool(), "must be bool"),
+    ],
+)
+def test_region_and_contour_refuse(predicted, truth, words):
+    for measure in (evaluation.region_similarity, evaluation.contour_accuracy):
+        with pytest.raises(InputError, match=words):
+            measure(predicted, truth)
+    with pytest.raises(InputError, match="share of the diagonal"):
+        evaluation.contour_accuracy(disc((4, 4), 8), disc((4, 4), 8), tolerance=1)
+
+
 def test_without_enlarging_the_dense_probe_is_logistic_regression_on_pixels():
     x, y = draw(20, 5, 4, 4), classes_of(20 * 16, 3).view(20, 4, 4)
     x[:, 0] += y

@@ -371,6 +371,8 @@ EVALUATIONS = {
     "attentive_probe": lambda f, a, b: f(a["tokens"], a["y"], b["tokens"], b["y"], queries=1, steps=3),
     "dense_probe": lambda f, a, b: f(a["map"], a["mask"], b["map"], b["mask"], steps=5)[:1],
     "intersection_over_union": lambda f, a, b: f(a["mask"], a["mask"].flip(0), 3),
+    "region_similarity": lambda f, a, b: f(a["mask"] > 0, a["mask"].flip(0) > 0),
+    "contour_accuracy": lambda f, a, b: f(a["mask"] > 0, a["mask"].flip(0) > 0),
     "propagate": lambda f, a, b: f(a["map"], a["map"].flip(0), a["map"].abs(), 1),
 }
 

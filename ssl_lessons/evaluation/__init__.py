@@ -2,7 +2,14 @@
 fine-tuning, retrieval, what features know at a place.
 """
 
-from ssl_lessons.evaluation.dense import DenseResult, dense_probe, intersection_over_union, propagate
+from ssl_lessons.evaluation.dense import (
+    DenseResult,
+    contour_accuracy,
+    dense_probe,
+    intersection_over_union,
+    propagate,
+    region_similarity,
+)
 from ssl_lessons.evaluation.fine_tuning import FineTuned, fine_tune, fine_tune_efficiency, layer_groups
 from ssl_lessons.evaluation.heads import AttentivePool, HeadResult, attentive_probe, mlp_probe
 from ssl_lessons.evaluation.probes import (
@@ -24,7 +31,8 @@ from ssl_lessons.evaluation.retrieval import mean_average_precision, recall_at_k
 
 __all__ = [
     "AttentivePool", "DenseResult", "FineTuned", "HeadResult", "PROBE_CS", "ProbeResult", "attentive_probe",
-    "dense_probe", "edges", "extract_features", "factor_probe", "fine_tune", "fine_tune_efficiency", "fit_probe",
-    "intersection_over_union", "knn_accuracy", "label_efficiency", "labels_needed", "layer_groups", "linear_probe",
-    "mean_average_precision", "mlp_probe", "pixels", "precision_at_k", "propagate", "purity", "recall_at_k",
+    "contour_accuracy", "dense_probe", "edges", "extract_features", "factor_probe", "fine_tune",
+    "fine_tune_efficiency", "fit_probe", "intersection_over_union", "knn_accuracy", "label_efficiency",
+    "labels_needed", "layer_groups", "linear_probe", "mean_average_precision", "mlp_probe", "pixels",
+    "precision_at_k", "propagate", "purity", "recall_at_k", "region_similarity",
 ]  # fmt: skip
