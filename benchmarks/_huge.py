@@ -70,7 +70,12 @@ def huge(turns: int, high: int = HIGH, wide: int = WIDE) -> list[dict]:
         Image.fromarray(pixels).save(file, "JPEG", quality=92, subsampling=subsampling)
         body = file.getvalue()
         for size in SIZES:
-            row = {"part": "huge", "setup": f"{size} px", "contestant": f"{name}, {subsampling}", "pixels": size}
+            row = {
+                "part": "huge",
+                "setup": f"{size} px",
+                "contestant": f"{name}, {subsampling}",
+                "pixels": size,
+            }
             row |= {"megapixels": high * wide / 1e6, "jpeg_gb": len(body) / 1e9}
             rows.append(row | compare(body, size, turns))
     return rows
