@@ -25,6 +25,8 @@ resolution  views that grow during the run against views of 32 px throughout, as
 reader   a folder of --reader-images drawn JPEG files of 96 px, each measurement in a process of its own: the first
          start, which decodes them into the cache, and the second one; peak memory of training from the cache file; and
          images per second of training from that file against images in memory, in turns
+huge     JPEG files of 50 megapixels decoded whole and at a fraction of their size, in turns (processor seconds), and by
+         how many grey levels the small pictures differ
 
 Both sides train the same network from the same weights with the same optimiser, schedule, batch and policy.  lightly's
 loop is that of its example: two forward passes, one per view.  Half precision is used by both or by neither.
@@ -46,6 +48,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _huge import huge
 from _record import machine, merge
 from _world import WORLD, measure, splits
 from augment import torchvision_steps
@@ -63,7 +66,7 @@ from ssl_lessons.training.optimizers import build_optimizer, warmup_cosine
 from ssl_lessons.training.recipes import get_recipe
 from ssl_lessons.views import Policy, make_views
 
-PARTS = ("memory", "rate", "probe", "step", "model", "storage", "loader", "resolution", "reader")
+PARTS = ("memory", "rate", "probe", "step", "model", "storage", "loader", "resolution", "reader", "huge")
 KEY = ("world", "part", "setup", "contestant", "minutes", "on")  # minutes: of part probe only
 STL10 = 100_000, 96  # images, pixels
 CASES = (  # encoder, its options, pixels, images per step on a CPU
@@ -700,6 +703,8 @@ def main():
         save(model(device, options))
     if "reader" in options.parts and "small" in chosen:
         save(reader(chosen["small"], options))
+    if "huge" in options.parts:
+        save(huge(options.repeats))
 
 
 if __name__ == "__main__":

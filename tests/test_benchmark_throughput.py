@@ -167,3 +167,14 @@ def test_reader_starts_twice_and_trains_from_the_file(tiny, in_this_process, mon
     stored, held = rows["training, stored"], rows["training, in memory"]
     assert stored["of_in_memory"] == stored["images_per_second"] / held["images_per_second"]
     assert len({tuple(row.get(key) for key in bench.KEY) for row in rows.values()}) == 5
+
+
+def test_huge_pictures_are_decoded_both_ways():
+    rows = bench.huge(2, 1001, 1403)
+    assert [row["pixels"] for row in rows] == [96, 224] * 4
+    assert len({row["contestant"] for row in rows}) == 4
+    for row in rows:
+        assert row["lowest"] <= row["times_faster"] <= row["highest"] and row["seconds_whole"] > 0
+        assert row["p99_difference"] <= row["largest_difference"] and row["megapixels"] == 1.404403
+        # four times 224 pixels are nearly all there are: both ways are the same one
+        assert (row["largest_difference"] > 0) == (row["mean_difference"] > 0) == (row["pixels"] < 224)

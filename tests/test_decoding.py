@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssl_lessons.data import decoding
 from ssl_lessons.data.decoding import Unsuitable, central_square, reason
@@ -221,7 +221,14 @@ def test_metadata_that_are_none_leave_the_picture_as_it_is():
 # --- large pictures -------------------------------------------------------------------------------------
 
 
+HIGH, WIDE = (
+    3001,
+    4007,
+)  # twelve megapixels; not whole blocks of 8, so that what a decoder adds at the edges would show
+
+
 def drawn(height: int, width: int) -> np.ndarray:
+    """Like a camera's: slow waves, squares with sharp edges, the sensor's noise."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     waves = np.stack([np.sin(x / (90 + 40 * c)) * np.cos(y / 130) for c in range(3)], axis=-1)
     texture = np.random.default_rng(0).normal(0, 8, (height, width, 1)).astype(np.float32)
@@ -230,21 +237,54 @@ def drawn(height: int, width: int) -> np.ndarray:
     )
 
 
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def patches(height: int, width: int, side: int = 61) -> np.ndarray:
+    """The hardest: squares of random colours, little more than one pixel of the small picture wide."""
+    few = noise(-(-height // side), -(-width // side))
+    return few.repeat(side, 0).repeat(side, 1)[:height, :width].copy()
+
+
 @pytest.fixture(scope="module")
 def twelve_megapixels() -> np.ndarray:
-    return drawn(3000, 4000)
+    return drawn(HIGH, WIDE)
 
 
-@pytest.mark.parametrize("size", [64, 96, 224])
-def test_a_large_jpeg_decoded_at_a_fraction_is_the_same_picture(twelve_megapixels, size):
-    body = saved(twelve_megapixels, "JPEG", quality=92)
+def differences(body: bytes, sizes) -> list[np.ndarray]:
+    """Per size |what is read - the whole picture decoded, turned upright, cut and resized|, in grey levels."""
     with Image.open(io.BytesIO(body)) as image:
-        whole = np.asarray(
-            image.convert("RGB").crop((500, 0, 3500, 3000)).resize((size, size), Image.Resampling.BILINEAR)
-        )
-    difference = np.abs(read(body, size).astype(int) - whole.transpose(2, 0, 1))
-    # the middle of an odd number of pixels is half a pixel off, and sharp edges show it
-    assert difference.mean() < 1.5 and difference.max() <= 12
+        whole = ImageOps.exif_transpose(image).convert("RGB")
+    side = min(whole.size)
+    left, top = (whole.width - side) // 2, (whole.height - side) // 2
+    whole = whole.crop((left, top, left + side, top + side))
+    small = [np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR)) for size in sizes]
+    return [
+        np.abs(read(body, s).astype(int) - w.transpose(2, 0, 1)) for s, w in zip(sizes, small, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_a_large_jpeg_decoded_at_a_fraction_is_the_same_picture(twelve_megapixels, orientation):
+    body = saved(twelve_megapixels, "JPEG", quality=92, exif=exif(orientation))
+    for difference in differences(body, (64, 96, 224)):
+        assert difference.mean() < 0.3 and difference.max() <= 2
+
+
+@pytest.mark.parametrize(("picture", "most"), [(noise, 3), (patches, 12)])
+def test_pictures_that_no_camera_takes_are_nearly_the_same(picture, most):
+    for difference in differences(saved(picture(HIGH, WIDE), "JPEG", quality=92), (64, 96, 224)):
+        assert difference.mean() < 0.5 and np.quantile(difference, 0.99) <= 2 and difference.max() <= most
+
+
+def test_a_large_jpeg_is_decoded_at_a_quarter_but_never_below_four_times_the_size():
+    cases = (((HIGH, WIDE), 96, 4), ((1801, 1801), 224, 2), ((1201, 1601), 224, 1), ((60, 60), 96, 1))
+    for extent, size, scale in cases:
+        with Image.open(io.BytesIO(saved(np.zeros((*extent, 3), np.uint8), "JPEG"))) as image:
+            found, wide, high = decoding._draft(image, size)
+            assert (found, wide, high) == (scale, *extent[::-1])
+            assert image.size == (-(-wide // scale), -(-high // scale))
 
 
 def test_large_grey_and_cmyk_jpegs_keep_their_colours(twelve_megapixels):

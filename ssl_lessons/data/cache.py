@@ -33,7 +33,7 @@ from ssl_lessons.data.layout import Entry
 from ssl_lessons.data.stored import Catalogue, StoredPictures, available_memory, finish, read
 from ssl_lessons.errors import InputError
 
-DECODER = 1  # raise it whenever `decoding.central_square` makes other pixels of the same file
+DECODER = 2  # raise it whenever `decoding.central_square` makes other pixels of the same file
 SMALL, SMALL_BYTES = 1000, 2**26  # pictures, bytes of their files: decoded in a second or two, so not kept
 SHARE = 0.8  # of the available memory that pictures may take
 STALE = 3600  # seconds after which an unfinished file that nobody writes to is taken for a leftover
