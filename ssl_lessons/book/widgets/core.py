@@ -111,14 +111,16 @@ def explore(
     alt: str | Callable[..., str],
     columns: int | None = None,
     captions: Sequence[str] | None = None,
+    brief: Callable[..., str] | None = None,
 ) -> None:
     """Show `render` with one slider per control, and at the parameter sets `static` for readers without a kernel.
 
     With a running kernel and ipywidgets (7.7 or newer) the live version comes first, and the static picture is folded
     below it; in a saved notebook the static picture stands alone.  `static` sets may be partial; the other parameters
     keep their start values. `captions` stand over the static pictures (default: the parameters given). `alt` is the alt
-    text, or a function of the parameters that returns it. An exception inside `render` is shown in the live widget as
-    text.  Where frames are wanted (`book.frames`), they are one output more.
+    text, or a function of the parameters that returns it; `brief` is such a function that says less, for each picture
+    of a sheet of many. An exception inside `render` is shown in the live widget as text.  Where frames are wanted
+    (`book.frames`), they are one output more.
     """
     if not controls:
         raise InputError("explore() needs at least one control.")
@@ -146,7 +148,7 @@ def explore(
         alt
         if isinstance(alt, str)
         else " ".join(
-            f"{caption}: {describe(**{**start, **chosen})}"
+            f"{caption}: {(brief or describe)(**{**start, **chosen})}"
             for caption, chosen in zip(captions, static, strict=True)
         )
     )

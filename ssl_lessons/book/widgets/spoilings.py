@@ -124,3 +124,10 @@ def describe(first: str, second: str) -> str:
             f"{len(old)} bonds are left and {len(bonds - old)} are new"
         )
     return f"Two views of one molecule. {'. '.join(words)}. {_measured(first, second)}."
+
+
+def brief(first: str, second: str) -> str:
+    """`describe` in few words."""
+    whole = molecule()[0]
+    atoms = " and ".join(str(len(view(name, seed).x)) for name, seed in ((first, 1), (second, 2)))
+    return f"{first} and {second} leave {atoms} of {len(whole.x)} atoms. {_measured(first, second)}."
