@@ -126,7 +126,7 @@ def brief(world: str, score: str, first: int, last: int, without: str, rows: Seq
     found = points(rows, world, score, first, last, without)
     result = evidence.correlation(*np.array(list(found.values())).T, draws=DRAWS)
     return (
-        f"{score} over {_window(score, first, last)}, {len(found)} policies: rank correlation with the probe "
+        f"{score} over {_window(score, first, last)}, {len(found)} policies: correlation "
         f"{result.estimate:+.2f} ({result.low:+.2f} to {result.high:+.2f})."
     )
 

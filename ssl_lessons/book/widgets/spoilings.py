@@ -95,7 +95,7 @@ def draw(ax, spoiled: Graphs, title: str) -> None:
 
 
 def render(first: str, second: str) -> Figure:
-    """Both views; the title says what the record measured for the pair."""
+    """Both views of a molecule; the title says what the record measured for the pair."""
     fig, axes = plots.new_figure(6.4, 3.4, columns=2)
     for ax, name, seed in zip(axes, (first, second), (1, 2), strict=True):
         draw(ax, view(name, seed), name)

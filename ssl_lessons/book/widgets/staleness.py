@@ -181,7 +181,5 @@ def describe_keys(age: int, momentum: float, moment: str, film: Film) -> str:
 def brief_keys(age: int, momentum: float, moment: str, film: Film) -> str:
     """`describe_keys` in few words."""
     seen = compare(film, momentum, age, moment)
-    return (
-        f"mean cosine {float(seen.own.mean()):.2f} with the same image, {float(seen.others.mean()):.2f} with others; "
-        f"own key closer in {100 * seen.wins:.0f} percent."
-    )
+    own, others = float(seen.own.mean()), float(seen.others.mean())
+    return f"own key closer in {100 * seen.wins:.0f} percent (cosine {own:.2f}, others {others:.2f})."

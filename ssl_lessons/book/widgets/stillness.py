@@ -116,6 +116,6 @@ def brief(picture: int, gap: int, cut: float, data: dict[int, dict] | None = Non
     """`describe` in few words: the overlaps."""
     found = measured(picture, gap, cut, answered() if data is None else data)
     return (
-        f"film {picture}, overlap with the things {found['difference']:.2f} for the difference of frames {gap} apart "
-        f"and {found['network']:.2f} for the network ({found['all']:.2f} over all test films)."
+        f"film {picture}, overlap with the things {found['difference']:.2f} for frames {gap} apart, "
+        f"{found['network']:.2f} for the network (all test films {found['all']:.2f})."
     )

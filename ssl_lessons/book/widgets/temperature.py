@@ -137,4 +137,4 @@ def describe_weights(tau: float, anchor: str, batch: Mapping[str, Crowd]) -> str
 def brief_weights(tau: float, anchor: str, batch: Mapping[str, Crowd]) -> str:
     """`describe_weights` in few words."""
     share = 100 * tenths(batch[anchor], tau)[0]
-    return f"the hardest tenth of the negatives takes {share:.0f} percent of the push."
+    return f"the hardest tenth takes {share:.0f} percent of the push."

@@ -119,8 +119,8 @@ def brief(split: str, scene: int) -> str:
     one, other = told(split)
     trained = kept(split)
     words = [
-        f"{factor} {100 * one[factor]:.0f} and {100 * other[factor]:.0f} of 100"
+        f"{factor} {100 * one[factor]:.0f} and {100 * other[factor]:.0f}"
         + (f", after CMC {100 * trained[factor]:.0f}" if trained else "")
         for factor in ("colour", "place", "ground")
     ]
-    return f"read from the first and the second view: {'; '.join(words)}."
+    return f"{'; '.join(words)}."
