@@ -732,6 +732,7 @@ widgets.explore(
     window_widget.controls(words),
     static=[{"window": x, "negatives": k} for k in (1, 10) for x in (1, 3, 8)],
     alt=partial(window_widget.describe, table=tables),
+    brief=partial(window_widget.brief, table=tables),
     columns=3,
 )
 

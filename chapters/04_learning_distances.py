@@ -845,6 +845,7 @@ widgets.explore(
         )
     ],
     alt=margin_widget.describe,
+    brief=margin_widget.brief,
     columns=1,
 )
 

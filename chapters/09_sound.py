@@ -210,7 +210,7 @@ for arm, negatives, steps in (
         )
 
     if steps:
-        history = fit(objective, loss, steps, lr=3e-3, progress=True)
+        history = fit(objective, loss, steps, lr=3e-3, progress=arm)
         print(f"{arm}: loss {history[0]:.2f} to {sum(history[-10:]) / 10:.2f}")
     live[arm] = {k: objective.features(v.to(device)).cpu() for k, v in pictures.items()}
 

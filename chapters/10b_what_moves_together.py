@@ -526,6 +526,7 @@ widgets.explore(
     ],
     captions=["gap of two", "the same, a lower cut", "gap of six", "another film"],
     alt=stillness.describe,
+    brief=stillness.brief,
     columns=1,
 )
 at = {g: stillness.answered(record)[g]["iou_at"] for g in stillness.GAPS}

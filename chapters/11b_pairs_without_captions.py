@@ -513,6 +513,7 @@ widgets.explore(
     static=[{"split": split} for split in wordless.SPLITS],
     captions=list(wordless.SPLITS),
     alt=two_views.describe,
+    brief=two_views.brief,
     columns=1,
 )
 either = [view["colour"] for view in two_views.told("thirds")]

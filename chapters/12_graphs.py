@@ -537,6 +537,7 @@ widgets.explore(
     ],
     captions=["cut, cut", "hide, hide", "rewire, rewire", "drop, hide"],
     alt=spoilings.describe,
+    brief=spoilings.brief,
     columns=2,
 )
 hide, rewire = (spoilings.cell(*[n] * 2) for n in ("mask nodes", "perturb edges"))

@@ -744,6 +744,7 @@ widgets.explore(
         {"tau": t, "anchor": a} for a in ("hard", "easy") for t in (0.01, 0.2, 1.0)
     ],
     alt=partial(widgets.temperature.describe_weights, batch=crowds),
+    brief=partial(widgets.temperature.brief_weights, batch=crowds),
     columns=1,
 )
 

@@ -782,6 +782,7 @@ widgets.explore(
         {"age": 0, "momentum": 0.999, "moment": "late"},
     ],
     alt=partial(staleness.describe_keys, film=film),
+    brief=partial(staleness.brief_keys, film=film),
     columns=2,
 )
 

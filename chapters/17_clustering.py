@@ -735,6 +735,7 @@ widgets.explore(
         for t in (0, 3)
     ],
     alt=partial(sinkhorn_widget.describe, batch=matrices),
+    brief=partial(sinkhorn_widget.brief, batch=matrices),
     columns=1,
 )
 

@@ -838,6 +838,7 @@ widgets.explore(
         {"measure": low, "part": POLICIES},
     ],
     alt=partial(quality.describe, rows=record),
+    brief=partial(quality.brief, rows=record),
     columns=2,
 )
 

@@ -640,6 +640,7 @@ widgets.explore(
         "the highest that a search finds",
     ],
     alt=partial(falsification.describe, rows=board),
+    brief=partial(falsification.brief, rows=board),
     columns=2,
 )
 

@@ -3,6 +3,7 @@
 Over 400 lines: what every chapter must satisfy stands in one list.
 """
 
+import html
 import json
 import random
 import re
@@ -413,7 +414,11 @@ def test_every_picture_has_alt_text(source):
         )
         for tag in re.findall(r"<img\b[^>]*>", "".join(data.get("text/html", ""))):
             pictures += 1
-            assert re.search(r'alt="[^"]*\w[^"]*"', tag), tag[-200:]
+            alt = re.search(r'alt="([^"]*\w[^"]*)"', tag)
+            assert alt, tag[-200:]
+            assert len(html.unescape(alt[1])) <= 1000, (
+                f"too long to be listened to, see explore(brief=): {alt[1]}"
+            )
     assert pictures
 
 
@@ -422,7 +427,9 @@ def test_badge_and_set_up_cell_use_the_address_of_the_repository(source):
     cells = jupytext.read(source).cells
     assert book.badge(source.stem) in cells[0].source
     first_code = next(cell for cell in cells if cell.cell_type == "code")
-    assert first_code.source == book.setup_cell(source.stem) and first_code.metadata.get("tags") == [files.HIDDEN]
+    assert first_code.source == book.setup_cell(source.stem) and first_code.metadata.get("tags") == [
+        files.HIDDEN
+    ]
 
 
 # ---- the running table -------------------------------------------------------------------------------------
@@ -454,7 +461,10 @@ def test_results_table_shows_chance_baselines_and_the_spread_of_seeds(monkeypatc
 
 def test_per_seed_orders_by_seed_and_wants_one_row_of_each():
     rows = [{"arm": "a", "seed": seed, "probe": probe} for seed, probe in ((2, 0.3), (0, 0.1), (1, 0.2))]
-    rows += [{"arm": "b", "seed": 0, "probe": 0.5, "width": 8}, {"arm": "b", "seed": 0, "probe": 0.6, "width": 16}]
+    rows += [
+        {"arm": "b", "seed": 0, "probe": 0.5, "width": 8},
+        {"arm": "b", "seed": 0, "probe": 0.6, "width": 16},
+    ]
     assert book.per_seed(rows, "probe", arm="a") == [0.1, 0.2, 0.3]
     assert book.per_seed(rows, "probe", arm="b", width=16) == [0.6]
     assert book.per_seed(rows, "loss", arm="a") == []

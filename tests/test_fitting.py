@@ -71,3 +71,12 @@ def test_what_is_not_finite_stops_it_and_leaves_the_weights():
 def test_no_steps_are_no_run():
     with pytest.raises(InputError, match="at least one step"):
         fit(line(), lambda g: torch.zeros(()), 0)
+
+
+def test_a_bar_says_what_is_trained(capsys):
+    fit(model := line(), squared(model), 3)
+    assert capsys.readouterr().out == ""
+    fit(model, squared(model), 3, progress=True)
+    assert "Sequential: 3 of 3" in capsys.readouterr().out
+    fit(model, squared(model), 3, progress="a sum")
+    assert "a sum: 3 of 3" in capsys.readouterr().out

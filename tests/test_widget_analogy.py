@@ -1,5 +1,6 @@
 """The analogy widget: its tables against the package's counts, its neighbours over the whole slider range."""
 
+import re
 from functools import partial
 
 import pytest
@@ -47,6 +48,8 @@ def test_render_over_the_whole_range_of_every_control(table):
         words = analogy.describe(**parameters, table=table)
         bars = [bar.get_width() for bar in fig.axes[0].patches]
         assert all(-1 <= bar <= 1.001 for bar in bars) and len(bars) in (1, analogy.SHOWN)
+        few = analogy.brief(**parameters, table=table)
+        assert len(few) < len(words) and all(number in words for number in re.findall(r"\(.*?\)", few))
         assert parameters["word"] in words and fig.axes[0].get_xlabel() and fig.axes[0].get_ylabel()
         seen.add(plots.png(fig))
     assert len(seen) >= 9
@@ -58,6 +61,7 @@ def test_a_word_without_a_row_is_shown_as_such():
     fig = analogy.render(1, 20, "c", lonely)
     assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == ["(nothing left)"]
     assert "nothing of its row" in analogy.describe(1, 20, "c", lonely)
+    assert analogy.brief(1, 20, "c", lonely).endswith("near c: nothing left.")
 
 
 def test_static_page(table, monkeypatch):

@@ -100,6 +100,7 @@ def test_render_over_the_whole_range_of_every_control(rows):
         fig = falsification.render(**parameters, rows=rows)
         words = falsification.describe(**parameters, rows=rows)
         rho = (fig.axes[0].get_title(loc="left") or fig.axes[0].get_title()).split("rho ")[1].split(" ")[0]
+        assert f"correlation {rho} (" in falsification.brief(**parameters, rows=rows)
         assert f"probe {rho}," in words and parameters["without"] in words and parameters["score"] in words
         assert fig.axes[0].get_xlabel() and fig.axes[0].get_ylabel() and plots.png(fig)
 

@@ -74,6 +74,8 @@ def test_render_over_the_whole_range_of_every_control():
         now = margin.trajectory(parameters["loss"], round(parameters["margin"], 3))[parameters["step"]]
         assert all(ax.get_xlabel() and ax.get_ylabel() for ax in fig.axes)
         assert f"{now.radius:.2f}" in words and f"{len(now.active)} of {now.count}" in words
+        few = margin.brief(**parameters)
+        assert f"radius {now.radius:.2f}" in few and f"{len(now.active)} of {now.count}" in few
         seen[tuple(parameters.values())] = plots.png(fig)
     assert len(set(seen.values())) == len(seen) >= 9, "every setting draws its own picture"
 

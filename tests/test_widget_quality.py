@@ -140,7 +140,7 @@ def test_render_every_choice(rows):
         settings = quality.parts(rows)[parameters["part"]]
         score = quality.goodness(parameters["measure"], rows, settings)
         found = quality.agreement(score, quality.column(rows, settings, "probe"))
-        assert str(found) in words
+        assert str(found) in words and str(found) in quality.brief(**parameters, rows=rows)
         (ax,) = fig.axes
         assert str(found) in (ax.get_title() or ax.get_title(loc="left"))
         assert ax.get_xlabel() and ax.get_ylabel()

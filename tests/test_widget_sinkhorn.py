@@ -39,7 +39,9 @@ def test_render_over_the_whole_range_of_every_control(batch):
         words = sinkhorn.describe(**parameters, batch=batch)
         bars = [bar.get_height() for bar in fig.axes[1].patches]
         assert len(bars) == 8 and sum(bars) == pytest.approx(100)
-        assert f"{max(bars):.1f} percent" in words
+        assert f"{max(bars):.1f} percent" in words and f"{max(bars):.1f} percent" in sinkhorn.brief(
+            **parameters, batch=batch
+        )
         assert all(ax.get_xlabel() and ax.get_ylabel() for ax in fig.axes[:2])
         seen[tuple(parameters.values())] = plots.png(fig)
     assert len(set(seen.values())) == len(seen) >= 10, "every setting draws its own picture"

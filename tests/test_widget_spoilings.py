@@ -22,6 +22,7 @@ def test_every_pair_is_drawn_and_told(first, second):
 
 def test_the_words_say_what_a_spoiling_does():
     assert "8 of 16 atoms, 0 of them hidden" in spoilings.describe("drop nodes", "mask nodes")
+    assert "leave 8 and 16 of 16 atoms" in spoilings.brief("drop nodes", "mask nodes")
     assert "16 of 16 atoms, 8 of them hidden; 15 of 15 bonds" in spoilings.describe(
         "drop nodes", "mask nodes"
     )

@@ -56,6 +56,7 @@ def test_render_over_the_whole_range_of_every_control(film):
         wins = sw.compare(film, **parameters).wins
         title = fig.axes[1].get_title() or fig.axes[1].get_title(loc="left")
         assert f"{100 * wins:.0f} percent of the comparisons" in words and f"{wins:.0%}" in title
+        assert f"closer in {100 * wins:.0f} percent (cosine" in sw.brief_keys(**parameters, film=film)
         assert len(fig.axes[1].lines) == 3  # two momenta and the marker
         assert all(ax.get_xlabel() and ax.get_ylabel() for ax in fig.axes)
         seen[tuple(parameters.values())] = plots.png(fig)

@@ -39,3 +39,5 @@ def test_every_setting_is_drawn_and_described(data):
         fig = stillness.render(**parameters, data=data)
         assert len(fig.axes) == 4 and len(plots.png(fig)) > 1000
         assert f"Frames {parameters['gap']} apart" in stillness.describe(**parameters, data=data)
+        found, few = stillness.measured(**parameters, data=data), stillness.brief(**parameters, data=data)
+        assert f"frames {parameters['gap']} apart, {found['network']:.2f} for the network" in few

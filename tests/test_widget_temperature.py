@@ -72,6 +72,7 @@ def test_render_over_the_whole_range_of_every_control(views):
         words = tw.describe_weights(**parameters, batch=batch)
         bars = [bar.get_height() for bar in fig.axes[2].patches]
         assert sum(bars) == pytest.approx(100) and f"{bars[0]:.0f} percent of the push" in words
+        assert f"{bars[0]:.0f} percent of the push" in tw.brief_weights(**parameters, batch=batch)
         titles = [
             ax.get_title() or ax.get_title(loc="left") for ax in fig.axes
         ]  # left in the book's own style

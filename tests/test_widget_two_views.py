@@ -10,10 +10,14 @@ from ssl_lessons.modalities.pairs import wordless, world
 @pytest.mark.parametrize("chosen", list(core.sweep(two_views.CONTROLS, 2)), ids=str)
 def test_every_choice_is_drawn_and_told(chosen):
     fig = two_views.render(**chosen)
-    titles = [ax.get_title(loc="left") or ax.get_title() for ax in fig.axes[:2]]  # the book's style has them left
+    titles = [
+        ax.get_title(loc="left") or ax.get_title() for ax in fig.axes[:2]
+    ]  # the book's style has them left
     assert titles == list(two_views.NAMES[chosen["split"]])
     text = two_views.describe(**chosen)
     assert all(name in text for name in (*two_views.NAMES[chosen["split"]], *world.FACTORS))
+    one, other = two_views.told(chosen["split"])
+    assert f"place {100 * one['place']:.0f} and {100 * other['place']:.0f}" in two_views.brief(**chosen)
 
 
 def test_a_view_without_lightness_cannot_tell_stripes_and_one_without_colour_can():
@@ -42,5 +46,7 @@ def test_views_are_shown_as_they_are():
 def test_nothing_is_said_of_a_record_that_is_not_there(monkeypatch):
     monkeypatch.setattr(two_views, "kept", lambda split: None)
     assert "After CMC" not in two_views.describe("rows", 0)
+    assert "CMC" not in two_views.brief("rows", 0)
     monkeypatch.setattr(two_views, "kept", lambda split: dict.fromkeys(world.FACTORS, 0.5))
     assert "After CMC: kind 50" in two_views.describe("rows", 0)
+    assert ", after CMC 50; place" in two_views.brief("rows", 0)

@@ -80,6 +80,20 @@ def test_static_picture_shows_each_set_with_its_caption_and_alt(shown):
     assert markup.endswith("<img>") and "<details" not in markup, "nothing is folded without a kernel"
 
 
+def test_a_sheet_of_many_is_told_in_brief(shown):
+    options = {"static": [{"tau": 0.05}, {"k": 9}], "alt": describe, "captions": ["cold", "many"]}
+
+    def documented(tau, k, mode):
+        """A line.
+
+        It goes up.
+        """
+        return render(tau, k, mode)
+
+    widgets.explore(documented, CONTROLS, **options, brief=lambda tau, k, **_: f"to {k}.")
+    assert shown[0][1] == "A line. cold: to 3. many: to 9."
+
+
 def test_side_by_side_keeps_every_pixel():
     def figures():  # fresh ones: constrained layout settles a little further each time a figure is drawn
         return [render(tau=0.1), render(tau=1.9)]

@@ -97,3 +97,10 @@ def describe(window: int, negatives: int, word: str, table: Tables) -> str:
         f"Window {window}, {negatives} negatives, {100 * kept:.1f} percent of the table's cells above zero. "
         f"Nearest to {word}: {names}."
     )
+
+
+def brief(window: int, negatives: int, word: str, table: Tables) -> str:
+    """`describe` in few words: the share of cells that is left, and the two nearest words."""
+    found, kept = neighbours(window, negatives, word, table)
+    names = ", ".join(f"{w} ({c:.2f})" for w, c in found[:2]) or "nothing left"
+    return f"{100 * kept:.1f} percent kept; near {word}: {names}."

@@ -111,14 +111,16 @@ def explore(
     alt: str | Callable[..., str],
     columns: int | None = None,
     captions: Sequence[str] | None = None,
+    brief: Callable[..., str] | None = None,
 ) -> None:
     """Show `render` with one slider per control, and at the parameter sets `static` for readers without a kernel.
 
     With a running kernel and ipywidgets (7.7 or newer) the live version comes first, and the static picture is folded
     below it; in a saved notebook the static picture stands alone.  `static` sets may be partial; the other parameters
     keep their start values. `captions` stand over the static pictures (default: the parameters given). `alt` is the alt
-    text, or a function of the parameters that returns it. An exception inside `render` is shown in the live widget as
-    text.  Where frames are wanted (`book.frames`), they are one output more.
+    text, or a function of the parameters that returns it; `brief` is such a function that says less, for the pictures
+    of a sheet of many, after the first line of `render`'s docstring, which says what is drawn. An exception inside
+    `render` is shown in the live widget as text.  Where frames are wanted (`book.frames`), they are one output more.
     """
     if not controls:
         raise InputError("explore() needs at least one control.")
@@ -142,14 +144,11 @@ def explore(
         )
     figures = [render(**{**start, **chosen}) for chosen in static]
     describe = alt if callable(alt) else lambda **parameters: alt
-    page_alt = (
-        alt
-        if isinstance(alt, str)
-        else " ".join(
-            f"{caption}: {describe(**{**start, **chosen})}"
-            for caption, chosen in zip(captions, static, strict=True)
-        )
-    )
+    said = [
+        f"{caption}: {(brief or describe)(**{**start, **chosen})}"
+        for caption, chosen in zip(captions, static, strict=True)
+    ]
+    page_alt = alt if isinstance(alt, str) else " ".join([_drawn(render), *said] if brief else said)
     sheet = plots.side_by_side(figures, captions if any(captions) else None, columns)
     place = f'<div class="ssl-frames" data-widget="{frames.next_number()}"></div>\n'
     if _has_kernel():
@@ -164,6 +163,11 @@ def explore(
     if limit := frames.limit():
         drawn = frames.draw(render, controls, describe, limit)
         plots.display_bundle({files.FRAMES_MIME: drawn, "text/plain": "[frames]"})
+
+
+def _drawn(render: Callable) -> str:
+    """What `render` draws: the first line of its docstring."""
+    return (getattr(render, "func", render).__doc__ or "").partition("\n")[0].strip()
 
 
 def _has_kernel() -> bool:

@@ -121,6 +121,16 @@ def describe(world: str, score: str, first: int, last: int, without: str, rows: 
     )
 
 
+def brief(world: str, score: str, first: int, last: int, without: str, rows: Sequence[Mapping]) -> str:
+    """`describe` in few words."""
+    found = points(rows, world, score, first, last, without)
+    result = evidence.correlation(*np.array(list(found.values())).T, draws=DRAWS)
+    return (
+        f"{score} over {_window(score, first, last)}, {len(found)} policies: correlation "
+        f"{result.estimate:+.2f} ({result.low:+.2f} to {result.high:+.2f})."
+    )
+
+
 def _window(score: str, first: int, last: int) -> str:
     first, last = sorted((int(first), int(last)))
     if score not in TIMED or (first, last) == (1, 10):

@@ -160,3 +160,10 @@ def describe(loss: str, margin: float, step: int) -> str:
         f"has the right class for {now.accuracy:.0%}, and the radius of the cloud is {now.radius:.2f} "
         f"({moments[0].radius:.2f} at the start)."
     )
+
+
+def brief(loss: str, margin: float, step: int) -> str:
+    """`describe` in few words."""
+    now = trajectory(loss, round(float(margin), 3))[int(step)]
+    moving = f"{len(now.active)} of {now.count} move points"
+    return f"{moving}; neighbour right for {now.accuracy:.0%}; radius {now.radius:.2f}."

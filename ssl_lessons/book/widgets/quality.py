@@ -226,6 +226,13 @@ def describe(measure: str, part: str, rows: Sequence[Mapping]) -> str:
     )
 
 
+def brief(measure: str, part: str, rows: Sequence[Mapping]) -> str:
+    """`describe` in few words."""
+    _, score, probe = _chosen(measure, part, rows)
+    lost = 100 * statistics.fmean(regrets(score, probe))
+    return f"tau {agreement(score, probe)}; choosing by it costs {lost:.1f} points."
+
+
 def _chosen(measure: str, part: str, rows: Sequence[Mapping]) -> tuple[list[Setting], Tensor, Tensor]:
     groups = parts(rows)
     if part not in groups:

@@ -87,6 +87,16 @@ def describe(epsilon: float, iterations: int, scores: str, batch: Mapping[str, T
     )
 
 
+def brief(epsilon: float, iterations: int, scores: str, batch: Mapping[str, Tensor]) -> str:
+    """`describe` in few words."""
+    q = sinkhorn_knopp(_chosen(scores, batch), epsilon, iterations)
+    numbers = balance(q)
+    return (
+        f"the batch uses {numbers['used']:.1f} of {q.shape[1]} prototypes; the most popular one gets "
+        f"{100 * numbers['largest']:.1f} percent."
+    )
+
+
 def _chosen(scores: str, batch: Mapping[str, Tensor]) -> Tensor:
     if scores not in batch:
         raise InputError(f"There are no scores {scores!r}; there are {', '.join(batch)}.")

@@ -95,7 +95,7 @@ def draw(ax, spoiled: Graphs, title: str) -> None:
 
 
 def render(first: str, second: str) -> Figure:
-    """Both views; the title says what the record measured for the pair."""
+    """Both views of a molecule; the title says what the record measured for the pair."""
     fig, axes = plots.new_figure(6.4, 3.4, columns=2)
     for ax, name, seed in zip(axes, (first, second), (1, 2), strict=True):
         draw(ax, view(name, seed), name)
@@ -124,3 +124,10 @@ def describe(first: str, second: str) -> str:
             f"{len(old)} bonds are left and {len(bonds - old)} are new"
         )
     return f"Two views of one molecule. {'. '.join(words)}. {_measured(first, second)}."
+
+
+def brief(first: str, second: str) -> str:
+    """`describe` in few words."""
+    whole = molecule()[0]
+    atoms = " and ".join(str(len(view(name, seed).x)) for name, seed in ((first, 1), (second, 2)))
+    return f"{first} and {second} leave {atoms} of {len(whole.x)} atoms. {_measured(first, second)}."

@@ -176,3 +176,10 @@ def describe_keys(age: int, momentum: float, moment: str, film: Film) -> str:
         f"{float(seen.own.mean()):.2f} with the same image and {float(seen.others.mean()):.2f} with others; the own "
         f"key is closer than another one in {100 * seen.wins:.0f} percent of the comparisons."
     )
+
+
+def brief_keys(age: int, momentum: float, moment: str, film: Film) -> str:
+    """`describe_keys` in few words."""
+    seen = compare(film, momentum, age, moment)
+    own, others = float(seen.own.mean()), float(seen.others.mean())
+    return f"own key closer in {100 * seen.wins:.0f} percent (cosine {own:.2f}, others {others:.2f})."

@@ -81,7 +81,10 @@ def render(picture: int, gap: int, cut: float, data: dict[int, dict] | None = No
     answer = data[gap]["probability"][picture - 1] > cut
     panels = (
         (films().frames[picture - 1, FRAME].permute(1, 2, 0).numpy(), "one frame"),
-        (marked(picture, gap).numpy(), f"frames {at} and {at + gap} differ\noverlap {found['difference']:.2f}"),
+        (
+            marked(picture, gap).numpy(),
+            f"frames {at} and {at + gap} differ\noverlap {found['difference']:.2f}",
+        ),
         (answer, f"the network, one frame\noverlap {found['network']:.2f} (all films {found['all']:.2f})"),
         ((films().masks[picture - 1, FRAME] > 0).numpy(), "the truth"),
     )
@@ -106,4 +109,13 @@ def describe(picture: int, gap: int, cut: float, data: dict[int, dict] | None = 
         f"things in the first of them {found['difference']:.2f}. A network trained on such marks, asked about the one "
         f"frame, counts pixels from a probability of {cut:.1f}: overlap {found['network']:.2f} here, "
         f"{found['all']:.2f} over all test films."
+    )
+
+
+def brief(picture: int, gap: int, cut: float, data: dict[int, dict] | None = None) -> str:
+    """`describe` in few words: the overlaps."""
+    found = measured(picture, gap, cut, answered() if data is None else data)
+    return (
+        f"film {picture}, overlap with the things {found['difference']:.2f} for frames {gap} apart, "
+        f"{found['network']:.2f} for the network (all test films {found['all']:.2f})."
     )

@@ -132,3 +132,9 @@ def describe_weights(tau: float, anchor: str, batch: Mapping[str, Crowd]) -> str
         f"{shares[0]:.0f} percent of the push and the easiest half {shares[TENTHS // 2 :].sum():.0f} percent; the "
         f"push is spread over about {effective_negatives(crowd, tau):.0f} negatives."
     )
+
+
+def brief_weights(tau: float, anchor: str, batch: Mapping[str, Crowd]) -> str:
+    """`describe_weights` in few words."""
+    share = 100 * tenths(batch[anchor], tau)[0]
+    return f"the hardest tenth takes {share:.0f} percent of the push."

@@ -112,3 +112,15 @@ def describe(split: str, scene: int) -> str:
         f"Two views of one scene, split by {split}, and what a linear readout of an untrained eye finds in each, "
         f"from 0 to 100. {'. '.join(words)}.{after}"
     )
+
+
+def brief(split: str, scene: int) -> str:
+    """`describe` in few words: the factors that the splits treat differently."""
+    one, other = told(split)
+    trained = kept(split)
+    words = [
+        f"{factor} {100 * one[factor]:.0f} and {100 * other[factor]:.0f}"
+        + (f", after CMC {100 * trained[factor]:.0f}" if trained else "")
+        for factor in ("colour", "place", "ground")
+    ]
+    return f"{'; '.join(words)}."
