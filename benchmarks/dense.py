@@ -269,7 +269,8 @@ def floor(arm: str, seed: int) -> dict:
     torch.manual_seed(seed)
     encoder = build_encoder(**(VIT if arm.endswith("vit") else NET))
     settle(encoder, unlabeled.images[:2048])
-    return {"steps": 0} | measured(partial(maps_of, encoder.eval()), train_set, test, seed)
+    found = {"steps": 0} | measured(partial(maps_of, encoder.eval()), train_set, test, seed)
+    return found | (attended(build("dino vit", seed, None).eval(), seed) if arm.endswith("vit") else {})
 
 
 def attended(method, seed: int) -> dict:

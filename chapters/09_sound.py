@@ -433,6 +433,16 @@ print(
 assert cells > bands > 0.5 > long
 
 # %% [markdown]
+# And now hear it: two long bands and two of pitch taken out, then filled by the neighbours. (The phases are the true
+# ones, which the picture does not hold, so this flatters the fill.) **What of the word is still there?**
+
+# %%
+spoken = "A clip of three syllables, "
+for fill, how in ((False, "hidden bands silent"), (True, "hidden bands filled")):
+    sound = hidden_sound.heard("bands", 30, 2, fill)
+    listening.show_sound(sound, world.RATE, alt=spoken + how + " in.")
+
+# %% [markdown]
 # ## Exercises
 #
 # ### 1 · What the room alone is worth (••, 8 minutes)

@@ -101,12 +101,12 @@ plots.show(
 print(f"three of twelve can be named in {math.comb(12, 3)} ways")
 
 # %% [markdown]
-# Down a column: one picture, the same random numbers. Small crops lose the object, no jitter keeps its colours, blur rubs
-# out texture. (In the record, *blur on* blurs every second view.)
+# Down a column: one picture, the same random numbers. Small crops lose the object, no jitter keeps its colours, blur
+# rubs out texture. (In the record, *blur on* blurs every second view.)
 #
 # > **Predict before you go on.** (1) Which three of the twelve move the probe most, from their worst to their best
-# > setting? Naming all three by luck: once in 220. (2) Is any single turn *better than the base*, by two points or more?
-# > A coin: one in two. (3) You have no labels and keep the run with the lowest loss. Which knob have you turned?
+# > setting? Naming all three by luck: once in 220. (2) Is any single turn *better than the base*, by two points or
+# > more? A coin: one in two. (3) You have no labels and keep the run with the lowest loss. Which knob have you turned?
 #
 # ## The base, live
 #
@@ -175,14 +175,15 @@ print(f"live {live:.1%}, the record's row of seed 0 {again:.1%}")
 assert abs(live - again) < 0.05 and live > mean(of("untrained")) + 0.02
 
 # %% [markdown]
-# The live row agrees with the record to a few points; kernels of another machine round otherwise. All runs of one seed share
-# pictures and first weights, unless the knob is about just these (pictures, imbalance, widths, projector), and, where
-# batch and pictures agree, the order of the batches and the random numbers of the views. So compare *within* a seed: the luck that two runs share cancels in their difference.
+# The live row agrees with the record to a few points; kernels of another machine round otherwise. All runs of one seed
+# share pictures and first weights, unless the knob is about just these (pictures, imbalance, widths, projector), and,
+# where batch and pictures agree, the order of the batches and the random numbers of the views. So compare *within* a
+# seed: the luck that two runs share cancels in their difference.
 #
 # ## Best minus worst is a crooked ruler
 #
-# Take a knob with $K$ settings, $n$ seeds each. Let $y_{ks} = \mu_k + b_s + e_{ks}$: the setting's true worth, the luck of
-# the seed that all settings share, and noise of standard deviation $\sigma$. The obvious size of a knob is
+# Take a knob with $K$ settings, $n$ seeds each. Let $y_{ks} = \mu_k + b_s + e_{ks}$: the setting's true worth, the luck
+# of the seed that all settings share, and noise of standard deviation $\sigma$. The obvious size of a knob is
 #
 # $$R = \max_k \bar y_k - \min_k \bar y_k, \qquad \bar y_k = \frac1n \sum_s y_{ks}.$$
 #
@@ -191,10 +192,10 @@ assert abs(live - again) < 0.05 and live > mean(of("untrained")) + 0.02
 # $d_2 = 1.13$, $d_5 = 2.33$, $d_{10} = 3.08$. A knob that does nothing looks worth something, and the more, the more
 # settings you tried. Sorted by $R$, knobs are sorted in part by how many settings they have.
 #
-# The cure: choose on some seeds, measure on another. For each seed $s$ let $k^+_s$ and $k^-_s$ be the best and the worst
-# setting *over the other seeds*, and take $D_s = y_{k^+_s s} - y_{k^-_s s}$. The choice does not know $e_{ks}$, so for
-# equal $\mu_k$ the expected $D_s$ is zero, whatever $K$. If the knob does something, $D_s$ is at most the true range, on
-# average, and a little less where the choice errs: it errs on the careful side.
+# The cure: choose on some seeds, measure on another. For each seed $s$ let $k^+_s$ and $k^-_s$ be the best and the
+# worst setting *over the other seeds*, and take $D_s = y_{k^+_s s} - y_{k^-_s s}$. The choice does not know $e_{ks}$,
+# so for equal $\mu_k$ the expected $D_s$ is zero, whatever $K$. If the knob does something, $D_s$ is at most the true
+# range, on average, and a little less where the choice errs: it errs on the careful side.
 
 
 # %%
@@ -248,10 +249,10 @@ plots.show(
 )
 
 # %% [markdown]
-# One trap is left. A 90 % interval should lie above zero once in twenty times where there is nothing, and here it does so
-# once in ten. With two settings you see why: which of them is called "best" is read off the data, so a lucky streak in
-# *either* direction comes out as plus. Both tails of Student's distribution end up on one side. Below, crossed numbers
-# therefore get 95 % intervals, which brings the false alarms back to about one in twenty. Over twelve idle
+# One trap is left. A 90 % interval should lie above zero once in twenty times where there is nothing, and here it does
+# so once in ten. With two settings you see why: which of them is called "best" is read off the data, so a lucky streak
+# in *either* direction comes out as plus. Both tails of Student's distribution end up on one side. Below, crossed
+# numbers therefore get 95 % intervals, which brings the false alarms back to about one in twenty. Over twelve idle
 # knobs at least one such alarm still comes up about every second time ($1 - 0.95^{12} = 46\,\%$).
 #
 # ## One page: what to turn first
@@ -373,46 +374,76 @@ assert order[0] == "jitter" and uncropped > cropped and max(slow) < -10
 # moves the probe by 14 points or more, and three seeds hardly rank them. Then take the turns that beat the base: no
 # projector, batch 64, a constant rate.
 #
-# But know your ruler: a linear probe on 100 labels. Read by kNN with 2,000 labels, jitter comes first, crops fall behind,
-# and the run *without* crops passes the base. A knob's worth is a statement about a measure, too.
+# But know your ruler: a linear probe on 100 labels. Read by kNN with 2,000 labels, jitter comes first, crops fall
+# behind, and the run *without* crops passes the base. A knob's worth is a statement about a measure, too.
 #
-# The last two columns differ. *Crossed* says how much you can lose or win with a knob; *over the base* what a turn still
-# wins when the setting is picked on other seeds (+0.0 from +0.0 to +0.0: on every pair of seeds the base itself was
-# best). *Crossed* is careful where several settings tie: the learning rate has level ones on top, the choice among them
-# changes with the seed, and its interval holds zero, although a quarter of the rate costs ten points or more in every
-# seed.
+# The last two columns differ. *Crossed* says how much you can lose or win with a knob; *over the base* what a turn
+# still wins when the setting is picked on other seeds (+0.0 from +0.0 to +0.0: on every pair of seeds the base itself
+# was best). *Crossed* is careful where several settings tie: the learning rate has level ones on top, the choice among
+# them changes with the seed, and its interval holds zero, although a quarter of the rate costs ten points or more in
+# every seed.
 #
-# So there are knobs that matter and are right: check them on new data, then leave them alone. And some are *wrong* here.
-# The base was tuned for 800 steps and gets 250. A likely reason, not tested: a run cut short has more use for many steps
-# (a smaller batch) and for a rate that does not fall. What a projector is worth depends on what the views throw away and
-# the probe asks for ([chapter 20b](20b_projector.ipynb)).
+# So there are knobs that matter and are right: check them on new data, then leave them alone. And some are *wrong*
+# here. The base was tuned for 800 steps and gets 250. A likely reason, not tested: a run cut short has more use for
+# many steps (a smaller batch) and for a rate that does not fall. What a projector is worth depends on what the views
+# throw away and the probe asks for ([chapter 20b](20b_projector.ipynb)).
 #
-# The levels are a choice, too: a wider range makes any knob longer. SGD and LARS had two rates each; their row says that
-# an untuned optimiser is bad, not which optimiser is.
+# The levels are a choice, too: a wider range makes any knob longer. SGD and LARS had two rates each; their row says
+# that an untuned optimiser is bad, not which optimiser is.
 #
-# The second group is not free: steps, width and pictures are bought, and their rows do not have equal budgets. Steps are
-# worth most. A run this short sees 512 pictures 125 times; what that costs, if anything, three seeds do not show, nor
-# what a hundredfold imbalance costs.
+# The second group is not free: steps, width and pictures are bought, and their rows do not have equal budgets. Steps
+# are worth most. A run this short sees 512 pictures 125 times; what that costs, if anything, three seeds do not show,
+# nor what a hundredfold imbalance costs.
 #
-# **And photographs?** What is recorded there for SimCLR, one line per group. Rows from tuning have one seed and decide
-# nothing.
+# **And photographs?** Recorded there: SimCLR's temperature (Tiny ImageNet, 2,000 steps of 256 pictures), and what
+# tuning tried (600 steps, one seed, read on held-out pictures).
 
 # %% tags=["hide-input"]
 photos, photo_origin = book.recorded("photographs")
-for group in ("jitter", "temperature", "batch", "projector"):
-    arms = {}
-    for r in photos:
-        if r["group"] == group:
-            arms.setdefault(r["arm"], []).append(r["accuracy_10"])
-    said = [f"{arm}: {mean(v):.1%} (n = {len(v)})" for arm, v in arms.items()]
-    print(f"{group}:", "; ".join(said) or "not tested, no run yet")
+
+
+def photo(group: str, arm: str, key: str) -> list[float]:
+    rows = [r for r in photos if (r["group"], r["arm"]) == (group, arm)]
+    return [100 * r[key] for r in sorted(rows, key=lambda r: r["seed"])]
+
+
+TEN = "accuracy_10"
+lines = []
+for arm in dict.fromkeys(r["arm"] for r in photos if r["group"] == "temperature"):
+    probes, votes = (photo("temperature", arm, key) for key in (TEN, "knn"))
+    seeds = ", ".join(f"{v:.1f}" for v in probes)
+    lines.append(
+        {"arm": arm, "probe": mean(probes), "seeds": seeds, "knn": mean(votes)}
+    )
+floors = photo("labels", "untrained", TEN)
+plots.table(
+    lines,
+    f"SimCLR on photographs of 20 kinds (%); untrained: probe {mean(floors):.1f}",
+    {"arm": "temperature", "probe": "probe, 10 labels per class", "seeds": "each seed",
+     "knn": "kNN, 110 per class"},
+    ".1f",
+)  # fmt: skip
 for r in photos:
     if r["group"] == "tune" and r["arm"].startswith("simclr, "):
         named = r["arm"].removeprefix("simclr, ").replace("0.00", "learning rate 0.00")
-        print(f"tuning, one seed: {named}: {r['held_out']:.1%} on held-out images")
+        print(f"tuning, one seed: {named}: {r['held_out']:.1%} on held-out pictures")
 print(photo_origin)
 
+# %% tags=["hide-input"]
+words = {}
+for arm in ("0.02", "0.05", "0.2", "0.5", "1"):
+    both = (photo("temperature", t, TEN) for t in (arm, "0.1"))
+    found = evidence.compare(*both, margin=2, rule="lower", floor=floors)
+    words[arm] = found.word
+    print(f"temperature {arm} lower than 0.1 by two points: {found}")
+assert words["0.5"] == words["1"] == evidence.HOLDS
+assert words["0.02"] == words["0.05"] == words["0.2"] == evidence.FAILS
+
 # %% [markdown]
+# From 0.02 to 0.2 nothing is lost; 0.5 and 1 cost points, of about eleven that training is worth at all. So on
+# photographs the temperature is a knob to check once, towards the cold side, and then to leave alone. The other knobs
+# have not been turned there (the seeds of tuning decide nothing); the commands stand in `benchmarks/photographs.py`.
+#
 # ## Two knobs at once
 #
 # One knob at a time assumes that what a turn is worth does not depend on the others. Test it with a difference of
@@ -491,11 +522,11 @@ if all(("learning rate x batch", level) in pairs for level in corners):
 # In the map, a quarter of the rate costs points at every batch, and four times the rate is not told apart from the
 # base's at 64 or 512: this grid does not show that each batch wants its own rate.
 #
-# **The pairs to turn together are, here, jitter with crops and jitter with the projector.** Jitter and crops: with either
-# missing the probe has lost most of what it can lose, so the second loss costs nothing. That is how much is missing, not
-# why: kNN falls without jitter and not without crops. Jitter and projector: with a shortcut in reach, $h$ keeps something
-# behind a projector; without one it falls back towards the untrained encoder. The very turn that wins with good views
-# loses with bad ones.
+# **The pairs to turn together are, here, jitter with crops and jitter with the projector.** Jitter and crops: with
+# either missing the probe has lost most of what it can lose, so the second loss costs nothing. That is how much is
+# missing, not why: kNN falls without jitter and not without crops. Jitter and projector: with a shortcut in reach, $h$
+# keeps something behind a projector; without one it falls back towards the untrained encoder. The very turn that wins
+# with good views loses with bad ones.
 #
 # The SimCLR paper's figure 5 is such a table for pairs of augmentations: its text says that one pair stands out, crops
 # with colour distortion ([Chen et al. 2020](https://arxiv.org/abs/2002.05709), section 3.1). The first claim below asks
@@ -504,10 +535,9 @@ if all(("learning rate x batch", level) in pairs for level in corners):
 # ## What goes wrong: a batch is never alone
 #
 # Somebody halves the batch twice and reports "the effect of the batch". But steps times batch is the number of pictures
-# seen, so a change of the batch changes a second thing with it: as many steps show fewer pictures; as many pictures take
-# more steps. And the rate that suits one batch need not suit another (in the map one served all three: a
-# finding, not a rule). Here is a test to run on any two rows before you
-# compare them.
+# seen, so a change of the batch changes a second thing with it: as many steps show fewer pictures; as many pictures
+# take more steps. And the rate that suits one batch need not suit another (in the map one served all three: a finding,
+# not a rule). Here is a test to run on any two rows before you compare them.
 
 
 # %%
@@ -542,16 +572,16 @@ assert three["as many pictures, its own rate"] == three["as many pictures"]
 
 # %% [markdown]
 # Even the *sign* of "the effect of the batch" depends on what else you held fixed, in every seed, and none of these is
-# the effect of the batch alone: that quantity does not exist. Say which budget you held fixed, and tune the rate for each
-# batch (here: the best of three on held-out train images, the base's once more, so the last two lines agree).
+# the effect of the batch alone: that quantity does not exist. Say which budget you held fixed, and tune the rate for
+# each batch (here: the best of three on held-out train images, the base's once more, so the last two lines agree).
 #
 # ## Choosing without test labels
 #
-# All settings of the twelve knobs, one pool. Keep the run that a rule likes best, averaged over seeds. The rules read: the
-# **loss**; **RankMe** of $h$ ([chapter 21](21_quality_without_labels.ipynb)); **which quarter**, whether a linear layer
-# can tell how far a picture was turned ([chapter 26d](26d_a_policy_for_your_domain.ipynb)); a **look at labels early**,
-# kNN on train labels after a fifth of the run, and the same **late**, at its end; and **held-out labels**, a probe fitted on one half of the labelled train
-# images' features and scored on the other. What does each cost?
+# All settings of the twelve knobs, one pool. Keep the run that a rule likes best, averaged over seeds. The rules read:
+# the **loss**; **RankMe** of $h$ ([chapter 21](21_quality_without_labels.ipynb)); **which quarter**, whether a linear
+# layer can tell how far a picture was turned ([chapter 26d](26d_a_policy_for_your_domain.ipynb)); a **look at labels
+# early**, kNN on train labels after a fifth of the run, and the same **late**, at its end; and **held-out labels**, a
+# probe fitted on one half of the labelled train images' features and scored on the other. What does each cost?
 
 # %%
 SCORES = {
@@ -624,11 +654,11 @@ print("two points or more below the base:", ", ".join(worse) or "no rule's pick"
 # %% [markdown]
 # A loss is a number on its own scale: temperature and batch change the scale itself (chance is $\log(2B - 1)$ for batch
 # $B$), so comparing losses across them means nothing. Among runs that share the scale it means something, and not what
-# you want: it says how *easy* the task is, and easy views are those that keep what tells pictures apart at a glance: the
-# two lowest losses among comparable runs are *crop 1* and *jitter 0*. RankMe likes a run that has hardly begun: training
-# lowers the rank of an untrained encoder. Early kNN picks *crop 1*, late kNN *crop 0.5*: the first rule is early *and*
-# another question than a probe with 100 labels. (The held-out
-# probe needs all 2,000 labels; few people have them.)
+# you want: it says how *easy* the task is, and easy views are those that keep what tells pictures apart at a glance:
+# the two lowest losses among comparable runs are *crop 1* and *jitter 0*. RankMe likes a run that has hardly begun:
+# training lowers the rank of an untrained encoder. Early kNN picks *crop 1*, late kNN *crop 0.5*: the first rule is
+# early *and* another question than a probe with 100 labels. (The held-out probe needs all 2,000 labels; few people have
+# them.)
 #
 # ## The same turns, other methods
 #
@@ -727,19 +757,19 @@ idle = ("simclr", "rate x 4"), ("vicreg", "no projector")
 assert all(moved[place][2] > 0 for place in idle)
 
 # %% [markdown]
-# Some turns mean the same to all three: no jitter is the worst of the five in the mean, and leaves VICReg and BYOL next to
-# their untrained encoder. Others do not: four times the rate costs VICReg points and is not shown to cost SimCLR any,
-# though the intervals are wide; and the turn that won most for SimCLR, no projector, costs BYOL points and is not told
-# apart from nothing for VICReg. A knob's worth is a statement about a method. (Each is turned around its own quick
+# Some turns mean the same to all three: no jitter is the worst of the five in the mean, and leaves VICReg and BYOL next
+# to their untrained encoder. Others do not: four times the rate costs VICReg points and is not shown to cost SimCLR
+# any, though the intervals are wide; and the turn that won most for SimCLR, no projector, costs BYOL points and is not
+# told apart from nothing for VICReg. A knob's worth is a statement about a method. (Each is turned around its own quick
 # recipe: VICReg has SimCLR's rate, BYOL has SGD.)
 #
-# A named collapse is a verdict about $z$ and the run ([chapter 20](20_collapse.ipynb)); the number above it is the probe of
-# $h$. The two need not agree, and a healthy cell can be a poor one.
+# A named collapse is a verdict about $z$ and the run ([chapter 20](20_collapse.ipynb)); the number above it is the
+# probe of $h$. The two need not agree, and a healthy cell can be a poor one.
 #
 # ## Play: turn one knob
 #
-# Every recorded run. The gray band holds the base's seeds, the dotted line is the encoder before training. **Which knobs
-# have all their diamonds in the band? And which lower the loss while the probe falls?**
+# Every recorded run. The gray band holds the base's seeds, the dotted line is the encoder before training. **Which
+# knobs have all their diamonds in the band? And which lower the loss while the probe falls?**
 #
 # <details><summary>Answer</summary>Blur, flip, weight decay, pictures, precision and imbalance. Jitter turned down to 0 and crop 1 lower the loss and the probe; so does batch
 # 64 at equal steps, on another scale of the loss.</details>
@@ -776,9 +806,9 @@ widgets.explore(
 # Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
 #
 # ### 1 · Find the planted bug (••, 7 minutes)
-# `parameters` is a list of `(name, shape)`, shape a tuple of ints. The function should return how many numbers weight decay
-# acts on: those of convolutions and linear layers, not biases, not BatchNorm. `decayed_with_a_bug` has a bug that is easy to
-# make, and the knob *weight decay* then does something else than its name says. Return the repaired count.
+# `parameters` is a list of `(name, shape)`, shape a tuple of ints. The function should return how many numbers weight
+# decay acts on: those of convolutions and linear layers, not biases, not BatchNorm. `decayed_with_a_bug` has a bug that
+# is easy to make, and the knob *weight decay* then does something else than its name says. Return the repaired count.
 #
 # <details><summary>Hint</summary>`("layers.1.weight", (8,))` is a BatchNorm.</details>
 
@@ -821,16 +851,17 @@ print(f"median spread of setting minus base over seeds: {spread:.2f} points")
 # %% [markdown]
 # ### 3 · Defend a design with a number (•••, 12 minutes)
 # You can afford `runs` runs. True worths of settings have standard deviation `between`, a run adds noise of standard
-# deviation `within`; both normal. Try $K$ settings with $n = \mathrm{runs} / K$ seeds each ($K \ge 2$ a divisor of `runs`)
-# and keep the one with the best mean. The pick's *true* worth, above the average setting, is on average
+# deviation `within`; both normal. Try $K$ settings with $n = \mathrm{runs} / K$ seeds each ($K \ge 2$ a divisor of
+# `runs`) and keep the one with the best mean. The pick's *true* worth, above the average setting, is on average
 #
 # $$G(K) = \frac{\mathrm{between}^2}{\sqrt{\mathrm{between}^2 + \mathrm{within}^2 / n}}\; m_K, \qquad m_K = \text{expected largest of } K \text{ standard normals}$$
 #
-# (`ch22.largest_of(K)`). Return the best $K$ and its $G$. First derive $G$: what is the expected worth of a setting, given its mean?
+# (`ch22.largest_of(K)`). Return the best $K$ and its $G$. First derive $G$: what is the expected worth of a setting,
+# given its mean?
 #
 # <details><summary>Hint</summary>Given a mean $\bar y$ above average, the expected worth is the share
-# $\mathrm{between}^2 / (\mathrm{between}^2 + \mathrm{within}^2 / n)$ of it; and the largest of $K$ means is, on average, $m_K$
-# times their standard deviation.</details>
+# $\mathrm{between}^2 / (\mathrm{between}^2 + \mathrm{within}^2 / n)$ of it; and the largest of $K$ means is, on
+# average, $m_K$ times their standard deviation.</details>
 
 
 # %%
@@ -842,9 +873,9 @@ ch22.check_spend(spend)
 
 # %% [markdown]
 # ### 4 · Predict, then run (•, 5 minutes on paper)
-# Sixty steps, learning rate four times the base's, against sixty steps with a quarter of it; same seed. By how many points
-# does the probe of the first beat (+) or miss (-) that of the second? Put a number in place of the stub *before* the run;
-# the run (half a minute) starts only then. Within two points is near.
+# Sixty steps, learning rate four times the base's, against sixty steps with a quarter of it; same seed. By how many
+# points does the probe of the first beat (+) or miss (-) that of the second? Put a number in place of the stub *before*
+# the run; the run (half a minute) starts only then. Within two points is near.
 #
 # <details><summary>Hint</summary>At 250 steps both rates are in the figure above. What do fewer steps leave of either?</details>
 
@@ -869,11 +900,11 @@ ch22.judge_forecast(forecast, short_runs)
 # %% [markdown]
 # ## Claims, tested
 #
-# Statements and rules stand in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
-# What colour jitter alone is worth is a claim of [chapter 00](00_start_here.ipynb), temperature of [chapter
-# 13](13_from_nce_to_nt_xent.ipynb), batches of [chapter 14](14_negatives.ipynb), the projector of [chapter
-# 20b](20b_projector.ipynb), LARS of [chapter 24b](24b_machines_and_learning_rates.ipynb), the strength of jitter of
-# [chapter 25](25_capstone_stl10_simclr.ipynb).
+# Statements and rules stand in
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). What colour jitter alone is
+# worth is a claim of [chapter 00](00_start_here.ipynb), temperature of [chapter 13](13_from_nce_to_nt_xent.ipynb),
+# batches of [chapter 14](14_negatives.ipynb), the projector of [chapter 20b](20b_projector.ipynb), LARS of [chapter
+# 24b](24b_machines_and_learning_rates.ipynb), the strength of jitter of [chapter 25](25_capstone_stl10_simclr.ipynb).
 
 # %%
 alone = [max(pair) for pair in zip(of("jitter", "0"), of("crop", "1"))]
@@ -895,25 +926,27 @@ book.claim("C-83", drawn=Runs(more, of("base"), of("untrained")))
 # %% [markdown]
 # In the first, both singles keep flips and gray views, as the base does; the control is the better of the two, seed by
 # seed, which favours it. The paper transforms one branch only there; here both are. And by kNN the composition does not
-# win: the verdict is about the probe. In the second, two views of 32 px and four of 16 px meet every other view, as in SwAV's
-# multi-crop, with as many pixels seen as the base and so two thirds of its steps; with as many steps it loses
-# much less, as printed, so most of the loss is steps. Small crops alone cost points here, too (row *crop*). Everything about photographs is open until runs stand in the record.
+# win: the verdict is about the probe. In the second, two views of 32 px and four of 16 px meet every other view, as in
+# SwAV's multi-crop, with as many pixels seen as the base and so two thirds of its steps; with as many steps it loses
+# much less, as printed, so most of the loss is steps. Small crops alone cost points here, too (row *crop*). On
+# photographs neither has been run.
 #
 # ## Where it comes from, where it went
 #
 # Warm-up, and a rate that grows with the batch: [Goyal et al. (2017)](https://arxiv.org/abs/1706.02677). Decay along a
-# cosine, there with restarts, here a single half: [Loshchilov and Hutter (2017)](https://arxiv.org/abs/1608.03983). Weight
-# decay apart from the gradient's scale, AdamW: [Loshchilov and Hutter (2019)](https://arxiv.org/abs/1711.05101), after Adam
-# ([Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980)). Multi-crop: [Caron et al.
-# (2020)](https://arxiv.org/abs/2006.09882). SimCLR ([Chen et al., 2020](https://arxiv.org/abs/2002.05709)) turns many of
-# these knobs one by one. [Bordes et al. (2023)](https://arxiv.org/abs/2303.01986) turn them again, tune properly, and find
-# that large batches and strong augmentation are not needed: with Gaussian noise alone they report useful features. Here the row
-# *jitter 0* stays above the untrained encoder and far below the base; it was not tuned again, as theirs was.
+# cosine, there with restarts, here a single half: [Loshchilov and Hutter (2017)](https://arxiv.org/abs/1608.03983).
+# Weight decay apart from the gradient's scale, AdamW: [Loshchilov and Hutter (2019)](https://arxiv.org/abs/1711.05101),
+# after Adam ([Kingma and Ba, 2015](https://arxiv.org/abs/1412.6980)). Multi-crop: [Caron et al.
+# (2020)](https://arxiv.org/abs/2006.09882). SimCLR ([Chen et al., 2020](https://arxiv.org/abs/2002.05709)) turns many
+# of these knobs one by one. [Bordes et al. (2023)](https://arxiv.org/abs/2303.01986) turn them again, tune properly,
+# and find that large batches and strong augmentation are not needed: with Gaussian noise alone they report useful
+# features. Here the row *jitter 0* stays above the untrained encoder and far below the base; it was not tuned again, as
+# theirs was.
 #
 # ## Two questions
 #
-# **1.** A paper compares ten settings of its own knob with one setting of the baseline, three seeds each, and reports the
-# best. What do you ask for?
+# **1.** A paper compares ten settings of its own knob with one setting of the baseline, three seeds each, and reports
+# the best. What do you ask for?
 # <details><summary>Answer</summary>The same number of tries for the baseline, or the best setting chosen on some seeds and
 # reported on others. Ten equal settings alone give a range of about three standard deviations of a mean.</details>
 #

@@ -18,7 +18,7 @@
 # - measure what a method pays, in the probe for the whole picture, for what its places know.
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb) (SimCLR) and [chapter 16](16_correlation.ipynb) (VICReg).
-# **Time**: 31 minutes to read, under a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 33 minutes to read, under a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -342,8 +342,8 @@ assert right < 1.5 < 3 * right < wrong
 # [`benchmarks/dense.py`](https://github.com/ssl-lessons/ssl-lessons/blob/main/benchmarks/dense.py) trains each for 600
 # steps on 8,192 pictures, at the better of two learning rates by overlap in a trial of 120 steps. Equal steps are not
 # equal time (printed below). *Kind* is the probe of the mean of the map on ten labels per class (for the two rows of
-# pixels: of all pixels); *overlap* the dense probe, fitted on 300 masks. The ViTs have patches of 4 x 4 pixels and three
-# blocks, and see half as many pictures.
+# pixels: of all pixels); *overlap* the dense probe, fitted on 300 masks. The ViTs have patches of 4 x 4 pixels and
+# three blocks, and see half as many pictures. *ViT, DINO* is SelfPatch without its patch loss.
 
 # %%
 record, origin = book.recorded("dense", world=2)
@@ -470,7 +470,10 @@ assert abs(mirror - iou["vicreg"]) < 0.02 < iou["vicregl"] - mirror - 0.02
 assert all(abs(d["densecl"] - d["simclr"]) < 0.02 for d in (iou, kind))
 assert iou["vicregl"] > iou["vicreg"] + 0.04 and kind["vicregl"] > kind["vicreg"] - 0.02
 assert all(d["simclr, swapped backgrounds"] > d["simclr"] + 0.02 for d in (iou, kind))
-assert iou["untrained vit"] > iou["untrained"] + 0.1
+ahead = iou["untrained vit"] - iou["untrained"]
+more = {n: iou[n] - iou["untrained"] for n in ("simclr", "dino vit")}
+assert 0.165 < ahead < 0.175
+assert 0.4 < (more["dino vit"] - ahead) / more["simclr"] < 0.55
 assert iou["dino vit"] > iou["simclr"] + 0.02
 assert kind["dino vit"] < 0.2 < kind["simclr"]
 
@@ -483,8 +486,10 @@ assert kind["dino vit"] < 0.2 < kind["simclr"]
 # InsLoc loses eight points of kinds and wins nothing. Swapped backgrounds, with exact masks, help both.
 #
 # The ViTs need a floor of their own. Untrained, they read masks far better than the untrained conv net, and so unevenly
-# over the seeds that what DINO adds is not sure. On the mean DINO's places know more of the object than SimCLR's,
-# with a probe for the kind below twenty percent. Neither number stands for the other.
+# over the seeds that what DINO adds is not sure (SelfPatch's gain is). Hence C-160d below is *not tested*: its control
+# does not surely beat the floor. On the mean more of the object can be read from DINO's places than from SimCLR's, with
+# a probe for the kind below twenty percent; but it starts 17 points higher and gains half as much. Neither number
+# stands for the other.
 #
 # **Does the background matter?** [Xiao et al. (2021)](https://arxiv.org/abs/2006.09994) paste objects on backgrounds of
 # their own class and of random ones; the difference tells how much a classifier leans on the company that objects keep.
@@ -577,31 +582,36 @@ plots.table(
 
 # %%
 tracks, sides = ({n: mean(of(n, k)) for n in NAMES} for k in ("carried", "box"))
+VITS = ("dino vit", "selfpatch vit")
 nets = [n for n in trained if "vit" not in n]
 assert tracks["colours"] > max(tracks[n] for n in nets) + 0.01
-assert abs(tracks["untrained vit"] - tracks["colours"]) < 0.01
+vits = [n for n in NAMES if "vit" in n]
+assert all(abs(tracks[n] - tracks["colours"]) < 0.01 for n in vits)
+assert all(0.07 < sides["simclr"] - sides[n] < 0.09 for n in VITS)
+assert min(sides[n] for n in nets) > max(sides[n] for n in vits)
 for name in ("simclr", "vicreg", "densecl"):
     assert sides[name] > sides["untrained"] + 0.05
 assert sides["colours"] < sides["untrained"]
 
 # %% [markdown]
 # The untrained net's number above is a row of the record, run again. In two frames of one scene the colours stay, which
-# may be why the mean colour of a place is a better tracker than every conv net, and the untrained ViT as good a one. An
-# unmoved mask beats the untrained conv net. Of boxes the trained nets read most. (In real videos light and view change too; nothing here tests that.) *Open-vocabulary*
-# detection goes one step further and names the boxes by text; that needs captions, and is not tested either.
+# may be why the mean colour of a place is a better tracker than every conv net, and about as good as every ViT, trained
+# or not. An unmoved mask beats the untrained conv net. Of boxes the trained conv nets read most; the ViTs, ahead of
+# SimCLR in masks, are eight points behind it. (In real videos light and view change too; nothing here tests that.)
+# *Open-vocabulary* detection goes one step further and names the boxes by text; that needs captions, and is not tested
+# either.
 #
 # ## Where does it look?
 #
 # The best known picture of self-supervision is a map of **attention**: the class token of DINO's transformer ([Caron et
-# al., 2021](https://arxiv.org/abs/2104.14294), figure 1) looks at the object, though nobody ever said what an object is.
-# Such a picture needs a control, as objects stand in the middle of photographs. In our two ViTs one learned token
-# gathers the patches, as DINO's does. Paint as many of the pixels it attends to most as an average object has; against
-# them, as many where objects usually are.
+# al., 2021](https://arxiv.org/abs/2104.14294), figure 1) looks at the object, though nobody ever said what an object
+# is. Such a picture needs controls, as objects stand in the middle of photographs, and catch the light. DINO's token
+# passes through all blocks; in our ViTs one learned token reads the patches once, after the last block (SelfPatch's
+# way, with one such block for its two). Average its heads and paint the pixels it attends to most, as many as an
+# average object has. Against them: as many where objects usually are, and as many of the lightest. (The authors take
+# the best head for each mask, and compare with a supervised ViT.)
 
 # %% tags=["hide-input"]
-VITS = ("dino vit", "selfpatch vit")
-
-
 def look_of(arm):
     """Attention of the first pictures, seed 0: the most attended place is 1."""
     row = next(r for r in runs if r["arm"] == arm and r["seed"] == SEEDS[0])
@@ -610,14 +620,28 @@ def look_of(arm):
     return maps.unflatten(1, (SIDE, SIDE)) / 255
 
 
-where = {arm: (of(arm, "attention"), of(arm, "attention_usual")) for arm in VITS}
+where = {arm: (of(arm, "attention"), of(arm, "attention_usual")) for arm in vits}
 for arm, (attention, place) in where.items():
     print(f"{NAMES[arm]}: overlap of attention {shown(attention, '.2f')},")
     print(f"   of the usual place {shown(place, '.2f')}")
     assert max(attention) < min(place)
-ends = [100 * r["losses"][-1] / r["losses"][0] for r in runs if r["arm"] == "dino vit"]
-print(f"DINO's loss ends at {min(ends):.0f} to {max(ends):.0f} % of its first tenth")
-assert max(ends) < 15
+
+# %% tags=["hide-input"]
+count = round(float(masks.float().mean(dim=0).sum()))
+gray = test.images.float().mean(dim=1).flatten(1)
+lightest = torch.zeros_like(gray, dtype=torch.bool)
+lightest.scatter_(1, gray.topk(count, dim=1).indices, True)
+print(f"overlap of the lightest pixels {overlap(lightest.view_as(truth)):.2f}")
+left = [100 * r["losses"][-1] / r["losses"][0] for r in runs if r["arm"] == "dino vit"]
+print(f"DINO's loss, last tenth of the steps: {min(left):.0f} to {max(left):.0f} %")
+print("   of the first tenth's")
+assert max(left) < 10
+light = test.factors["polarity"].values[:6] == 1
+part = F.adaptive_avg_pool2d(truth[:6].float()[:, None], SIDE)[:, 0]
+for look in map(look_of, VITS):
+    on = (look * part).sum((1, 2)) / part.sum((1, 2))
+    off = (look * (1 - part)).sum((1, 2)) / (1 - part).sum((1, 2))
+    assert torch.equal(on > off, light)
 
 # %% tags=["hide-input"]
 rows = [views.denormalize(views.normalize(test.images[:6]))]
@@ -627,18 +651,20 @@ for arm in VITS:
 plots.show(
     plots.image_grid(
         torch.cat(rows), columns=6,
-        title="Pictures; where DINO's token looks; where SelfPatch's does",
+        title="Pictures; where DINO's token looks (white: most); SelfPatch's",
     ),
     alt="Six pictures and two rows of 8 by 8 maps of attention. Overlap of the most "
     "attended pixels with the object, mean of the seeds: "
-    + ", ".join(f"{NAMES[a]} {mean(v[0]):.2f}" for a, v in where.items())
+    + ", ".join(f"{NAMES[a]} {mean(where[a][0]):.2f}" for a in VITS)
     + f"; of the usual place {mean(where['dino vit'][1]):.2f}.",
 )  # fmt: skip
 
 # %% [markdown]
 # Both cover the object less than the usual place does, in every seed, though a linear layer reads it off their patches.
-# And a warning: DINO's loss falls nearly to zero here while the probe finds few kinds. Its 256 drawers hold something
-# easier (what, is not tested). These nets cannot tell what a ViT-S looks at after 100 epochs and more of ImageNet.
+# Look again: in these six pictures (seed 0) both tokens look at what is *light*: at a light object, and around a dark
+# one. That traces objects without knowing them. And a warning: DINO's loss falls to a tenth or less while the probe
+# of the mean patch finds few kinds. What its 256 outputs tell apart instead, and what the token itself knows, is not
+# tested. Nor can these nets tell what a ViT-S looks at after 100 epochs and more of ImageNet.
 #
 # ## Play: what looks like here?
 #

@@ -576,11 +576,26 @@ def compared(tau: float, other: float, key: str) -> Runs:
     return Runs(recorded(tau, key), recorded(other, key), floor, learned)
 
 
+def on_photographs(tau: str, other: str, key: str) -> Runs:
+    """Tiny ImageNet, 2,000 steps."""
+
+    def of(group: str, arm: str, key: str) -> list[float]:
+        rows = (r for r in photos if (r["group"], r["arm"]) == (group, arm))
+        return [r[key] for r in sorted(rows, key=lambda r: r["seed"])]
+
+    read, learned = (
+        [of("temperature", t, k) for t in (tau, other)] for k in (key, TEN)
+    )
+    return Runs(*read, of("labels", "untrained", TEN), tuple(learned))
+
+
+photos, TEN = book.recorded("photographs")[0], "accuracy_10"
 T02, T05, T10, T20, T50, _ = TAUS
 book.claim("C-17a", drawn=compared(T05, T20, "difference"))
 book.claim("C-17f", drawn=compared(T05, T20, "ratio"))
 book.claim("C-17b", drawn=compared(T02, T10, "spread_z"))
-book.claim("C-17e", drawn=compared(T10, T50, "uniformity"))
+drawn = compared(T10, T50, "uniformity")
+book.claim("C-17e", drawn=drawn, photographs=on_photographs("0.1", "0.5", "uniformity"))
 
 # %% [markdown]
 # Read the third beside the second. The embeddings do bunch, but tightness does not come with it, and the features survive.

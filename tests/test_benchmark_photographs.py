@@ -151,7 +151,7 @@ def test_jobs(modules):
     listed = {name: group(None) for name, group in jobs.GROUPS.items()}
     everything = [job for group in listed.values() for job in group]
     assert len({tuple(job.place.values()) for job in everything}) == len(everything)
-    seeds = dict.fromkeys(("labels", "projector", "families", "resnet18"), {0, 1, 2}) | {"tune": {0}}
+    seeds = dict.fromkeys(("labels", "projector", "families", "temperature", "resnet18"), {0, 1, 2}) | {"tune": {0}}
     for name, group in listed.items():
         assert {job.seed for job in group} == seeds.get(name, {0, 1}), name
 

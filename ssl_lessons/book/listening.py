@@ -12,7 +12,7 @@ from ssl_lessons.book import plots
 from ssl_lessons.errors import InputError
 
 LARGEST = 100_000  # bytes of a sound
-RANGE = 6.0  # of the picture, in natural logarithms of power (26 dB): what is softer is white
+RANGE = 9.0  # of the picture, in natural logarithms of power (39 dB): what is softer is white
 
 
 def show_sound(samples: Tensor, rate: int, alt: str) -> None:

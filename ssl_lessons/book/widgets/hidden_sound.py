@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, pad
 
 from ssl_lessons.book import plots
 from ssl_lessons.book.widgets.core import Choice, Slider
@@ -44,6 +44,25 @@ def given_away(kind: str, length: int, count: int) -> float:
     x, hidden = clips(), mask(kind, length, count)
     error = (filled(x, hidden) - x)[hidden].square().mean()
     return float(1 - error / x[hidden].square().mean())
+
+
+def heard(kind: str, length: int, count: int, fill: bool) -> Tensor:
+    """The clip of `render` as a sound [samples], its hidden cells silent, or as loud as their neighbours say.
+
+    Every frequency of its short-time Fourier transform is scaled by the mean of the filters that hear it.  The phases
+    stay the true ones, which no spectrogram holds: so it sounds better than what a model could make of the picture.
+    """
+    wave, shift = world.sounds("train", 40).wave, world.HOP // 2  # a frame's place is its middle
+    x, hidden = clips()[0], mask(kind, length, count)[0]
+    louder = (filled(x[None], hidden[None])[0] - x) * spectrogram.log_mel(wave).std((0, 1))
+    gain = torch.where(hidden, (louder / 2).exp() if fill else 0.0, 1.0)  # [frames, filters], of amplitudes
+    filters = spectrogram.mel_filters()
+    share = filters / filters.sum(dim=0).clamp(min=1e-6)
+    over = torch.where(filters.sum(dim=0) > 0, gain @ share, 1.0).T  # [frequencies, frames]
+    sizes = (spectrogram.BINS, world.HOP, spectrogram.WINDOW, torch.hann_window(spectrogram.WINDOW))
+    spectrum = torch.stft(pad(wave[0], (-shift, shift)), *sizes, return_complex=True)
+    scaled = torch.cat([spectrum[:, : over.shape[1]] * over, spectrum[:, over.shape[1] :]], dim=1)
+    return pad(torch.istft(scaled, *sizes, length=wave.shape[1]), (shift, -shift))
 
 
 def controls() -> dict[str, Slider | Choice]:
