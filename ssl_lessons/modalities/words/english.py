@@ -12,13 +12,13 @@ from ssl_lessons.errors import InputError
 from ssl_lessons.modalities.words import corpora, corruptions
 from ssl_lessons.modalities.words.language import CLS, MASK, PAD, SEP, SPECIAL
 
-LONGEST, RARE, FOLDS, RUN = 30, len(SPECIAL), 10, 8
+LONGEST, RARE, FOLDS, RUN = 24, len(SPECIAL), 10, 8
 """Words kept of a sentence; the id of all rare words; parts of the text; a run of words that makes a near copy."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """N sentences as [CLS] words [SEP]: ids [N, 32], padded; topic [N], paragraph [N]: numbers, in the order of the text."""
+    """N sentences as [CLS] words [SEP]: ids [N, 26], padded; topic [N], paragraph [N]: numbers, in the order of the text."""
 
     ids: Tensor
     topic: Tensor
@@ -90,13 +90,23 @@ def _part(rows: list, vocabulary: tuple[str, ...], topics: list[str]) -> Part:
 
 
 def framed(sentences: list, vocabulary: tuple[str, ...]) -> Tensor:
-    """[CLS] words [SEP] of each sentence, its first 30 words, others than those of the vocabulary as [RARE]: [N, 32]."""
+    """[CLS] words [SEP] of each sentence, its first 24 words, those not in the vocabulary as [RARE]: [N, 26]."""
     place = {w: i for i, w in enumerate(vocabulary)}
     ids = torch.full((len(sentences), LONGEST + 2), PAD)
     for row, words in enumerate(sentences):
         line = [CLS, *(place.get(w, RARE) for w in words[:LONGEST]), SEP]
         ids[row, : len(line)] = torch.tensor(line)
     return ids
+
+
+def bare(ids: Tensor) -> Tensor:
+    """The words of ids [N, T] without their frame, padded: [N, T - 1]."""
+    return torch.where(corruptions.words(ids), ids, PAD)[:, 1:]
+
+
+def bag(ids: Tensor, vocabulary: int) -> Tensor:
+    """How often each word of the vocabulary stands in ids [N, T], the special ones never: float [N, V]."""
+    return torch.zeros(len(ids), vocabulary).scatter_add_(1, ids, corruptions.words(ids).float())
 
 
 # ---- exams --------------------------------------------------------------------------------------------------------
@@ -123,7 +133,7 @@ def found(log_p: Tensor, answer: Tensor) -> dict[str, float]:
 
 
 def classes(words: tuple[str, ...], ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The gaps at words of the hand-made classes: numbers [K] among `gaps(ids)`, class [K], whether the word is asked [K].
+    """Gaps at words of the hand-made classes: numbers [K] among `gaps(ids)`, class [K], whether it is asked [K].
 
     Every other word of a class (in the order of corpora.DOCUMENTATION_GROUPS) is only asked about, never taught.
     """
