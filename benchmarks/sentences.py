@@ -217,7 +217,7 @@ def manual(hold: int, tuning: bool = False) -> _english.Manual:
 @lru_cache(maxsize=2)
 def english_start(hold: int, seed: int, tuning: bool = False):
     setting = _english.best("mlm", recorded("language"))
-    steps = min(_english.STEPS, 4 * SIZES["steps"])
+    steps = min(_english.TUNING_STEPS if tuning else _english.STEPS, 6 * SIZES["steps"])
     return _english.trained("mlm", manual(hold, tuning), steps, seed, **setting)[0].encoder
 
 

@@ -76,7 +76,7 @@ def test_classes_ask_only_about_words_that_were_not_taught(text):
     assert taught and new and not taught & new
 
 
-# ---- counting ---------------------------------------------------------------------------------------------------------
+# ---- counting ----------------------------------------------------------------------------------------------------
 
 
 def toy(seed=0, n=40, v=9):
@@ -141,13 +141,15 @@ def test_both_sides_are_the_probability_of_the_whole_sentence(order):
 
 def test_between_counts_what_stood_there():
     ids = torch.tensor([[CLS, 4, 5, 6, SEP], [CLS, 4, 7, 6, SEP], [CLS, 4, 5, 6, SEP]])
-    p = english.between(ids, 9, share=1e-6)(torch.tensor([[CLS, 4, MASK, 6, SEP]]), torch.tensor([2]))[0].exp()
+    p = english.between(ids, 9, share=1e-6)(torch.tensor([[CLS, 4, MASK, 6, SEP]]), torch.tensor([2]))[
+        0
+    ].exp()
     assert p[5] == pytest.approx(2 / 3, abs=1e-3) and p[7] == pytest.approx(1 / 3, abs=1e-3)
     new = english.between(ids, 9)(torch.tensor([[CLS, 6, MASK, 6, SEP]]), torch.tensor([2]))[0].exp()
     assert new.sum() == pytest.approx(1, abs=1e-5) and new[4] > new[7] > new[8]
 
 
-# ---- the networks on it -----------------------------------------------------------------------------------------------
+# ---- the networks on it ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["mlm", "gpt", "electra", "diffusion"])

@@ -12,13 +12,13 @@ from ssl_lessons.errors import InputError
 from ssl_lessons.modalities.words import corpora, corruptions
 from ssl_lessons.modalities.words.language import CLS, MASK, PAD, SEP, SPECIAL
 
-LONGEST, RARE, FOLDS, RUN = 24, len(SPECIAL), 10, 8
+LONGEST, RARE, FOLDS, RUN = 20, len(SPECIAL), 10, 8
 """Words kept of a sentence; the id of all rare words; parts of the text; a run of words that makes a near copy."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """N sentences as [CLS] words [SEP]: ids [N, 26], padded; topic [N], paragraph [N]: numbers, in the order of the text."""
+    """N sentences as [CLS] words [SEP], in order: ids [N, 22], padded; topic [N] and paragraph [N], as numbers."""
 
     ids: Tensor
     topic: Tensor
@@ -51,12 +51,12 @@ class Split:
         return torch.tensor([[CLS, *(place.get(w, RARE) for w in text.split()), SEP]])
 
 
-def split(hold: int = 0, tuning: bool = False, least: int = 3) -> Split:
+def split(hold: int = 0, tuning: bool = False, least: int = 5) -> Split:
     """The manual with one of ten parts held out: whole paragraphs, dealt to the parts by lot, the same lot for all.
 
-    tuning: leave parts 0, 1 and 2 out altogether; they are the exams of three seeds.  least: how often a word must occur
-    in the train part to be a word of its own.  A held-out sentence that shares a run of 8 words with a train sentence is
-    dropped.  Raises InputError for a part that is not there, or that tuning may not see.
+    tuning: leave parts 0, 1 and 2 out altogether; they are the exams of three seeds.  least: how often a word must
+    occur in the train part to be a word of its own.  A held-out sentence that shares a run of 8 words with a train
+    sentence is dropped.  Raises InputError for a part that is not there, or that tuning may not see.
     """
     if hold not in range(3 * tuning, FOLDS):
         raise InputError(f"hold must be a part from {3 * tuning} to {FOLDS - 1}, not {hold!r}.")
@@ -90,7 +90,7 @@ def _part(rows: list, vocabulary: tuple[str, ...], topics: list[str]) -> Part:
 
 
 def framed(sentences: list, vocabulary: tuple[str, ...]) -> Tensor:
-    """[CLS] words [SEP] of each sentence, its first 24 words, those not in the vocabulary as [RARE]: [N, 26]."""
+    """[CLS] words [SEP] of each sentence, its first 20 words, those not in the vocabulary as [RARE]: [N, 22]."""
     place = {w: i for i, w in enumerate(vocabulary)}
     ids = torch.full((len(sentences), LONGEST + 2), PAD)
     for row, words in enumerate(sentences):
@@ -129,7 +129,11 @@ def found(log_p: Tensor, answer: Tensor) -> dict[str, float]:
     own = log_p.gather(1, answer[:, None])
     rank = (log_p >= own).sum(dim=1)
     bits = -own.mean().item() / torch.tensor(2.0).log().item()
-    return {"top1": (rank <= 1).double().mean().item(), "top5": (rank <= 5).double().mean().item(), "bits": bits}
+    return {
+        "top1": (rank <= 1).double().mean().item(),
+        "top5": (rank <= 5).double().mean().item(),
+        "bits": bits,
+    }
 
 
 def classes(words: tuple[str, ...], ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -163,7 +167,9 @@ class Ngrams:
         if order not in (1, 2, 3) or not 0 < discount < 1:
             raise InputError(f"Ngrams needs order 1, 2 or 3 and 0 < discount < 1, not {order}, {discount}.")
         self.order, self.d, v = order, discount, vocabulary
-        padded = torch.cat([torch.full((len(ids), 1), CLS), ids], dim=1)  # so that two words stand before the first
+        padded = torch.cat(
+            [torch.full((len(ids), 1), CLS), ids], dim=1
+        )  # so that two words stand before the first
         runs = torch.stack([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]], dim=2).flatten(0, 1)
         runs = runs[runs[:, 2] != PAD]
         self.triples, self.times = runs.unique(dim=0, return_counts=True)
@@ -172,7 +178,9 @@ class Ngrams:
         single = (pairs > 0).sum(dim=0) if order > 1 else pairs.sum(dim=0)
         self.unigram = (single + 0.5) / (single + 0.5).sum()
         total = pairs.sum(dim=1, keepdim=True).clamp(min=1)
-        rest = torch.where(pairs.sum(1, keepdim=True) > 0, (pairs > 0).sum(1, keepdim=True) * discount / total, 1.0)
+        rest = torch.where(
+            pairs.sum(1, keepdim=True) > 0, (pairs > 0).sum(1, keepdim=True) * discount / total, 1.0
+        )
         self.bigram = (pairs - discount).clamp(min=0) / total + rest * self.unigram
 
     def next(self, a: int, b: int) -> Tensor:

@@ -245,9 +245,7 @@ def originality(module: Electra, ids: Tensor, place: Tensor, words: Iterable[int
 
 
 _ASKED = [
-    language.VOCABULARY.index(w)
-    for group in (*language.AUXILIARIES, *language.VERBS.values())
-    for w in group
+    language.VOCABULARY.index(w) for group in (*language.AUXILIARIES, *language.VERBS.values()) for w in group
 ]
 
 
