@@ -68,7 +68,7 @@ from ssl_lessons.book.exercises import NOT_ATTEMPTED, ch08
 from ssl_lessons.book.widgets import gap
 from ssl_lessons.evaluation import evidence
 from ssl_lessons.evaluation.evidence import Runs
-from ssl_lessons.modalities.words import corruptions, language, repair
+from ssl_lessons.modalities.words import corruptions, english, language, repair
 from ssl_lessons.modalities.words.transformer import Transformer
 from ssl_lessons.training import fit
 
@@ -494,7 +494,72 @@ assert min(probe("sop", "order")) > 0.8 > max(probe("mlm + nsp", "order"))
 # the topic in the last layer.
 #
 # That a network fills a gap and that the mean of its states *shows* it to a linear layer are two things, and the two
-# tables differ. What neither shows: fine-tuning, which is how these networks are used; larger ones; real text.
+# tables differ. What neither shows: fine-tuning, which is how these networks are used, and larger ones.
+#
+# ## Real English
+#
+# Now Python's manual ([chapter 02](02_words_from_neighbours.ipynb)), a tenth of its paragraphs held out, without near
+# copies (a run of eight words in common). Every known word of a held-out sentence is hidden once: which was it? Nobody
+# has to judge the answer. The floors count: runs of two or three words, from the left as GPT reads, or from both sides.
+# *Kind*: the word hidden, a linear readout says whether a modal, a preposition, a container, ... stood there; it is
+# fitted on half of the words of each kind and asked about the **other** half. *Elsewhere*: scikit-learn's descriptions
+# of data sets. Type a sentence for the counts:
+
+# %%
+text = english.split(0)
+held, near = len(text.test), text.near
+print(f"{len(text.train):,} sentences, {held} held out, {near} near copies dropped")
+question = text.encode("the ___ statement is used to leave a loop")
+trigrams = english.Ngrams(text.train.ids, len(text.words))
+likely = trigrams.fill(question, torch.tensor([2]), both=True)[0].topk(5).indices
+print("counts say:", *(text.words[i] for i in likely))
+
+# %% tags=["hide-input"]
+real = [r for r in record if r["part"] == "english"]
+real_arms = list(dict.fromkeys(r["arm"] for r in real))
+
+
+def manual(arm: str, *path) -> list[float] | None:
+    """One value per seed, or None where it was not asked."""
+    rows = sorted((r for r in real if r["arm"] == arm), key=lambda r: r["seed"])
+    for step in path:
+        rows = [r.get(step) for r in rows]
+        if None in rows:
+            return None
+    return rows
+
+
+# %% tags=["hide-input"]
+def bits_as(values) -> str:
+    if values is None:
+        return "-"
+    return f"{mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+plots.table(
+    [
+        {
+            "rule": a,
+            "first guess": shown_as(manual(a, "top1")),
+            "first five": shown_as(manual(a, "top5")),
+            "bits per word": bits_as(manual(a, "bits")),
+            "kind": shown_as(manual(a, "kinds")),
+            "elsewhere": shown_as(manual(a, "elsewhere", "top1")),
+        }
+        for a in real_arms
+    ],
+    "Hidden words of the manual (%, and bits), mean and range over three parts",
+)
+print(origin)
+
+# %%
+for k in range(3):
+    said = {a: manual(a, "said")[0][k] for a in ("trigram, both sides", "gpt", "mlm")}
+    print(said["gpt"]["shown"], "|", said["gpt"]["answer"])
+    print("   ", *(f"{a}: {', '.join(s['guesses'])};" for a, s in said.items()))
+
+# %% [markdown]
+# VERDICT
 #
 # ## What goes wrong, 1: the topic answers
 #

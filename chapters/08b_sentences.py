@@ -519,6 +519,38 @@ print(f"before {spread(across['masked words'])} (guessing 0.4)")
 # No rate lifts likeness far over the start, so these lines say nothing about dropout. The last two are InfoXLM's
 # contrast alone, without its masked words in both tongues: three seeds, far apart.
 #
+# ## Real English
+#
+# Python's manual, a tenth of its paragraphs held out, as in [chapter 08](08_the_missing_word.ipynb). No person has said
+# which of its sentences are alike, but two things stand in the text. **next**: is the nearest held-out sentence the one
+# that follows in the same paragraph? **topic**: a linear readout of which of the eight longest topics a sentence is
+# from, with 800 labels.
+
+# %% tags=["hide-input"]
+real = [r for r in record if r["part"] == "english"]
+real_arms = list(dict.fromkeys(r["arm"] for r in real))
+
+
+def manual(arm: str, k: str) -> list[float]:
+    return of(arm, "exam", k, part="english")
+
+
+REAL = {"next 1": "next, first", "next 10": "next, first ten", "topic": "topic"}
+by_lot = mean([1 / n for n in manual("untrained", "among")])
+lot = {"next 1": percent(by_lot), "next 10": percent(10 * by_lot), "topic": "-"}
+plots.table(
+    [{"vectors": "chance"} | {v: lot[k] for k, v in REAL.items()}]
+    + [
+        {"vectors": a} | {v: spread(manual(a, k)) for k, v in REAL.items()}
+        for a in real_arms
+    ],
+    "Sentences of the manual (%), mean and range over three parts",
+)
+print(origin)
+
+# %% [markdown]
+# VERDICT
+#
 # ## Exercises
 #
 # Replace a stub, run the cell, and read what the checker says. Solutions stand at the end; skipping one breaks nothing.
