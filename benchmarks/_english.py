@@ -15,7 +15,15 @@ TUNED = 3  # the part of the manual that tuning holds out
 STEPS, TUNING_STEPS, BATCH, DROPOUT, LABELS, ASKED = 4000, 1500, 16, 0.1, 800, 120
 NETWORKS = {
     "mlm": [{"lr": lr, "rate": rate} for lr, rate in ((3e-3, 0.15), (3e-3, 0.4), (1e-3, 0.4))],
-    "gpt": [{"lr": lr} for lr in (1e-3, 3e-3)],
+    "gpt": [
+        {"lr": lr, "dropout": dropout, "steps": steps}
+        for lr, dropout, steps in (
+            (1e-3, 0.1, 1500),
+            (3e-3, 0.1, 1500),
+            (3e-3, 0.3, 1500),
+            (3e-3, 0.3, STEPS),
+        )
+    ],  # it asks for every word, and learns the text by heart
     "electra": [{"lr": 3e-3}],
 }
 ORDERS = {"unigram": (1, False), "bigram": (2, False), "trigram": (3, False),
@@ -98,8 +106,8 @@ def bag(size: int, ids, place):
     return english.bag(shown, size)
 
 
-def trained(name: str, manual: Manual, steps: int, seed: int, lr: float, **corruption):
-    network = {"vocabulary": manual.size, "length": english.LONGEST + 2, "dropout": DROPOUT}
+def trained(name: str, manual: Manual, steps: int, seed: int, lr: float, dropout=DROPOUT, **corruption):
+    network = {"vocabulary": manual.size, "length": english.LONGEST + 2, "dropout": dropout}
     module, ids = repair.build(name, seed, network=network, **corruption), manual.text.train.ids
 
     def loss(generator):
@@ -141,7 +149,8 @@ def tune(name: str, seed: int, dry: bool = False) -> dict:
             tried.append(setting | manual.found(counting(name, manual, setting)))
             continue
         try:
-            module, _ = trained(name, manual, 2 if dry else TUNING_STEPS, seed, **setting)
+            options = {"steps": TUNING_STEPS} | setting | ({"steps": 2} if dry else {})
+            module, _ = trained(name, manual, seed=seed, **options)
             fill, every = filling(name, module, manual)
             tried.append(setting | manual.found(fill, 40 * every if dry else every))
         except Diverged:
@@ -176,7 +185,8 @@ def run(name: str, seed: int, rows: list[dict], dry: bool = False) -> dict:
         return (
             row | manual.found(partial(repair.fill, module)) | {"kinds": manual.kinds(partial(state, module))}
         )
-    module, more = trained(name, manual, 2 if dry else STEPS, seed, **setting)
+    options = {"steps": STEPS} | setting | ({"steps": 2} if dry else {})
+    module, more = trained(name, manual, seed=seed, **options)
     fill, every = filling(name, module, manual)
     row |= (
         more

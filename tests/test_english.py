@@ -1,6 +1,8 @@
 """Python's manual as ids: held-out paragraphs, hidden words, and the counts that have to be beaten."""
 
+import importlib
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ from ssl_lessons.errors import InputError
 from ssl_lessons.modalities.words import corpora, english, repair
 from ssl_lessons.modalities.words.language import CLS, MASK, PAD, SEP, SPECIAL
 from ssl_lessons.training import fit
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +168,45 @@ def test_objectives_take_other_sizes(name, text):
         assert (scores[:, 6:8] != 0).all() and (scores[:, :6] == 0).all()
     else:
         assert repair.fill(module, rows, at).shape == (len(rows), len(text.words))
+
+
+# ---- the benchmarks --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bench():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        yield importlib.import_module("sentences")
+
+
+def test_the_exam_of_neighbours_passes_who_knows_the_next_sentence(bench):
+    test = bench.manual(0).text.test
+    z = torch.nn.functional.one_hot(test.paragraph.unique(return_inverse=True)[1]).float()
+
+    def knows(ids):  # all sentences of a paragraph are one, all others apart
+        return z if len(ids) == len(test) else torch.randn(len(ids), z.shape[1])
+
+    told = bench.english_exam(knows, 0)
+    pairs = torch.bincount(test.paragraph)[test.paragraph]
+    only = (pairs[test.neighbours()] == 2).double().mean().item()
+    assert only - 1e-9 <= told["next 1"] < 1 and told["next 10"] == 1
+    flat = bench.english_exam(lambda ids: torch.ones(len(ids), 2) + 1e-3 * torch.rand(len(ids), 2), 0)
+    assert flat["next 10"] < 0.2 and flat["among"] == len(test) - 1
+
+
+def test_hidden_words_are_hidden_from_what_reads_them(bench):
+    manual = bench.manual(0)
+    module, _ = bench._english.trained("mlm", manual, 0, 0, lr=0.0)
+    module.eval()
+    rows, at = manual.rows[:6], manual.at[:6]
+    other = rows.clone()
+    other[torch.arange(6), at] = 9
+    for reads in (
+        lambda ids: bench._english.state(module, ids, at),
+        lambda ids: bench._english.neighbours(manual.size, ids, at),
+        lambda ids: bench._english.bag(manual.size, ids, at),
+    ):
+        assert torch.allclose(reads(rows), reads(other))
+    sure = torch.nn.functional.one_hot(manual.answer, manual.size).float()
+    assert english.found(50 * sure, manual.answer)["top1"] == 1
