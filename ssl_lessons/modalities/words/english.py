@@ -100,8 +100,8 @@ def framed(sentences: list, vocabulary: tuple[str, ...]) -> Tensor:
 
 
 def bare(ids: Tensor) -> Tensor:
-    """The words of ids [N, T] without their frame, padded: [N, T - 1]."""
-    return torch.where(corruptions.words(ids), ids, PAD)[:, 1:]
+    """The words of ids [N, T] without their frame, padded: [N, T - 2]."""
+    return torch.where(corruptions.words(ids), ids, PAD)[:, 1:-1]
 
 
 def bag(ids: Tensor, vocabulary: int) -> Tensor:
