@@ -179,6 +179,8 @@ def run(name: str, seed: int, rows: list[dict], dry: bool = False) -> dict:
         row |= manual.found(fill) | {"elsewhere": manual.elsewhere(fill)}
         if name == "two neighbours":
             row["kinds"] = manual.kinds(partial(neighbours, manual.size))
+        if "trigram" in name:
+            row["kinds"] = manual.kinds(lambda ids, place: fill(ids, place).log_softmax(dim=1))
         return row | ({"said": manual.said(fill)} if seed == 0 else {})
     if name == "untrained":
         module, _ = trained("mlm", manual, 0, seed, lr=0.0)

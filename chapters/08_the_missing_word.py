@@ -516,7 +516,9 @@ print("counts say:", *(text.words[i] for i in likely))
 
 # %% tags=["hide-input"]
 real = [r for r in record if r["part"] == "english"]
-real_arms = list(dict.fromkeys(r["arm"] for r in real))
+COUNTED = ("unigram", "bigram", "trigram", "two neighbours")
+BOTH = ("bigram, both sides", "trigram, both sides")
+real_arms = (*COUNTED, *BOTH, "bag of words", "untrained", "gpt", "mlm", "electra")
 
 
 def manual(arm: str, *path) -> list[float] | None:
