@@ -499,11 +499,10 @@ assert min(probe("sop", "order")) > 0.8 > max(probe("mlm + nsp", "order"))
 # ## Real English
 #
 # Now Python's manual ([chapter 02](02_words_from_neighbours.ipynb)), a tenth of its paragraphs held out, without near
-# copies (a run of eight words in common). Every known word of a held-out sentence is hidden once: which was it? Nobody
-# has to judge the answer. The floors count: runs of two or three words, from the left as GPT reads, or from both sides.
-# *Kind*: the word hidden, a linear readout says whether a modal, a preposition, a container, ... stood there; it is
-# fitted on half of the words of each kind and asked about the **other** half. *Elsewhere*: scikit-learn's descriptions
-# of data sets. Type a sentence for the counts:
+# copies (a run of eight words in common). Every known word of a held-out sentence is hidden once: which was it? The
+# floors count runs of two or three words, from the left as GPT reads, or from both sides. *Kind*: a linear readout says
+# whether a modal, a preposition, a container, ... is hidden, fitted on half of the words of each kind and asked about
+# the **other** half. *Elsewhere*: scikit-learn's descriptions of data sets. Type a sentence for the counts:
 
 # %%
 text = english.split(0)
@@ -560,8 +559,26 @@ for k in range(3):
     print(said["gpt"]["shown"], "|", said["gpt"]["answer"])
     print("   ", *(f"{a}: {', '.join(s['guesses'])};" for a, s in said.items()))
 
+# %% tags=["hide-input"]
+def above(a: str, b: str, *path) -> bool:
+    return all(x > y for x, y in zip(manual(a, *path), manual(b, *path), strict=True))
+
+
+for a in ("gpt", "mlm"):
+    assert above("trigram, both sides", a, "top1") and above(a, "unigram", "top1")
+    assert above("trigram, both sides", a, "elsewhere", "top1")
+assert abs(mean(manual("gpt", "bits")) - mean(manual("trigram", "bits"))) < 0.1
+assert above("bigram, both sides", "mlm", "top1") and above("gpt", "trigram", "kinds")
+assert max(manual("electra", "top5")) < min(manual("unigram", "top5"))
+assert max(manual("mlm", "bits")) - min(manual("mlm", "bits")) > 0.5
+assert {setting["rate"] for setting in manual("mlm", "setting")} == {0.4}
+
 # %% [markdown]
-# VERDICT
+# **Counting wins.** From both sides it names a third of the words at the first guess, GPT and the masked model a fifth.
+# GPT is level with the counts that see what GPT sees; in *kind* it is above them, in one part barely. The masked model
+# makes less of both sides than two lines of counts do. Its parts differ widely: it was still learning. It hides 40
+# words in 100, which tuning preferred to 15, as [Wettig et al. (2023)](https://arxiv.org/abs/2202.08005) found for
+# large models. ELECTRA stays on its floor, at the one learning rate tried: not tested. More text is not measured here.
 #
 # ## What goes wrong, 1: the topic answers
 #

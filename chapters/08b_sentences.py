@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 08](08_the_missing_word.ipynb) (masked words) and [chapter 13](13_from_nce_to_nt_xent.ipynb)
 # (InfoNCE).
-# **Time**: 22 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 23 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
