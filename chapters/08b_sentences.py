@@ -537,7 +537,11 @@ def manual(arm: str, k: str) -> list[float]:
 
 REAL = {"next 1": "next, first", "next 10": "next, first ten", "topic": "topic"}
 by_lot = mean([1 / n for n in manual("untrained", "among")])
-lot = {"next 1": percent(by_lot), "next 10": percent(10 * by_lot), "topic": "-"}
+lot = {
+    "next 1": f"{100 * by_lot:.1f}",
+    "next 10": f"{1000 * by_lot:.0f}",
+    "topic": "-",
+}
 plots.table(
     [{"vectors": "chance"} | {v: lot[k] for k, v in REAL.items()}]
     + [
