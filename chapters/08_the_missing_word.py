@@ -579,7 +579,7 @@ assert {setting["rate"] for setting in manual("mlm", "setting")} == {0.4}
 # %% [markdown]
 # **Counting wins**, in *kind* and *elsewhere*, too. From both sides it names a third of the words at the first guess,
 # GPT and the masked model a fifth. GPT is level with the counts that see what GPT sees; in *kind* it is above them, in
-# one part barely. The masked model makes less of both sides than two lines of counts do. Its parts differ widely: it
+# one part barely. The masked model makes less of both sides than counts of pairs do. Its parts differ widely: it
 # was still learning. It hides 40 words in 100, which tuning preferred to 15, as [Wettig et al.
 # (2023)](https://arxiv.org/abs/2202.08005) found for large models. ELECTRA stays on its floor, at the one learning rate
 # tried: not tested. More text is not measured here.
