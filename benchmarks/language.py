@@ -10,11 +10,14 @@ runs     every objective for 2,000 steps of 64 pairs of sentences, the same enco
          pairs drawn in the same order; "electra, equal compute" has fewer steps, by the count of multiplications.
          Floors: untrained, word counts, counts of a word between its two neighbours.
 leak     masked language modelling whose loss counts the words that nobody hid.
+english  three objectives and counts of neighbours on Python's manual, each seed with another tenth of its paragraphs
+         held out; "english tuning" (seed 100) sees none of these three tenths.
 """
 
 import argparse
 import time
 
+import _english
 import torch
 from _record import merge, recorded
 
@@ -25,7 +28,8 @@ from ssl_lessons.modalities.words import corruptions, language, repair
 from ssl_lessons.modalities.words.transformer import multiply_adds
 from ssl_lessons.training import Diverged, fit
 
-NAME, KEY, PARTS = "language", ("part", "arm", "seed", "lr"), ("tuning", "runs", "leak")
+NAME, KEY = "language", ("part", "arm", "seed", "lr")
+PARTS = ("tuning", "runs", "leak", "english tuning", "english")
 SEEDS, TUNING_SEED, RATES = (0, 1, 2), 100, (1e-3, 3e-3, 1e-2)
 STEPS, TUNING_STEPS, BATCH = 2000, 600, 64
 UNLABELED, LABELLED, TEST = 20_000, 1000, 2000
@@ -191,14 +195,21 @@ def run(part: str, arm: str, seed: int, steps: int, device: str, small: bool) ->
 
 
 FLOORS = ("untrained", "word counts", "word counts, both sentences", "neighbour counts")
-ARMS = {"runs": (*FLOORS, *repair.OBJECTIVES, COMPUTE), "leak": ("leak",)}
+ARMS = {
+    "runs": (*FLOORS, *repair.OBJECTIVES, COMPUTE),
+    "leak": ("leak",),
+    "english tuning": tuple(_english.SETTINGS),
+    "english": _english.ARMS,
+}
 
 
 def wanted(parts, seeds, arms) -> list[tuple]:
     rows = []
     if "tuning" in parts:
         rows += [("tuning", a, TUNING_SEED, lr) for a in repair.OBJECTIVES for lr in RATES]
-    rows += [(p, a, s, None) for p in PARTS[1:] if p in parts for s in seeds for a in ARMS[p]]
+    for p in PARTS[1:]:
+        of = (TUNING_SEED,) if p == "english tuning" else seeds
+        rows += [(p, a, s, None) for s in of for a in ARMS[p] if p in parts]
     return [row for row in rows if arms is None or row[1] in arms]
 
 
@@ -222,7 +233,11 @@ def main() -> None:
             break
         steps = 2 if args.dry else TUNING_STEPS if part == "tuning" else STEPS
         row = {"part": part, "arm": arm, "seed": seed, "lr": lr}
-        if part == "tuning":
+        if part == "english tuning":
+            row |= _english.tune(arm, seed, args.dry)
+        elif part == "english":
+            row |= _english.run(arm, seed, recorded(NAME), args.dry)
+        elif part == "tuning":
             row |= tune(arm, lr, steps, args.device, args.dry)
         else:
             row |= run(part, arm, seed, steps, args.device, args.dry)

@@ -10,18 +10,23 @@ runs      every way from the same masked language model of the seed, as many ste
 dropout   SimCSE's only augmentation at other rates.
 equals    batches in which all sentences mean the same.
 tongues   translation pairs: find a sentence among those of the second tongue, before and after.
+english   Python's manual: is the nearest held-out sentence the next one of its paragraph?  Which topic is it from?
+          "english tuning" holds out a part of its own (seed 100).  The start is chapter 8's masked model, 3,000 steps.
 """
 
+import copy
 import time
 from functools import lru_cache, partial
 
+import _english
 import torch
+import torch.nn.functional as F
 from _record import arguments, recorded, resume
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from ssl_lessons import diagnostics, evaluation
+from ssl_lessons import diagnostics, evaluation, losses
 from ssl_lessons.data.image_set import Factor
-from ssl_lessons.modalities.words import counts, isotropy, positives, sentences, training
+from ssl_lessons.modalities.words import counts, english, isotropy, positives, sentences, training
 from ssl_lessons.modalities.words import sentence_objectives as objectives
 from ssl_lessons.training import fit
 
@@ -198,20 +203,116 @@ def tongues(name: str, seed: int) -> dict:
     return row | {"found": across(vectors(task), seed)}
 
 
+# ---- real English ----------------------------------------------------------------------------------------------------
+
+PAIRED = ("SimCSE", "quick-thought")
+ENGLISH_STEPS, ENGLISH_TUNING_STEPS, TOPICS, TAUGHT = 300, 100, 8, 800
+
+
+@lru_cache(maxsize=2)
+def manual(hold: int, tuning: bool = False) -> _english.Manual:
+    return _english.Manual(hold, tuning)
+
+
+@lru_cache(maxsize=2)
+def english_start(hold: int, seed: int, tuning: bool = False):
+    setting = _english.best("mlm", recorded("language"))
+    steps = min(_english.TUNING_STEPS if tuning else _english.STEPS, 6 * SIZES["steps"])
+    return _english.trained("mlm", manual(hold, tuning), steps, seed, **setting)[0].encoder
+
+
+def paired(name: str, hold: int, seed: int, lr: float, tuning: bool = False):
+    """A sentence beside itself with other dropout (SimCSE), or beside the next one of its paragraph."""
+    encoder = copy.deepcopy(english_start(hold, seed, tuning))
+    train = manual(hold, tuning).text.train
+    bare, next_one = english.bare(train.ids), train.neighbours()
+    places, step = (torch.arange(len(bare)), 0) if name == "SimCSE" else (next_one, 1)
+
+    def loss(generator):
+        row = places[torch.randperm(len(places), generator=generator)[: objectives.SIZE]]
+        z, other = (objectives.pooled(encoder, bare[r]) for r in (row, row + step))
+        return losses.info_nce(z, other, temperature=1 / objectives.SCALE)
+
+    steps = ENGLISH_TUNING_STEPS if tuning else ENGLISH_STEPS
+    fit(encoder, loss, min(steps, SIZES["steps"]), lr=lr, seed=seed)
+    return partial(objectives.features, partial(objectives.pooled, encoder))
+
+
+def english_exam(features, hold: int, tuning: bool = False) -> dict:
+    """next: share whose nearest held-out sentence is the next one; ten: among ten; topic: probe of the 8 largest."""
+    text = manual(hold, tuning).text
+    z = features(english.bare(text.test.ids))
+    row = text.test.neighbours()
+    near = F.normalize(z[row], dim=1) @ F.normalize(z, dim=1).T
+    near[torch.arange(len(row)), row] = -torch.inf
+    own = near.gather(1, row[:, None] + 1)
+    rank = (near > own).sum(dim=1) + ((near == own).sum(dim=1) - 1) / 2  # a tie counts half
+    found = {f"next {k}": float((rank < k).double().mean()) for k in (1, 10)}
+    found |= {"asked": len(row), "among": len(z) - 1}
+    keep = [(part.topic < TOPICS).nonzero()[:, 0] for part in (text.train, text.test)]
+    some = torch.randperm(len(keep[0]), generator=torch.Generator().manual_seed(0))[:TAUGHT]
+    a, b = keep[0][some], keep[1]
+    x = features(english.bare(text.train.ids[a])), text.train.topic[a]
+    return found | {"topic": evaluation.linear_probe(*x, z[b], text.test.topic[b]).accuracy}
+
+
+def english_floor(name: str, seed: int):
+    text = manual(seed).text
+    bag = partial(english.bag, vocabulary=len(text.words))
+    if name == "TF-IDF":
+        model = TfidfTransformer().fit(bag(text.train.ids).numpy())
+        return lambda ids: torch.from_numpy(model.transform(bag(ids).numpy()).toarray()).float()
+    if name == "mean of word2vec":
+        lines = [text.decode(ids).split() for ids in text.train.ids]
+        corpus = counts.read(lines)
+        vectors, _ = training.learn(corpus, training.skip_gram, 2 * SIZES["steps"], seed=seed)
+        table = torch.zeros(len(text.words), vectors.input.shape[1])
+        table[[text.words.index(w) for w in corpus.words]] = vectors.input.detach()
+        return lambda ids: bag(ids) @ table
+    if name == "bag of words":
+        return bag
+    if name == "untrained":
+        network = _english.trained("mlm", manual(seed), 0, seed, lr=0.0)[0].encoder.eval()
+    else:
+        network = english_start(seed, seed)
+    return partial(objectives.features, partial(objectives.pooled, network))
+
+
+ENGLISH_FLOORS = ("bag of words", "TF-IDF", "mean of word2vec", "untrained", "masked words")
+
+
+def tune_english(name: str, lr: float) -> dict:
+    features = paired(name, _english.TUNED, TUNING_SEED, lr, tuning=True)
+    return {"way": name, "lr": lr, "exam": english_exam(features, _english.TUNED, tuning=True)}
+
+
+def in_english(name: str, seed: int) -> dict:
+    if name in ENGLISH_FLOORS:
+        return {"exam": english_exam(english_floor(name, seed), seed)}
+    rows = [r for r in recorded("sentences") if r["part"] == "english tuning" and r["way"] == name]
+    lr = max(rows, key=lambda r: r["exam"]["next 10"])["lr"] if rows else 3e-4
+    return {"lr": lr, "exam": english_exam(paired(name, seed, seed, lr), seed)}
+
+
 # ---- all of it ------------------------------------------------------------------------------------------------------
 
-PARTS = ("tuning", "runs", "dropout", "equals", "tongues")
+PARTS = ("tuning", "runs", "dropout", "equals", "tongues", "english tuning", "english")
 
 
 def rows_of(part: str):
     if part == "tuning":
         yield from ((f"{n}, lr {lr:g}", TUNING_SEED, partial(tune, n, lr)) for n in WAYS for lr in RATES)
         return
+    if part == "english tuning":
+        jobs = ((n, lr) for n in PAIRED for lr in RATES[:4])
+        yield from ((f"{n}, lr {lr:g}", TUNING_SEED, partial(tune_english, n, lr)) for n, lr in jobs)
+        return
     arms = {
         "runs": {n: partial(floor, n) for n in FLOORS} | {n: partial(run, n) for n in WAYS},
         "dropout": {f"{rate:g}": partial(at_rate, rate) for rate in (0.0, 0.3)},
         "equals": {n: partial(among_equals, n) for n in ("nothing (dropout)", "back translation")},
         "tongues": {n: partial(tongues, n) for n in ("masked words", "translations")},
+        "english": {n: partial(in_english, n) for n in (*ENGLISH_FLOORS, *PAIRED)},
     }[part]
     for seed in SEEDS:
         yield from ((name, seed, partial(work, seed)) for name, work in arms.items())

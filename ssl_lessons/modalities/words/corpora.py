@@ -1,7 +1,9 @@
 """Corpora: Python's own documentation (real English), text8 (a download), a small language with known analogies."""
 
+import importlib.resources
 import re
 import zipfile
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -23,23 +25,54 @@ def python_documentation() -> list[list[str]]:
     code or grammar are left out.  The topics repeat whole sections of the manual: every sentence is kept once, or a
     held-out part would not be new.  Raises InputError where the interpreter comes without it.
     """
+    topics = _topics()
+    sentences = (words for name in sorted(topics) for block in _prose(topics[name]) for words in block)
+    return [list(words) for words in dict.fromkeys(sentences)]
+
+
+def manual_paragraphs() -> list[tuple[str, list[tuple[str, ...]]]]:
+    """The same text as (topic, sentences) of every paragraph, in order; every sentence once.
+
+    Sections that stand in several topics belong to the longest of them.  Raises InputError as above.
+    """
+    topics, seen, paragraphs = _topics(), set(), []
+    for name in sorted(topics, key=lambda name: (-len(topics[name]), name)):
+        for block in _prose(topics[name]):
+            new = [words for words in dict.fromkeys(block) if words not in seen]
+            seen.update(new)
+            if new:
+                paragraphs.append((name, new))
+    return paragraphs
+
+
+def descriptions() -> list[list[str]]:
+    """The prose of scikit-learn's descriptions of its data sets, cut as the manual is: a few thousand words."""
+    folder = importlib.resources.files("sklearn.datasets.descr")
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".rst")), key=lambda f: f.name)
+    sentences = (words for f in files for block in _prose(f.read_text("utf-8")) for words in block)
+    return [list(words) for words in dict.fromkeys(sentences)]
+
+
+def _topics() -> dict[str, str]:
     try:
         from pydoc_data.topics import topics
     except ImportError:
         raise InputError(
             "This Python has no pydoc_data.topics; install the full standard library to use its documentation."
         ) from None
-    sentences = []
-    for name in sorted(topics):
-        for block in topics[name].split("\n\n"):
-            prose = " ".join(line.strip() for line in block.splitlines() if set(line.strip()) - set("*=-^~"))
-            prose = re.sub(r"(?<=[a-z])- (?=[a-z])", "", prose.lower())  # words broken at the end of a line
-            prose = re.sub(r"['’]s\b", "", prose)
-            if ">>>" in prose or "::=" in prose or not _PROSE.search(prose):
-                continue
-            found = (_WORD.findall(part) for part in _SENTENCE_END.split(prose))
-            sentences += [tuple(words) for words in found if len(words) > 2]
-    return [list(words) for words in dict.fromkeys(sentences)]
+    return topics
+
+
+def _prose(text: str) -> Iterator[list[tuple[str, ...]]]:
+    """The sentences of each block of a text that looks like prose."""
+    for block in text.split("\n\n"):
+        prose = " ".join(line.strip() for line in block.splitlines() if set(line.strip()) - set("*=-^~"))
+        prose = re.sub(r"(?<=[a-z])- (?=[a-z])", "", prose.lower())  # words broken at the end of a line
+        prose = re.sub(r"['’]s\b", "", prose)
+        if ">>>" in prose or "::=" in prose or not _PROSE.search(prose):
+            continue
+        found = (_WORD.findall(part) for part in _SENTENCE_END.split(prose))
+        yield [tuple(words) for words in found if len(words) > 2]
 
 
 TEXT8 = ("https://mattmahoney.net/dc/text8.zip", "f26f94c5209bc6159618bad4a559ff81")

@@ -1,9 +1,10 @@
 """Objectives that repair sentences, each a module with `loss(ids, label, generator)`, and the features they leave.
 
 All read the same pairs [CLS] A [SEP] B [SEP], and all leave an encoder of the same shape behind (`.encoder`).
+network: other sizes than the drawn language needs, for `Transformer` (real English has more words).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
@@ -23,9 +24,12 @@ class Masked(nn.Module):
     hidden at all.
     """
 
-    def __init__(self, pairs: str | None = None, words: bool = True, **corruption):
+    def __init__(
+        self, pairs: str | None = None, words: bool = True, network: dict | None = None, **corruption
+    ):
         super().__init__()
-        self.encoder, self.pairs, self.words, self.corruption = Transformer(), pairs, words, corruption
+        self.encoder, self.pairs, self.words = Transformer(**network or {}), pairs, words
+        self.corruption = {"vocabulary": len(self.encoder.bias)} | corruption
         self.head = nn.Linear(self.encoder.width, 2)
 
     def loss(self, ids: Tensor, label: Tensor, generator: torch.Generator) -> Tensor:
@@ -44,9 +48,9 @@ class Causal(nn.Module):
 
     pairs = None
 
-    def __init__(self):
+    def __init__(self, network: dict | None = None):
         super().__init__()
-        self.encoder = Transformer(causal=True)
+        self.encoder = Transformer(causal=True, **network or {})
 
     def loss(self, ids: Tensor, label: Tensor, generator: torch.Generator) -> Tensor:
         ids = ids.to(self.encoder.bias.device)
@@ -62,17 +66,18 @@ class Electra(nn.Module):
 
     pairs = None
 
-    def __init__(self, size: int = 16, weight: float = 50.0):
+    def __init__(self, size: int = 16, weight: float = 50.0, network: dict | None = None):
         super().__init__()
-        self.encoder, self.generator, self.weight = Transformer(), Transformer(width=size, heads=2), weight
+        network = network or {}
+        self.encoder, self.weight = Transformer(**network), weight
+        self.generator = Transformer(**network | {"width": size, "heads": 2})
         self.head = nn.Linear(self.encoder.width, 1)
 
     def loss(self, ids: Tensor, label: Tensor, generator: torch.Generator) -> Tensor:
         device = self.head.weight.device
         shown, mask = corruptions.hide(ids, generator, 0.15)
-        noise = (
-            -torch.empty(int(mask.sum()), len(language.VOCABULARY)).exponential_(generator=generator).log()
-        )
+        vocabulary = len(self.encoder.bias)
+        noise = -torch.empty(int(mask.sum()), vocabulary).exponential_(generator=generator).log()
         ids, shown, mask = ids.to(device), shown.to(device), mask.to(device)
         logits = self.generator.logits(self.generator(shown))
         drawn = (logits.detach()[mask] + noise.to(device)).argmax(dim=-1)  # Gumbel: a draw from the softmax
@@ -87,9 +92,9 @@ class Diffusion(nn.Module):
 
     pairs = None
 
-    def __init__(self):
+    def __init__(self, network: dict | None = None):
         super().__init__()
-        self.encoder = Transformer()
+        self.encoder = Transformer(**network or {})
 
     def loss(self, ids: Tensor, label: Tensor, generator: torch.Generator) -> Tensor:
         device = self.encoder.bias.device
@@ -143,13 +148,16 @@ OBJECTIVES: dict[str, Callable[[], nn.Module]] = {
 """Every objective of the lesson by name; calling one makes the module."""
 
 
-def build(name: str, seed: int) -> nn.Module:
-    """A fresh module; its initial weights depend on the seed alone, and those of its encoder are the same for all."""
+def build(name: str, seed: int, **options) -> nn.Module:
+    """A fresh module; its initial weights depend on the seed alone, and those of its encoder are the same for all.
+
+    options: for its class, such as `network`.
+    """
     if name not in OBJECTIVES:
         raise InputError(f"There is no objective {name!r}; there are {', '.join(OBJECTIVES)}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return OBJECTIVES[name]()
+        return OBJECTIVES[name](**options)
 
 
 def batch_loss(
@@ -208,7 +216,7 @@ def fill(module: nn.Module, ids: Tensor, place: Tensor) -> Tensor:
     shown = ids.clone()
     shown[row, place] = language.MASK
     if isinstance(module, Electra):
-        return _originality(module, ids, place)
+        return originality(module, ids, place, _ASKED)
     if isinstance(module, Denoising):
         target, at = ids, place - 1
         if module.damage is corruptions.t5:
@@ -224,16 +232,21 @@ def fill(module: nn.Module, ids: Tensor, place: Tensor) -> Tensor:
     return encoder.logits(states[row, at]).log_softmax(dim=-1).cpu()
 
 
-def _originality(module: Electra, ids: Tensor, place: Tensor) -> Tensor:
-    """- the logit of "replaced" of every word in the gap: [N, V]; words that are asked about nowhere cost nothing."""
-    row, scores = torch.arange(len(ids)), torch.zeros(len(ids), len(language.VOCABULARY))
-    asked = [w for group in (*language.AUXILIARIES, *language.VERBS.values()) for w in group]
-    for word in map(language.VOCABULARY.index, asked):
+@torch.no_grad()
+def originality(module: Electra, ids: Tensor, place: Tensor, words: Iterable[int]) -> Tensor:
+    """- the logit of "replaced" of each of `words` in the gap: [N, V]; 0 for those that nobody asks about."""
+    row, scores = torch.arange(len(ids)), torch.zeros(len(ids), len(module.encoder.bias))
+    for word in words:
         tried = ids.clone()
         tried[row, place] = word
         states = module.encoder(tried.to(module.head.weight.device))
         scores[:, word] = -module.head(states[row, place])[:, 0].cpu()
     return scores
+
+
+_ASKED = [
+    language.VOCABULARY.index(w) for group in (*language.AUXILIARIES, *language.VERBS.values()) for w in group
+]
 
 
 class Counts:
