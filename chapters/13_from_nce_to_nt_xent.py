@@ -18,7 +18,7 @@
 # - write NT-Xent in six lines, test it, and predict what the temperature does to its gradient.
 #
 # **You need** [chapter 00](00_start_here.ipynb), logistic regression, the softmax and the chain rule.
-# **Time**: 29 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 30 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:

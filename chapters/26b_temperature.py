@@ -19,7 +19,7 @@
 #
 # **You need** [chapter 13](13_from_nce_to_nt_xent.ipynb), which sweeps the temperature and says what the gradient does;
 # [chapter 20](20_collapse.ipynb) for collapse. This is a companion of [chapter 26](26_capstone_extensions.ipynb).
-# **Time**: 18 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
+# **Time**: 19 minutes to read, about half a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
