@@ -54,7 +54,7 @@ STEPS = {"simclr": 500, "vicreg": 425, "dino": 640, "rotation": 1300, "denoising
 PHOTOGRAPHS = "simclr, photographs"
 FLOORS = ("untrained", "pixels", "edges")
 ARMS = (*FLOORS, *STEPS, PHOTOGRAPHS)
-WORLDS, CROSSED = ("untrained", "pixels", "simclr", PHOTOGRAPHS), 1500
+WORLDS, CROSSED = (*FLOORS, "simclr", PHOTOGRAPHS), 1500
 AUXILIARY = ("classifier", "with rotation", "classifier, half noise", "with rotation, half noise")
 
 

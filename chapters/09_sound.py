@@ -18,7 +18,7 @@
 # - find out, by swapping rooms, that a loss leans on shared noise.
 #
 # **You need** [chapter 03](03_one_step_ahead.ipynb) (one step ahead) and [chapter 13](13_from_nce_to_nt_xent.ipynb)
-# (InfoNCE). **Time**: 17 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
+# (InfoNCE). **Time**: 18 minutes to read, about a minute to run on two CPU cores. Nothing is downloaded.
 
 # %% tags=["hide-input"]
 try:
@@ -433,14 +433,16 @@ print(
 assert cells > bands > 0.5 > long
 
 # %% [markdown]
-# And now hear it: two long bands and two of pitch taken out, then filled by the neighbours. (The phases are the true
-# ones, which the picture does not hold, so this flatters the fill.) **What of the word is still there?**
+# And now hear it: the last 0.3 seconds and a band of pitch taken out, filled by the neighbours, then whole. (Phases and
+# detail within a filter are the true ones: this flatters the fill.) **What of the word was still there?**
 
 # %%
 spoken = "A clip of three syllables, "
-for fill, how in ((False, "hidden bands silent"), (True, "hidden bands filled")):
+for fill, how in ((False, "hidden bands silent"), (True, "hidden bands filled in")):
     sound = hidden_sound.heard("bands", 30, 2, fill)
-    listening.show_sound(sound, world.RATE, alt=spoken + how + " in.")
+    listening.show_sound(sound, world.RATE, alt=spoken + how + ".")
+whole = world.sounds("train", 40).wave[0]
+listening.show_sound(whole, world.RATE, alt=spoken + "whole.")
 
 # %% [markdown]
 # ## Exercises
