@@ -276,8 +276,8 @@ def floor(arm: str, seed: int) -> dict:
 def attended(method, seed: int) -> dict:
     """Where the gathering token of SelfPatch looks: the overlap of its most attended places with the mask.
 
-    As many pixels as the mean mask has; heads averaged; beside it the same for places in the order of the mean mask.  looks: of the first SHOWN pictures of
-    the first seed, 8 x 8 bytes each, the most attended place 255.
+    As many pixels as the mean mask has; heads averaged; beside it the same for places in the order of the mean mask.
+    looks: of the first SHOWN pictures of the first seed, 8 x 8 bytes each, the most attended place 255.
     """
     _, train_set, test = splits(seed)
     masks = data.object_masks(test[:MASKED])

@@ -582,8 +582,8 @@ plots.table(
 # %%
 elsewhere = [r for r in record if r["part"] == "worlds"]
 WORLDS = ("drawings", "photographs")
-NAMES = {"pixels": "pixels", "edges": "edges", "untrained": "untrained", "simclr": "drawings",
-         "simclr, photographs": "photographs"}  # fmt: skip
+NAMES = {"pixels": "pixels", "edges": "edges", "untrained": "untrained",
+         "simclr": "drawings", "simclr, photographs": "photographs"}  # fmt: skip
 
 
 def read_on(world, arm, key="10"):
