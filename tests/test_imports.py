@@ -13,7 +13,7 @@ import ssl_lessons
 ROOM = Path(ssl_lessons.__file__).parent
 # A program; and the configuration of a site, which finds its settings beside itself.
 APART = {"__main__", "sphinx_conf"}
-NOT_EVERYWHERE = {"jupytext", "onnx", "onnxruntime", "onnxscript", "sphinx", "starlette", "ts", "uvicorn"}
+NOT_EVERYWHERE = {"anyio", "jupytext", "onnx", "onnxruntime", "onnxscript", "sphinx", "starlette", "ts", "uvicorn"}
 IMPORT = """
 import importlib, sys
 for name in sys.argv[1:]:
