@@ -388,12 +388,11 @@ assert order[0] == "jitter" and uncropped > cropped and max(slow) < -10
 # many steps (a smaller batch) and for a rate that does not fall. What a projector is worth depends on what the views
 # throw away and the probe asks for ([chapter 20b](20b_projector.ipynb)).
 #
-# The levels are a choice, too: a wider range makes any knob longer. SGD and LARS had two rates each; their row says
-# that an untuned optimiser is bad, not which optimiser is.
+# A wider range of levels makes any knob longer. SGD and LARS had two rates each: their row says that an untuned
+# optimiser is bad, not which one is.
 #
-# The second group is not free: steps, width and pictures are bought, and their rows do not have equal budgets. Steps
-# are worth most. A run this short sees 512 pictures 125 times; what that costs, if anything, three seeds do not show,
-# nor what a hundredfold imbalance costs.
+# The second group is bought: its rows do not have equal budgets. Steps are worth most. A run this short sees 512
+# pictures 125 times; what that costs, if anything, three seeds do not show, nor what a hundredfold imbalance costs.
 #
 # **And photographs?** Recorded there: SimCLR's temperature (Tiny ImageNet, 2,000 steps of 256 pictures), and what
 # tuning tried (600 steps, one seed, held-out pictures; jitter at a rate of 0.004).
@@ -403,8 +402,7 @@ photos, photo_origin = book.recorded("photographs")
 
 
 def photo(group: str, arm: str, key: str) -> list[float]:
-    rows = [r for r in photos if (r["group"], r["arm"]) == (group, arm)]
-    return [100 * r[key] for r in sorted(rows, key=lambda r: r["seed"])]
+    return [100 * v for v in book.per_seed(photos, key, group=group, arm=arm)]
 
 
 TEN = "accuracy_10"
@@ -441,9 +439,8 @@ assert words["0.5"] == words["1"] == evidence.HOLDS
 assert words["0.02"] == words["0.05"] == words["0.2"] == evidence.FAILS
 
 # %% [markdown]
-# From 0.02 to 0.2 less than two points are lost; 0.5 and 1 cost three and four, of eleven that training is worth, all
-# at the rate tuned for 0.1. So check it once, towards the cold side, and leave it alone. The other knobs have not been
-# turned there (one seed of tuning decides nothing); the commands stand in `benchmarks/photographs.py`.
+# From 0.02 to 0.2 less than two points are lost; 0.5 and 1 cost more (printed), all at the rate tuned for 0.1. Check it
+# once, towards the cold side. The other knobs have not been turned there.
 #
 # ## Two knobs at once
 #
@@ -929,8 +926,7 @@ book.claim("C-83", drawn=Runs(more, of("base"), of("untrained")))
 # seed, which favours it. The paper transforms one branch only there; here both are. And by kNN the composition does not
 # win: the verdict is about the probe. In the second, two views of 32 px and four of 16 px meet every other view, as in
 # SwAV's multi-crop, with as many pixels seen as the base and so two thirds of its steps; with as many steps it loses
-# much less, as printed, so most of the loss is steps. Small crops alone cost points here, too (row *crop*). On
-# photographs neither has been run.
+# much less, as printed, so most of the loss is steps. On photographs neither has been run.
 #
 # ## Where it comes from, where it went
 #
@@ -941,8 +937,7 @@ book.claim("C-83", drawn=Runs(more, of("base"), of("untrained")))
 # (2020)](https://arxiv.org/abs/2006.09882). SimCLR ([Chen et al., 2020](https://arxiv.org/abs/2002.05709)) turns many
 # of these knobs one by one. [Bordes et al. (2023)](https://arxiv.org/abs/2303.01986) turn them again, tune properly,
 # and find that large batches and strong augmentation are not needed: with Gaussian noise alone they report useful
-# features. Here the row *jitter 0* stays above the untrained encoder and far below the base; it was not tuned again, as
-# theirs was.
+# features. Here *jitter 0* stays above the untrained encoder, far below the base; it was not tuned again.
 #
 # ## Two questions
 #

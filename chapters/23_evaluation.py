@@ -575,9 +575,8 @@ plots.table(
 #
 # ### Another world
 #
-# Does what was learned on drawings serve photographs, and back? One network, trained by SimCLR on drawings or on
-# photographs (Tiny ImageNet) for 1,500 steps, or not at all, is read on both: drawings of ten kinds, photographs of
-# twenty.
+# One network, trained by SimCLR on drawings or on photographs (Tiny ImageNet) for 1,500 steps, or not at all, is read
+# on both: drawings of ten kinds, photographs of twenty.
 
 # %%
 elsewhere = [r for r in record if r["part"] == "worlds"]
@@ -625,9 +624,9 @@ assert abs(votes["photographs", "pixels"] - votes["photographs", "simclr"]) < 0.
 
 # %% [markdown]
 # On drawings, training on photographs keeps most of the gain over the untrained net; on photographs, training on
-# drawings about half, by the probe. And look at the floors: by kNN, edges win on drawings, and on photographs pixels
+# drawings about half, by the probe. But by kNN, edges win on drawings, and on photographs pixels
 # come within a point of the net from drawings. The photographs are several times as many and more varied, the recipe
-# was tuned on drawings, the floors are fitted to drawings; what decides is not tested.
+# was tuned on drawings, the floors are fitted to drawings; what decides is open.
 #
 # ## How to cheat
 #
@@ -851,11 +850,12 @@ for pair, (n, both) in swaps.items():
 # %% [markdown]
 # ## A protocol you can sign
 #
-# 1. Say what the features are for, and pick the judge before the runs. Report a second one that may disagree. 2. Rows
-# always there: chance, pixels, untrained with settled statistics, the simplest rule that could win. 3. Nothing is
-# chosen on the test; the same tuning effort for every arm, in writing. 4. Seeds are trainings. Draws of labels are
-# averaged inside them. 5. Run the order test on your *evaluation*, search for near copies, and look whether $k = 1$
-# jumps, before you run it on encoders.
+# 1. Say what the features are for, and pick the judge before the runs. Report a second one that may disagree.
+# 2. Rows always there: chance, pixels, untrained with settled statistics, the simplest rule that could win.
+# 3. Nothing is chosen on the test; the same tuning effort for every arm, in writing.
+# 4. Seeds are trainings. Draws of labels are averaged inside them.
+# 5. Run the order test on your *evaluation*, search for near copies, and look whether $k = 1$ jumps, before you run it
+#    on encoders.
 #
 # ## Exercises
 #
