@@ -226,9 +226,9 @@ def families(rows) -> list[Job]:
     return jobs
 
 
-def _variants(group: str, arms: dict[str, Recipe], seeds: int = 2) -> list[Job]:
+def _variants(group: str, arms: dict[str, Recipe]) -> list[Job]:
     """Short runs."""
-    return [Job(group, arm, seed, r, steps_at(r, "short")) for seed in range(seeds) for arm, r in arms.items()]
+    return [Job(group, arm, seed, r, steps_at(r, "short")) for seed in range(3) for arm, r in arms.items()]
 
 
 def jitter(rows) -> list[Job]:
@@ -239,7 +239,7 @@ def jitter(rows) -> list[Job]:
 def temperature(rows) -> list[Job]:
     recipe = tuned("simclr", rows)
     arms = {f"{t:g}": recipe.with_(options={"temperature": t}) for t in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)}
-    return _variants("temperature", arms, seeds=3)
+    return _variants("temperature", arms)
 
 
 def batch(rows) -> list[Job]:
@@ -255,7 +255,7 @@ def momentum(rows) -> list[Job]:
 
 def pretexts(rows) -> list[Job]:
     jobs = _variants("pretext", {"simclr": tuned("simclr", rows)})
-    for seed in range(2):
+    for seed in range(3):
         for name in PRETEXT:
             recipe = tuned(name, rows)
             for read in ("whole", *AS_TRAINED.get(name, ())):

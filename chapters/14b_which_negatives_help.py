@@ -249,11 +249,12 @@ ORACLE = {
 show(ORACLE, "What labels did buy: the same pictures, the same 240 steps")
 
 # %% [markdown]
-# The difference between the first two trained rows is the price of false negatives in this world and at this length: what
-# perfect knowledge of them is worth. Claim C-38a puts a verdict on it. Debiasing (step 2) aims at that; whoever also changes
-# the weights of the true ones may gain more, or less. SupCon uses the same 8,192 labels as positives too, and buys nothing
-# with them here, at one temperature and so few steps. (Labels exist for the train split only, so these three runs share other
-# pictures than the rest of the record, and the probe's pictures are among them, for all three alike.)
+# The difference between the first two trained rows is the price of false negatives in this world and at this length:
+# what perfect knowledge of them is worth. Claim C-38a puts a verdict on it. Debiasing (step 2) aims at that; whoever
+# also changes the weights of the true ones may gain more, or less. SupCon uses the same 8,192 labels as positives too,
+# and gains nothing by them in its probe, at one temperature and so few steps. (Labels exist for the train split only,
+# so these three runs share other pictures than the rest of the record, and the probe's pictures are among them, for all
+# three alike.)
 #
 # ## Step 2: debiased, and hard on purpose
 #
@@ -377,12 +378,13 @@ print(
 assert without > saved > 0.005 and without > 0.02
 
 # %% [markdown]
-# The 64 hardest negatives are closer to the query than its own positive, on average; MoCHi makes them harder still. MoCHi is compared with MoCo at equal steps, with the same queue and momentum. The
-# last three rows leave something out of SimCLR's crowd: the easier half; the hardest twentieth; and, in the *simple loss*
-# (minus the positive cosine plus the mean of the negative ones, [Wang and Liu, 2021](https://arxiv.org/abs/2012.09740)), every
-# difference between negatives. Its weight on the negatives is 1, not tuned. The claims C-35b, C-36b, C-37 and C-37b say what each costs
-# or brings. One row stands out: leaving out the *hardest twentieth*, which is most often false, helps, and by more than
-# the oracle of step 1 gained.
+# The 64 hardest negatives are closer to the query than its own positive, on average; MoCHi makes them harder still.
+# MoCHi is compared with MoCo at equal steps, with the same queue and momentum. The last three rows leave something out
+# of SimCLR's crowd: the easier half; the hardest twentieth; and, in the *simple loss* (minus the positive cosine plus
+# the mean of the negative ones, [Wang and Liu, 2021](https://arxiv.org/abs/2012.09740)), every difference between
+# negatives. Its weight on the negatives is 1, not tuned. The claims C-35b, C-36b, C-37 and C-37b say what each costs or
+# brings. One row stands out: leaving out the *hardest twentieth*, the part most often false, helps, on average by more
+# than the oracle of step 1.
 #
 # ## Step 4: does the batch have to be large?
 #
@@ -472,11 +474,11 @@ print(f"tuned: batch 32 {mean(small):.1%}, batch 512 {mean(large):.1%}")
 assert min(small) > max(large) + 0.05 and mean(equal_steps) < min(plain) - 0.1
 
 # %% [markdown]
-# At 61,440 pairs, each with the best of its three rates, batch 32 wins clearly: it takes sixteen times as many steps. (The
-# best rate is the largest tried at either batch, so a wider sweep might move both.) With a quarter of the pairs and the
-# linear rule the large batch is ahead (how many seeds say so, the table tells). At equal *steps*, 240, batch 256 wins by far, since it has seen eight times as many
-# pictures. All of that is true, and "needs large batches" is none of it. On an idle GPU small steps cost time, so the price
-# is paid elsewhere.
+# At 61,440 pairs, each with the best of its three rates, batch 32 wins clearly: it takes sixteen times as many steps.
+# (The best rate is mostly the largest tried, so a wider sweep might move both.) With a quarter of the pairs and the
+# linear rule the large batch is ahead (how many seeds say so, the table tells). At equal *steps*, 240, batch 256 wins
+# by far, since it has seen eight times as many pictures. All of that is true, and "needs large batches" is none of it.
+# On an idle GPU small steps cost time, so the price is paid elsewhere.
 #
 # DCL is made for the batches where $1 - p_+$ is small. At 32 pictures the factor printed above is
 # close to 1 already; at 4 and 8 there is more to repair. Both losses get the same rate there, by the square-root rule, without a sweep. Claim
@@ -626,7 +628,8 @@ short = [recorded("batch", f"nt_xent, {b}, linear, {t} steps") for b, t in ends]
 book.claim("C-27a", drawn=runs(*long))
 learned = (weaker(*long), weaker(*short))
 book.claim("C-27b", drawn=runs(gap(*long), gap(*short), learned))
-book.claim("C-28", drawn=runs(small, large))
+on_photographs = book.on_photographs(("batch", "64"), ("batch", "1024"))
+book.claim("C-28", drawn=runs(small, large), photographs=on_photographs)
 few = "8, square root, 1920 steps"
 book.claim("C-29", drawn=differ("batch", f"dcl, {few}", f"nt_xent, {few}"))
 
@@ -651,9 +654,9 @@ assert mean(no_tint) < mean(floor) + 0.05
 
 # %% [markdown]
 # C-39 stays untested on purpose: without tint SimCLR stays near the untrained encoder in this world ([chapter
-# 00](00_start_here.ipynb)), so a share lost would measure the floor. Of C-27a and C-28, the first keeps the paper's linear
-# rule and the second tunes; both see equal pictures. The world is small and the runs are short; where a claim inverts, ask
-# which of its conditions is missing.
+# 00](00_start_here.ipynb)), so a share lost would measure the floor. Of C-27a and C-28, the first keeps the paper's
+# linear rule and the second tunes; both see equal pictures (on photographs 64 against 1,024). The world is small and
+# the runs are short; where a claim inverts, ask which of its conditions is missing.
 #
 # In other fields the question of this chapter has answers of its own. Frames of the *same* video a little later are hard
 # negatives for free (time-contrastive networks, [Sermanet et al., 2018](https://arxiv.org/abs/1704.06888)), and so are
@@ -661,10 +664,11 @@ assert mean(no_tint) < mean(floor) + 0.05
 # [Ciga et al., 2022](https://arxiv.org/abs/2011.13971)); time series can be mixed, and the mixing proportion predicted
 # ([Wickstrøm et al., 2022](https://arxiv.org/abs/2203.09270)).
 #
-# **Further reading.** [Arora et al. (2019)](https://arxiv.org/abs/1902.09229) prove that class collisions put a floor under
-# what negatives can do. [Garrido et al. (2023)](https://arxiv.org/abs/2206.02574) retune SimCLR's projector before they
-# compare it, and find most of its distance to newer methods gone. [Wang and Liu (2021)](https://arxiv.org/abs/2012.09740) call the conflict of the first figure the
-# uniformity-tolerance dilemma. [Cai et al. (2020)](https://arxiv.org/abs/2010.06682) ask whether all negatives are equal.
+# **Further reading.** [Arora et al. (2019)](https://arxiv.org/abs/1902.09229) prove that class collisions limit what
+# negatives can do. [Garrido et al. (2023)](https://arxiv.org/abs/2206.02574) retune SimCLR's projector before they
+# compare it, and find most of its distance to newer methods gone. [Wang and Liu
+# (2021)](https://arxiv.org/abs/2012.09740) call the conflict of the first figure the uniformity-tolerance dilemma. [Cai
+# et al. (2020)](https://arxiv.org/abs/2010.06682) ask whether all negatives are equal.
 #
 # ## A question
 #

@@ -377,8 +377,8 @@ lost = torch.cat([variances(runs[n][-1:])[0] for n in ("random", "minus half")])
 assert lost[lost < 0.01].max() < 1e-5
 
 # %% [markdown]
-# $P$ and $F$ come to commute. From the random start this shows only that $P$ no longer mixes living with dead
-# directions.
+# $P$ and $F$ come to commute. As the living variances end equal, this shows only that $P$ no longer mixes living with
+# dead directions.
 #
 # A zero predictor recovers completely. From a random or negative one, in this draw, some directions stay dead:
 # $\dot s < 0$ had killed the variance before $p$ came back up, and a dead direction gives $p$ no gradient. That is a
@@ -577,10 +577,10 @@ fast = [r["probe"] for r in minute if r["arm"] in ("simclr", "vicreg")]
 assert max(slow) < min(fast) - 0.1
 
 # %% [markdown]
-# The loss falls while BYOL learns, to nowhere near the 0 of the constant answer. Edges without any network win both
-# columns, and raw pixels are level with BYOL in the vote. By the probe BYOL is clearly above the same encoder before
-# training. But in three times the steps and six times the pictures it stays far behind SimCLR and VICReg. Not enough
-# time?
+# The loss falls while BYOL learns, to nowhere near the 0 of the constant answer. Edges without any network beat BYOL in
+# both columns, and raw pixels are level with BYOL in the vote. By the probe BYOL is clearly above the same encoder
+# before training. But in three times the steps and six times the pictures it stays far behind SimCLR and VICReg. Not
+# enough time?
 
 # %% tags=["hide-input"]
 longest = {
@@ -622,7 +622,7 @@ assert rank[-1] < 0.6 * rank[1]
 # ## What the teacher is
 #
 # A moving average forgets half of a weight in $\ln\tfrac12/\ln m$ steps. BYOL starts at 0.996 and lets $m$ rise to 1
-# along half a cosine; ours starts at 0.97. The paper's *own motive* was such a teacher (section 3): a student that
+# along half a cosine; ours starts at 0.97. The paper's *own motive* was a teacher at rest (section 3): a student that
 # predicts a fixed random network reaches 18.8 % on ImageNet, where the random network itself has 1.4 %.
 
 # %%

@@ -375,7 +375,7 @@ a, b = (traces[name]["held_out"][-1] for name in ("DINO", "SimDINO"))
 plots.show(
     fig,
     alt="Left: the held-out probe along runs of 3,000 steps; DINO levels off at about "
-    f"{a:.0%}, SimDINO climbs to {b:.0%}. Right: RankMe of z, "
+    f"{a:.0%}, SimDINO's first run climbs to {b:.0%}. Right: RankMe of z, "
     f"{traces['DINO']['rank_z'][-1]:.0f} for DINO and "
     f"{traces['SimDINO']['rank_z'][-1]:.0f} for SimDINO.",
 )
@@ -396,9 +396,9 @@ assert min(late["simdino"]) > max(of("edges", group="floor"))
 
 # %% [markdown]
 # So 250 steps were too short for SimDINO. DINO's one run stands still after a third, with three directions in use, as
-# BYOL's does in chapter 15. SimDINO keeps some fifty (it had them at step 250, with nothing learned), climbs until step
-# 2,000, and ends above the edges in the probe, not in the vote. (Settings of one short look, not tuned for long runs; a
-# tuned DINO may do better.)
+# BYOL's does in chapter 15. SimDINO keeps some fifty (it had them at step 250, with nothing learned), climbs ever more
+# slowly, and ends above the edges in the probe, not in the vote. (Settings of one short look, not tuned for long runs;
+# a tuned DINO may do better.)
 #
 # ### Is the teacher better than its student?
 #
@@ -757,8 +757,8 @@ book.claim("C-53", drawn=Runs(middle["teacher"], middle["student"], begin))
 # %% [markdown]
 # ## Further reading and a question
 #
-# [SwAV](https://arxiv.org/abs/2006.09882) enforces balanced drawers exactly, batch by batch, where DINO's running mean
-# does so softly: [chapter 17](17_clustering.ipynb). [Mugs](https://arxiv.org/abs/2203.14415) joins losses for pictures,
+# [SwAV](https://arxiv.org/abs/2006.09882) balances its drawers by Sinkhorn, batch by batch, where DINO takes off a
+# running mean: [chapter 17](17_clustering.ipynb). [Mugs](https://arxiv.org/abs/2203.14415) joins losses for pictures,
 # neighbourhoods and groups.
 #
 # **Q.** DINO runs with a teacher at 0.09 and a student at 0.1. The entropy of single answers goes to $\log K$. A

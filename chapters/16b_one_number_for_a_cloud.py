@@ -135,11 +135,11 @@ assert 20 * good["w_mse"] < bad["w_mse"] < 0.1 * point["w_mse"]
 assert bad["kurtosis"] > 100 and point["vicreg"] > 100 * bad["vicreg"]
 
 # %% [markdown]
-# One of three. The outliers are as good as useless, and VICReg and Barlow Twins charge the same for them as for the
-# Gaussian. W-MSE, which sets all rows to length 1 after whitening, charges many times more, and still little beside the
-# price of a point. The covariance is a *second moment*, and a few pictures can pay it for all. (Do the losses *prefer* this
-# cloud? No: they do not *exclude* it. And by the duality of chapter 16 dimensions apart means images apart only while
-# the rows have equal lengths; here a few are very long.)
+# One of three. The outliers are as good as useless, and VICReg and Barlow Twins charge about the same for them as for
+# the Gaussian. W-MSE, which sets all rows to length 1 after whitening, charges many times more, and still little beside
+# the price of a point. The covariance is a *second moment*, and a few pictures can pay it for all. (Do the losses
+# *prefer* this cloud? No: they do not *exclude* it. And by the duality of chapter 16 dimensions apart means images
+# apart only while the rows have equal lengths; here a few are very long.)
 #
 # Two ways out, and the rest of this family takes one of them: look at more than second moments, or forbid long rows.
 #
@@ -667,7 +667,7 @@ book.claim("C-166", drawn=Runs(of("frossl"), best, of("untrained")))
 #
 # The coding rate is older than this family ([Yu et al., 2020](https://arxiv.org/abs/2006.08558)), and
 # [SimDINO (2025)](https://arxiv.org/abs/2502.10385) puts it in place of DINO's centring
-# ([chapter 15](15_self_distillation.ipynb)). HSIC has been a training loss, too
+# ([15b](15b_centre_and_sharpen.ipynb)). HSIC has been a training loss, too
 # ([Li et al., 2021](https://arxiv.org/abs/2106.08320)). LeJEPA's target is a choice among many;
 # [KerJEPA (2025)](https://arxiv.org/abs/2512.19605) writes its statistic as a kernel discrepancy and tries others.
 #

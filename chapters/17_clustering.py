@@ -272,7 +272,7 @@ assert abs(of["by itself"]() - of[fresh]()) < 0.03
 # outline is the kind (that photographs are as easy nobody promises).
 #
 # 1. The students of the *thumbnail* and of the *edges*, on average. The thumbnail's student beats its own teacher, in
-#    both columns. The edges' students stay far below *their* teacher, scatter widely, and are no better than the
+#    both columns. The edges' students stay far below *their* teacher's vote, scatter widely, and are no better than the
 #    thumbnail's, although their labels were far purer. Purity is not all.
 # 2. Something, by the probe: about six points, and clusters purer than those of the untrained network. The vote hardly
 #    moves. Labels dealt at random teach nothing, and cost some of the vote.
@@ -476,7 +476,7 @@ _ = swav.cpu().eval()
 # %% tags=["hide-input"]
 fig = plots.training_panel(
     history,
-    "SwAV: the loss falls below log K at once, and the features improve",
+    "SwAV: the loss falls below log K, and the features improve",
     chance=0.1,
     chance_loss=math.log(CLUSTERS),
 )
@@ -485,13 +485,13 @@ seen = [row["knn"] for row in history if "knn" in row]
 assert last < math.log(CLUSTERS) - 0.2 and seen[-1] > seen[0] + 0.05
 plots.show(
     fig,
-    alt="Left: SwAV's loss falls below log 64. Middle: kNN accuracy rises. "
-    "Right: collapse measures over the run.",
+    alt="Left: SwAV's loss falls below log 64. Middle: kNN accuracy, which ends "
+    "higher. Right: collapse measures over the run.",
 )
 
 # %% [markdown]
 # With soft codes it cannot reach zero; while the two views agree on nothing, it stands at about $\log K$. It ends at
-# about 3.5.
+# about 3.6.
 #
 # ### What have the prototypes become?
 #
@@ -546,7 +546,7 @@ plots.show(
 # is nearly all that the predictions say: one picture is spread over about half of the 64 prototypes. The loss told you:
 # a network that knows one bit pays $\log 64 - \log 2 = 3.47$.
 #
-# Yet clustering the *features* $h$ under them anew gives purer clusters.
+# Yet the *features* $h$ under them fall into purer (if more) clusters.
 #
 # ### The family side by side, three seeds
 
@@ -826,7 +826,7 @@ book.claim("C-38b", drawn=paired(("swav", "even"), ("simclr", "even"), "tightnes
 
 # %% [markdown]
 # It is judged by what the survey speaks of, the similarity of the embeddings $z$ of one kind against those of different
-# kinds. It fails because SwAV's $z$ has hardly more in it than that one bit.
+# kinds. A likely reason: SwAV's $z$ holds hardly more than that one bit.
 #
 # ## Where it comes from, where it went
 #
@@ -834,7 +834,7 @@ book.claim("C-38b", drawn=paired(("swav", "even"), ("simclr", "even"), "tightnes
 # 2004](https://papers.nips.cc/paper_files/paper/2004/hash/6403675579f6114559c90de0014cd3d6-Abstract.html)) looks for
 # the labels that a support vector machine separates with the widest margin, *discriminative clustering* (Bach and
 # Harchaoui, 2007) for those that least squares fits best; [Joulin, Bach and Ponce
-# (2010)](https://doi.org/10.1109/CVPR.2010.5539868) segment pictures with it. *Online DeepCluster* ([Zhan et al.,
+# (2010)](https://doi.org/10.1109/CVPR.2010.5539868) segment pictures with it. *Online Deep Clustering* ([Zhan et al.,
 # 2020](https://arxiv.org/abs/2006.10645)) keeps a memory of features and centroids. From SwAV the line leads to DINO
 # ([chapter 15b](15b_centre_and_sharpen.ipynb)), which replaces Sinkhorn by centring and sharpening.
 #

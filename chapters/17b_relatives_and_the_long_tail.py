@@ -49,7 +49,7 @@ device = book.setup("17b")
 #
 # Chapter 17 measured labels by their purity, the share of pictures that show the commonest kind of their cluster, with
 # 64 clusters. Now let the number of clusters $K$ vary, for two ways to label 8,192 pictures of ten kinds: k-means on
-# edges (the best teacher there), and labels dealt at random.
+# edges (the purest labels there), and labels dealt at random.
 #
 # > **Predict.** With one cluster the purity is about 10 %, with 8,192 it is 100 %. What does *chance* reach with 1,024
 # > clusters of about eight pictures?
@@ -118,8 +118,8 @@ print(f"at random: {chance[64]:.1%} with 64 clusters, {chance[1024]:.1%} with 1,
 # $$L = \text{InfoNCE} - \frac1N\sum_i\log\frac{\exp(v_i\cdot c_{s}/\phi_{s})}{\sum_j\exp(v_i\cdot c_j/\phi_j)},\qquad \phi_k = \frac{\sum_{v \in \text{cluster } k}\lVert v - c_k\rVert}{Z_k\log(Z_k + \alpha)},$$
 #
 # with $Z_k$ pictures in cluster $k$. Every cluster has its own temperature $\phi_k$: large if it is loose, small if it
-# is tight; all are scaled to the mean $\tau$ (the authors' code first clips them to their 10th and 90th percentile, and
-# so does ours).
+# is tight; all are scaled to the mean $\tau$ (the authors' code first clips them to their 10th and 90th percentile, as
+# does our PCL).
 #
 # > **Predict.** A *loose* cluster gets a high temperature. Are its members pulled towards the centroid harder than with
 # > one temperature for all, or less hard?
@@ -251,9 +251,9 @@ for says, scores in teachers.items():
 # SeLa and SwAV say it in a constraint, MSN in a regulariser; SimCLR's negatives spread the embeddings evenly. [Assran
 # et al. (2023)](https://arxiv.org/abs/2210.07277) call it the **hidden uniform prior**. If a third of your pictures are
 # birds, equal parts *must* cut the birds into pieces, by colour for instance, and lump rare kinds together. Their
-# repair, **PMSN**: ask for another distribution. Replace $-\lambda H(\bar p)$ of MSN by
-# $\lambda\sum_k \bar p_k\log(\bar p_k/\pi_k)$ with a power law $\pi_k \propto k^{-\gamma}$. For the uniform $\pi$ that
-# is MSN plus the constant $\log K$:
+# repair, **PMSN**: ask for another distribution. Replace $-\lambda H(\bar p)$ of MSN by $\lambda\sum_k \bar
+# p_k\log(\bar p_k/\pi_k)$ with a power law $\pi_k \propto k^{-\gamma}$. For the uniform $\pi$ that is MSN plus the
+# constant $\lambda\log K$:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -274,9 +274,9 @@ print(
 # The obvious test, pretraining on a *long-tailed* world (the commonest kind a hundred times as frequent as the rarest),
 # mixes two causes: equal parts, and fewer different pictures of the rare kinds. Comparing with a network trained on
 # long-tailed *labels* does not help, since those labels hurt in their own way. Assran et al. have a cleaner one: the
-# **same pictures**, equally frequent over the run, but in mini-batches that hold **two classes only**. A method that
-# demands equal parts *within a batch* must then cut two kinds into 64 pieces. Do they all suffer? Three methods, the
-# same steps, a probe with ten labels per kind:
+# **same pictures**, equally frequent over the run, but in mini-batches of **two classes** (or eight). A method
+# that demands equal parts *within a batch* must then cut two kinds into 64 pieces. Do they all suffer? Three methods,
+# the same steps, a probe with ten labels per kind:
 
 # %%
 record, origin = book.recorded("clustering", world=2)

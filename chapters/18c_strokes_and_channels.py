@@ -96,8 +96,8 @@ assert in_two == 1
 # *Drawing*: begin with everything hidden. In each round draw all hidden places; keep the draws with the highest
 # probability, hide the others again. After round $r$ of $R$, $\lfloor n \cos(\tfrac{\pi}{2}\tfrac{r}{R}) \rfloor$ of
 # the $n$ places stay hidden: few are kept in the first rounds, many in the last. Noise on the log-probabilities, strong
-# in the first round (a standard deviation of 5 nats) and none in the last, keeps the painter from always beginning with
-# the dullest place; only towards the end does it really keep what it is surest of.
+# in the first of eight (a standard deviation of 5 nats) and none in the last, keeps the painter from always beginning
+# with the dullest place; only towards the end does it really keep what it is surest of.
 #
 # Codes here are 48 words for patches of 4 x 4 pixels, by k-means: 64 places.
 

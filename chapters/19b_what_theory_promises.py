@@ -895,14 +895,22 @@ ch19b.check_loss_needed(loss_needed)
 # %% [markdown]
 # ## Claims, tested
 #
-# From the record, in the drawn world; the last one from the toy above. Rules stand in
-# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
+# From the record, and on photographs, where 1 is half as strong a jitter; the last one from the toy above. Rules stand
+# in [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv).
 
 # %%
 floor, usual = of("untrained", "probe"), of("colour 1", "probe")
-book.claim("C-75a", drawn=Runs(usual, of("colour 0.25", "probe"), floor))
-twice = of("colour 2", "probe") if "colour 2" in runs else None
-book.claim("C-75b", drawn=Runs(usual, twice, floor) if twice else None)
+weak, usual_there, strong = (("jitter", s) for s in ("0.25", "1", "2"))  # photographs
+book.claim(
+    "C-75a",
+    drawn=Runs(usual, of("colour 0.25", "probe"), floor),
+    photographs=book.on_photographs(usual_there, weak),
+)
+book.claim(
+    "C-75b",
+    drawn=Runs(usual, of("colour 2", "probe"), floor),
+    photographs=book.on_photographs(usual_there, strong),
+)
 untouched = mcc["untrained, then ICA"]
 book.claim("C-125", drawn=Runs(mcc["TCL, then ICA"], mcc["ICA"], untouched))
 

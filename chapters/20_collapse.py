@@ -376,10 +376,10 @@ print(f"InfoNCE, strong: the eight shaken axes end at {shaken.max():.1%} or less
 assert 0.01 < shaken.max() < 0.1
 
 # %% [markdown]
-# In the equation the eight shaken axes die, the others settle at 1. Two layers keep fewer than the eight that nobody
-# shook hard. The last row is a warning: under InfoNCE the shaken axes stay at a few percent of the largest and do *not*
-# die. Negatives are shaken too: along a shaken axis strangers differ even more than partners, so that near 0 the push
-# wins. The paper's first cause does not show in this toy.
+# In the equation the eight shaken axes die, the others settle at 1. Two layers keep fewer than eight, though nothing
+# was shaken hard. The last row is a warning: under InfoNCE the strongest shaken axis stays at a few percent of the
+# largest and does *not* die. Negatives are shaken too: along a shaken axis strangers differ even more than partners, so
+# that near 0 the push wins. The paper's first cause does not show in this toy.
 #
 # ## The ladder: a point, a few directions, a cloud
 #
@@ -478,10 +478,10 @@ deviations = clouds["standardise"].std(dim=0)
 assert torch.allclose(deviations, torch.ones(16), atol=0.02)
 
 # %% [markdown]
-# Pixels win the last column: these runs are short. The sicker the network, the better its loss. In the middle the pictures
-# differ along hardly more than one direction, and yet the standard deviation of every single dimension is 1: the usual
-# safeguard, a plot of deviations, is content. The spectrum is not. (Do not read the rank of a
-# point: A's counts the last remains of noise. Spread first.)
+# Pixels win the last column: these runs are short. The sicker the network, the better its loss. In the middle the
+# pictures differ along about two directions, and yet the standard deviation of every single dimension is 1: the usual
+# safeguard, a plot of deviations, is content. The spectrum is not. (Do not read the rank of a point: A's counts the
+# last remains of noise. Spread first.)
 #
 # Not shown: that a collapsed $z$ means useless $h$, which is what you keep; and one seed says nothing about the order of
 # the last two rungs. The doctor's letter for the middle one:
@@ -537,9 +537,9 @@ assert ends["standardise"]["effective_rank"] < 6 < 12 < ends["whiten"]["effectiv
 plots.show(
     fig,
     alt="Left: the spread falls by orders of magnitude for the network with nothing, "
-    "and stays near one for the other two. Right: the effective rank falls from "
-    "sixteen to a few for the standardised network and stays high for the whitened "
-    "one; that of the point is high as well, and means nothing.",
+    "and stays above a half for the standardised one. Right: the effective rank falls "
+    "from sixteen to a few for the standardised network and stays high for the "
+    "whitened one; that of the point means nothing.",
 )
 
 # %% [markdown]
@@ -607,12 +607,13 @@ assert untrained["dino"][0].verdict == "complete collapse"
 assert untrained["dino"][2].verdict == "healthy"
 
 # %% [markdown]
-# Nothing is wrong with any of them, yet in evaluation mode all have a spread near 0, and DINO is *called* collapsed. So the
-# first point of a monitor's curve is worthless; compare with the settled network, as the figure above does.
+# Nothing is wrong with any of them, yet in evaluation mode all have a spread near 0, and A and DINO are *called*
+# collapsed. So the first point of a monitor's curve is worthless; compare with the settled network, as the figure above
+# does.
 #
 # **Uselessness.** Spread, rank, usage and information use no label, and so cannot know whether the differences between
-# pictures are *useful*: [chapter 00](00_start_here.ipynb) shows a network without colour jitter that wins by colours
-# alone, in perfect health. Two findings of `diagnose`, *shortcut* and *loss at chance*, and one sign of a collapse in
+# pictures are *useful*: [chapter 13](13_from_nce_to_nt_xent.ipynb) shows a network without tint that wins by colours
+# alone, uncollapsed. Two findings of `diagnose`, *shortcut* and *loss at chance*, and one sign of a collapse in
 # progress therefore use the kNN accuracy of the log, which needs labels.
 #
 # ## One cluster: a patient in full
@@ -642,8 +643,8 @@ assert sick["usage"] < 0.2 < 0.8 < cure["usage"] and sick["loss"] < cure["loss"]
 
 # %% [markdown]
 # Read it like a doctor. *Loss*: lower than the cure's; that proves nothing. *Usage*: nearly all pictures share one
-# prototype. *Information*: the cluster says next to nothing about the picture. These two fix the name; the *length* of
-# $z$ says that nothing has exploded.
+# prototype. *Information*: the cluster says next to nothing about the picture. These two fix the name; and by its
+# spread $z$ is nearly a point.
 #
 # The length needs care. With a loss on unit vectors the gradient is orthogonal to $z$, so a step on a free $z$ lengthens
 # it, by Pythagoras. But the $z$ of a network is not free: its weights serve all pictures, and decay. It may well get
@@ -836,9 +837,9 @@ assert left["negatives"] < 0.05 < 0.2 < left["variance term"]
 
 # %% [markdown]
 # With fewer negatives the directions die one after the other, the weakest signal first, as the signs of $\beta C - V$
-# say. At a twentieth of the negatives the toy is a point; at a twentieth of the variance term its spread is still large:
-# near 0 the hinge pushes with constant force, while the pull fades. It does not save the rank. And without the covariance
-# term the spread stays high while the rank falls: the middle rung.
+# say. At a twentieth of the negatives the toy is a point; at a twentieth of the variance term its spread is still
+# large: near 0 the hinge pushes with constant force, while the pull fades. And without the covariance term the spread
+# stays high while the rank falls: the middle rung.
 #
 # ## Exercises
 #

@@ -180,7 +180,7 @@ plots.table(
 # Why ours differs. A **3x3 stem with a max-pool** keeps detail that a 7x7 stem of stride 2 throws away at this size.
 # **Crops** of at least a fifth of the area keep the object in view. **SGD at 0.06 with a warm-up**: SimCLR's own rule
 # gives $0.3 \times B/256$, for LARS (layer-wise adaptive rate scaling; [Chen et al.
-# 2020](https://arxiv.org/abs/2002.05709), section 2.2; [You et al. 2017](https://arxiv.org/abs/1708.03888)); a public
+# 2020](https://arxiv.org/abs/2002.05709), section 2.3; [You et al. 2017](https://arxiv.org/abs/1708.03888)); a public
 # re-implementation runs plain SGD at 0.5, but with a batch of 1,024, a temperature of 0.5 and a warm-up
 # (`HobbitLong/SupContrast` on GitHub). **BatchNorm in the head** is in SimCLR's own code (`google-research/simclr`,
 # `model_util.py`). Some of it is tested below.
@@ -380,8 +380,8 @@ print(f"straight    {straight[:24]}\ninterrupted {interrupted[:24]}")
 assert straight == interrupted
 
 # %% [markdown]
-# Bit for bit the same. On a GPU some sums are taken in an order that nobody fixes: there weights drift apart, and
-# curves and accuracies agree.
+# Bit for bit the same. On a GPU some sums are taken in an order that nobody fixes: there weights drift apart (not
+# measured here).
 #
 # ## The judge
 #
@@ -589,8 +589,9 @@ plots.show(sheet, alt=" ".join(neighbors.alt(q, "SimCLR") for q in queries))
 #
 # ## What goes wrong: settings from another recipe
 #
-# Do the page's settings train? Try them in miniature: the rehearsal's encoder, views and pictures; from the recipe
-# come optimiser, rate, schedule, weight decay, temperature and head. Two more arms move *one* thing across: the rate.
+# Do the page's settings train? Try them in miniature: the rehearsal's encoder, views and pictures; from the recipe come
+# optimiser, rate, schedule, weight decay, temperature and head. Two more arms move the rate across, one without
+# warm-up.
 #
 # **Predict**: which of the four arms beat the untrained encoder's kNN after 40 steps? (A guess at all four is right
 # once in sixteen.)
@@ -655,7 +656,7 @@ plots.table(
 # below that of the untrained encoder (the probe with 100 labels tells the two hardly apart), and `diagnose` calls it
 # healthy. But **no single setting is to blame**: with a smaller rate the same recipe trains, and at the same rate,
 # without warm-up, the other recipe trains. Several settings together do the harm. What the table does not show: 40
-# steps on drawings, one seed. So look at photographs too (Tiny ImageNet, of every class the first 125 pictures), in a
+# steps on drawings, one seed. So look at photographs too (Tiny ImageNet, three fifths of every class's first 125), in a
 # longer record that puts one choice at a time into the recommended recipe (batch 128; rates scaled with it, so that
 # "0.5" means 0.25).
 
@@ -712,9 +713,9 @@ print(tried_origin)
 
 # %% [markdown]
 # On photographs all published settings together end below the untrained encoder (its BatchNorm statistics settled), in
-# every seed. Of the single ones the colours cost most on average, but their two seeds disagree; the rate alone costs
-# more than half of what was to be gained. Ours is the best of this list: it was tuned by such runs. 200 steps say what
-# to watch in the first five minutes of a build, not how it ends.
+# every seed. Of the single ones the colours cost most on average, but their two seeds disagree; the rate without
+# warm-up costs more than half of what was to be gained. Ours is the best of this list: it was tuned by such runs. 200
+# steps say what to watch in the first five minutes of a build, not how it ends.
 #
 # ## Play: how strong may the augmentation be?
 #
@@ -791,13 +792,14 @@ print(jitter_origin)
 # %% [markdown]
 # From no jitter to the recipe's, the hue of the object becomes unreadable and the probe rises. But colour and kind do
 # not simply trade places: the kind gains most before the hue begins to fall. At 1.5 the probe is lower than at 1 in
-# every seed; the claim that was fixed for "too strong" asks for twice the recipe's strength, which nobody has run.
+# every seed; the claim fixed for "too strong" asks for twice the recipe's strength:
+# [19b](19b_what_theory_promises.ipynb).
 #
 # ## The five answers
 #
 # **(a)** *Cannot be*: 2048 numbers do not come out of a ResNet-18. **(b)** *Only a measurement can tell*: 1,852 views a
 # second, 277 ms a step; time ten steps on the machine that you get. **(c)** *Depends on something unsaid*: the cosines,
-# and so the augmentation. **(d)** *Only a measurement can tell*: in our short runs the rate alone costs more than half
+# and so the augmentation. **(d)** *Only a measurement can tell*: in our short runs (d) alone costs more than half
 # of the gain on photographs, and in its company all of it. **(e)** *Only a measurement can tell*, and 70 % on STL-10 is
 # **untested here**: nobody has run this build to its end for this book.
 #
@@ -868,10 +870,10 @@ ch25.check_batches(batches)
 # %% [markdown]
 # ### 4 · Which stem? Defend it with a number (•••, 15 minutes)
 # Two designs were tried, say with a 7x7 and a 3x3 stem. Design a was measured after `seconds_a` `[K]` of training
-# (ascending), with accuracies `scores_a` `[K, S]`, column $s$ from training seed $s$; design b likewise, `[L]` and
-# `[L, S]`, float64 tensors, with a step that costs more. You have `budget` seconds, in which both have been measured at
-# least once. Return `(choice, difference)`: the mean over seeds of *a minus b*, each at what it has reached **by
-# then**, and 1 (a), -1 (b), or 0 where its 90 % interval holds 0 and you cannot tell.
+# (ascending), with accuracies `scores_a` `[K, S]`, column $s$ from training seed $s$; design b likewise, `[L]` and `[L,
+# S]`, float64 tensors, with a step that costs more. You have `budget` seconds, in which both have been measured at
+# least once. Return `(choice, difference)`: 1 (a), -1 (b), or 0 where the 90 % interval holds 0 and you cannot tell;
+# and the mean over seeds of *a minus b*, each at what it has reached **by then**.
 # `evaluation.evidence.interval(differences)` gives (mean, low, high).
 #
 # <details><summary>Hint</summary>`seconds_a <= budget` is a mask; you want the last measurement that it
@@ -907,7 +909,7 @@ ch25.check_false_negatives(false_negatives)
 # ## Claims, tested
 #
 # Drawn world and photographs, recorded runs, compared seed by seed; the rules are said in each table. (C-75a: the
-# first, easier drawn world.)
+# easier drawn world; on photographs "1" is half as strong.)
 
 # %%
 world, world_origin = book.recorded("embedded_world", world=2)
@@ -937,7 +939,11 @@ book.claim(  # a tenth of the labels: 5 against 50, and 10 against 100 on photog
 usual = at(RECOMMENDED, "probe")
 first_world, _ = book.recorded("embedded_world", world=1)
 asleep = [r["probe"] for r in first_world if r["arm"] == "untrained"]
-book.claim("C-75a", drawn=Runs(usual, at(QUARTER, "probe"), asleep))
+book.claim(
+    "C-75a",
+    drawn=Runs(usual, at(QUARTER, "probe"), asleep),
+    photographs=book.on_photographs(("jitter", "1"), ("jitter", "0.25")),
+)
 untrained = probe_of("untrained")
 book.claim("C-62", photographs=Runs(probe_of("published"), untrained))
 book.claim("C-62b", photographs=Runs(probe_of("SGD 0.5, no warm-up"), untrained))

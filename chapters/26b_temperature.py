@@ -56,7 +56,6 @@ device = book.setup("26b")
 # embeddings of pictures of *one* kind, and average their cosines.
 
 # %%
-from functools import partial
 from statistics import fmean as mean
 
 import torch
@@ -578,23 +577,14 @@ def compared(tau: float, other: float, key: str) -> Runs:
     return Runs(recorded(tau, key), recorded(other, key), floor, learned)
 
 
-def on_photographs(tau: str, other: str, key: str) -> Runs:
-    """Tiny ImageNet, 2,000 steps."""
-    of = partial(book.per_seed, photos)
-    read, learned = (
-        [of(k, group="temperature", arm=t) for t in (tau, other)] for k in (key, TEN)
-    )
-    floor = of(TEN, group="labels", arm="untrained")
-    return Runs(*read, floor, tuple(learned))
-
-
-photos, TEN = book.recorded("photographs")[0], "accuracy_10"
 T02, T05, T10, T20, T50, _ = TAUS
 book.claim("C-17a", drawn=compared(T05, T20, "difference"))
 book.claim("C-17f", drawn=compared(T05, T20, "ratio"))
 book.claim("C-17b", drawn=compared(T02, T10, "spread_z"))
+pair = ("temperature", "0.1"), ("temperature", "0.5")
+photographs = book.on_photographs(*pair, "uniformity")  # 2,000 steps
 drawn = compared(T10, T50, "uniformity")
-book.claim("C-17e", drawn=drawn, photographs=on_photographs("0.1", "0.5", "uniformity"))
+book.claim("C-17e", drawn=drawn, photographs=photographs)
 
 # %% [markdown]
 # Read the third beside the second. The embeddings do bunch, but tightness does not come with it, and the features

@@ -459,6 +459,25 @@ def test_results_table_shows_chance_baselines_and_the_spread_of_seeds(monkeypatc
         book.results_table(["swav"], "One table")
 
 
+def test_runs_on_photographs_have_the_untrained_encoder_as_floor(monkeypatch):
+    def rows(group, arm, accuracies, loss=None):
+        return [
+            {"group": group, "arm": arm, "seed": seed, "accuracy_10": a} | ({"loss": loss} if loss else {})
+            for seed, a in enumerate(accuracies)
+        ]
+
+    record = rows("labels", "untrained", [0.1, 0.1]) + rows("jitter", "0", [0.2, 0.3], 0.5)
+    record += rows("jitter", "1", [0.4, 0.6], 1.5)
+    monkeypatch.setattr(chapter_module, "recorded", lambda name: (record, ""))
+    runs = book.on_photographs(("jitter", "1"), ("jitter", "0"))
+    assert (runs.treatment, runs.control, runs.floor, runs.learned) == ([0.4, 0.6], [0.2, 0.3], [0.1, 0.1], None)
+    runs = book.on_photographs(("jitter", "0"), ("jitter", "1"), "loss")
+    assert (runs.treatment, runs.control) == ([0.5, 0.5], [1.5, 1.5])
+    assert runs.learned == ([0.2, 0.3], [0.4, 0.6]) and runs.floor == [0.1, 0.1]
+    with pytest.raises(InputError, match="no row"):
+        book.on_photographs(("jitter", "7"), ("jitter", "1"))
+
+
 def test_per_seed_orders_by_seed_and_wants_one_row_of_each():
     rows = [{"arm": "a", "seed": seed, "probe": probe} for seed, probe in ((2, 0.3), (0, 0.1), (1, 0.2))]
     rows += [

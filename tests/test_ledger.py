@@ -74,6 +74,7 @@ def test_the_real_ledger_can_be_read_and_every_record_it_names_is_there():
 def test_which_records_a_text_reads():
     text = (
         'a, _ = book.recorded("one", world=2)\nmine = recorded("arm")\nresults_table(())\n'
+        'book.on_photographs(("jitter", "1"), ("jitter", "0"))\n'
         'book.recorded(\n    "two")\nbook.recorded("one")'
     )
-    assert files.records_read(text) == ["one", "two", "families"]
+    assert files.records_read(text) == ["one", "two", "photographs", "families"]

@@ -164,8 +164,7 @@ def test_every_record_is_listed_with_its_chapters_command_and_columns():
     for path in paths:
         record, (chapters, command, columns) = json.loads(path.read_text(encoding="utf-8")), listed[path.stem]
         if path.stem != "claims":  # made from the chapters
-            call = "results_table(" if path.stem == "families" else f'recorded("{path.stem}"'
-            readers = ", ".join(number for number, text in texts.items() if call in text)
+            readers = ", ".join(n for n, text in texts.items() if path.stem in files.records_read(text))
             assert (chapters, command) == (readers or "-", record["command"]), path.stem
         for line in record if path.stem == "claims" else record["rows"]:
             assert set(columns.split(", ")) <= set(line), path.stem

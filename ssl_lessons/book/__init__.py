@@ -12,7 +12,7 @@ from ssl_lessons.deferred import hand_on
 __all__, __getattr__ = hand_on(
     __name__,
     {
-        "chapter": ("per_seed", "recorded", "results_table", "setup"),
+        "chapter": ("on_photographs", "per_seed", "recorded", "results_table", "setup"),
         "ledger": ("Judged", "claim", "claims", "judged", "undecided"),
         "study": ("Study",),
         "files": ("CHAPTERS", "ROOT", "badge", "check_pair", "clean", "data_file", "find", "last_state", "repository",

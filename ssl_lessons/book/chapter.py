@@ -1,4 +1,4 @@
-"""What a chapter calls: `setup`, `recorded`, `per_seed`, `results_table`."""
+"""What a chapter calls: `setup`, `recorded`, `per_seed`, `on_photographs`, `results_table`."""
 
 import json
 import random
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from ssl_lessons.book import frames, plots
 from ssl_lessons.book.files import data_file, repository
 from ssl_lessons.errors import InputError
+from ssl_lessons.evaluation.evidence import Runs
 
 
 def recorded(name: str, world: int = 1) -> tuple[list[dict], str]:
@@ -35,6 +36,26 @@ def per_seed(rows: Sequence[Mapping], key: str, **where) -> list:
     if len({row["seed"] for row in fit}) < len(fit):
         raise InputError(f"several rows of one seed have {where}: name one column more")
     return [row[key] for row in sorted(fit, key=lambda row: row["seed"]) if key in row]
+
+
+def on_photographs(
+    treatment: tuple[str, str], control: tuple[str, str], key: str = "accuracy_10"
+) -> Runs:
+    """Two arms of the record of photographs, each (group, arm), seed by seed, for a claim.
+
+    key: what is compared; accuracy_10, the probe with 10 labels per class, also tells whether both arms have learned,
+    against the encoder before training.  Raises InputError for arms that the record does not have.
+    """
+    rows, _ = recorded("photographs")
+
+    def of(key: str, group: str, arm: str) -> list:
+        return per_seed(rows, key, group=group, arm=arm)
+
+    learned = of("accuracy_10", *treatment), of("accuracy_10", *control)
+    floor = of("accuracy_10", "labels", "untrained")
+    if key == "accuracy_10":
+        return Runs(*learned, floor)
+    return Runs(of(key, *treatment), of(key, *control), floor, learned)
 
 
 def results_table(methods: Sequence[str], caption: str, world: int = 1) -> None:

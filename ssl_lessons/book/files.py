@@ -59,7 +59,8 @@ def data_file(name: str) -> Path:
 def records_read(source: str) -> list[str]:
     """The records that the text of a chapter reads, by name, in order."""
     names = re.findall(r"""\bbook\.recorded\(\s*["'](\w+)["']""", source)
-    return list(dict.fromkeys(names + ["families"] * ("results_table(" in source)))
+    calls = {"book.on_photographs(": "photographs", "results_table(": "families"}
+    return list(dict.fromkeys(names + [name for call, name in calls.items() if call in source]))
 
 
 def number_of(path: Path) -> str:

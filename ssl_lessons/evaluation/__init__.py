@@ -1,7 +1,8 @@
 """How good is a representation?  Frozen features, kNN, linear and richer probes, label efficiency, factor probe,
-fine-tuning, retrieval, what features know at a place.
+fine-tuning, retrieval, what features know at a place, attacks.
 """
 
+from ssl_lessons.evaluation.attacks import pgd
 from ssl_lessons.evaluation.dense import (
     DenseResult,
     contour_accuracy,
@@ -33,6 +34,6 @@ __all__ = [
     "AttentivePool", "DenseResult", "FineTuned", "HeadResult", "PROBE_CS", "ProbeResult", "attentive_probe",
     "contour_accuracy", "dense_probe", "edges", "extract_features", "factor_probe", "fine_tune",
     "fine_tune_efficiency", "fit_probe", "intersection_over_union", "knn_accuracy", "label_efficiency",
-    "labels_needed", "layer_groups", "linear_probe", "mean_average_precision", "mlp_probe", "pixels",
+    "labels_needed", "layer_groups", "linear_probe", "mean_average_precision", "mlp_probe", "pgd", "pixels",
     "precision_at_k", "propagate", "purity", "recall_at_k", "region_similarity",
 ]  # fmt: skip
