@@ -337,6 +337,7 @@ def draw_knobs(order: list[str], measured: dict, usual: dict, where: str) -> dic
     ax.axvline(0, color=plots.COLORS[1])
     ax.set_yticks([-y for y in range(len(order))], order)
     ax.margins(x=0.16)
+    ax.set_ylim(0.6 - len(order), 0.6)
     ax.set(
         title=f"{where}, every setting against the base: mean and range (ends named)",
         xlabel="probe minus the base's, same seed (points)",
