@@ -934,8 +934,9 @@ ch23.check_seed_interval(seed_interval)
 # ## Claims, tested
 #
 # Statements and rules stand in
-# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). C-132, b and e
-# are about a classifier with rotation prediction beside it, as the paper has it, not about a pretrained encoder.
+# [`data/claims.csv`](https://github.com/ssl-lessons/ssl-lessons/blob/main/data/claims.csv). C-132, b and e, on
+# robustness, are about a classifier with rotation prediction beside it, as the paper has it, not about a pretrained
+# encoder.
 
 # %%
 floor = of("untrained", "linear")
