@@ -5,7 +5,7 @@
 
 A seed decides the text of the little language, or what subsampling drops from the manual, and all of the training.
 Methods that count have no other chance in them.  All trained vectors have 40 dimensions; within an exam they see the
-same number of pairs (those without negatives a quarter: they have long collapsed).
+same number of examples (those without negatives a quarter: they have long collapsed).
 A run that is in the record is not repeated.
 """
 

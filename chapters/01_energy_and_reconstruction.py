@@ -20,7 +20,7 @@
 # - test whether a machine knows what is *not* data.
 #
 # **You need** [chapter 00](00_start_here.ipynb), the chain rule, Bayes' rule, and eigenvectors for one section.
-# **Time**: 31 minutes to read, about a minute to run on two CPU cores. Companions: [01b](01b_sparse_coding.ipynb) on
+# **Time**: 30 minutes to read, about a minute to run on two CPU cores. Companions: [01b](01b_sparse_coding.ipynb) on
 # dictionaries of patches, [01c](01c_stacks_and_priors.ipynb) on deep stacks and the variational autoencoder.
 
 # %% tags=["hide-input"]
@@ -167,9 +167,9 @@ assert min(row["not data"] - row["copy"] for row in (b, c, d)) > 0.2
 assert 0.12 < d["knn"] < c["knn"] - 0.1 < a["knn"]
 
 # %% [markdown]
-# The perfect copy is no better a student than B. (Its pixels have the mean picture taken out; without that, pixels do
-# worse.) A copies shuffled pixels as perfectly as pictures. The others fail, because what they keep, or the map back,
-# was fitted to pictures. **A is perfect at copying because it knows nothing about what it copies.**
+# The perfect copy is no better a student than B. (Its pixels have the mean picture taken out.) A copies shuffled pixels
+# as perfectly as pictures. The others fail, because what they keep, or the map back, was fitted to pictures. **A is
+# perfect at copying because it knows nothing about what it copies.**
 #
 # *A model of the data must also say what is not data.* Two roads lead there. One gives every picture an energy, low for
 # data and high for the rest. The other rebuilds pictures, and has to be hindered from copying.
@@ -336,7 +336,7 @@ left.set(
     title="What we want: CD-1 and PCD stop short", xlabel="update", ylim=(-6.5, -2.2)
 )
 left.set_ylabel("mean log p(v) of the data (nats)")
-right.set(title="What one can see: nothing of it", xlabel="update", yscale="log")
+right.set(title="What one can see: hardly any of it", xlabel="update", yscale="log")
 right.set_ylabel("mean squared reconstruction error")
 left.legend()
 ends = {name: trace[-1]["log p"] for name, trace in learners.items()}
@@ -364,9 +364,9 @@ assert ends["CD-10"].min() > ends["CD-1"].max() + 0.05
 assert max(t[-1]["copy"].max() for t in learners.values()) < 2e-3
 
 # %% [markdown]
-# All four copy equally well in the end, and they do *not* model equally well: the exact gradient and CD-10 get closest,
-# CD-1 and PCD stop short, and nothing in the right panel says so. (PCD's curve is restless: a run stopped at another
-# moment may look better or worse than CD-1.) **Never judge an RBM by how well it copies.**
+# All four copy almost perfectly in the end, and they do *not* model equally well: the exact gradient and CD-10 get
+# closest, CD-1 and PCD stop short, and hardly anything in the right panel says so. (PCD's curve is restless: a run
+# stopped at another moment may look better or worse than CD-1.) **Never judge an RBM by how well it copies.**
 #
 # How wrong is CD-$k$? In this world the *expected* update needs no sampling. The distribution after $k$ rounds is a row
 # vector times the $k$-th power of a 512×512 matrix of transition probabilities.
@@ -468,7 +468,7 @@ assert linear_error().item() < 1.01 * left_out and cosines.min() > 0.95
 #
 # - **sparse**: a wide code of which few entries may be on ([01b](01b_sparse_coding.ipynb));
 # - **contractive**: a code that hardly moves when the input does, $\lVert\partial f/\partial x\rVert_F^2$ small
-#   ([Rifai et al., 2011](https://icml.cc/2011/papers/455_icmlpaper.pdf)), as long as the decoder may not undo it;
+#   ([Rifai et al., 2011](https://icml.cc/2011/papers/455_icmlpaper.pdf)), as long as the decoder does not undo it;
 # - **noisy input**: rebuild $x$ from a damaged $\tilde x$, next;
 # - **noisy code**, with a price for information: the variational autoencoder ([01c](01c_stacks_and_priors.ipynb)).
 #
@@ -682,12 +682,12 @@ assert max(max(row["knn"]) for n, row in answers.items() if n in RECIPES) <= (
 )
 
 # %% [markdown]
-# The wide plain network rebuilds pictures that are no digits almost perfectly, and is the worst judge of what a digit
-# is. (It is not quite the identity: it prefers the digit four times in five.) Whatever hinders it (fewer units, noise,
-# contraction) makes a machine that copies worse and *knows* better, about as well as the RBM. None of it beats raw
-# pixels at recognising digits.
+# The wide plain network rebuilds pictures that are no digits almost perfectly, and is the worst trained judge of
+# digits. (It is not quite the identity: it prefers the digit four times in five.) Whatever hinders it (fewer units,
+# noise, contraction) makes a machine that copies worse and *knows* better, about as well as the RBM. None of it beats
+# raw pixels at recognising digits.
 #
-# ## The drawn world: five roads to one probe
+# ## The drawn world: three roads to one probe
 #
 # One small conv net with a decoder rebuilds pictures of the drawn world: as they are (*autoencoder*), under Gaussian
 # noise as strong as a picture's own contrast (*denoising*), or with half of their 8×8 squares hidden (*inpainting*).
@@ -753,7 +753,7 @@ assert all(e < o for arm in ARMS[1:] for e, o in zip(copies, recorded(arm, "erro
 # With 2,000 labels, neighbours among plain pixels are as good as those in the best of the codes. With 100 labels a
 # linear probe finds little in pixels, or in the untrained network, and more in all three codes. The plain autoencoder
 # copies clean pictures best in every seed, yet its probe is not visibly better than the others'. Nearly four times the
-# training copies much better, and leaves the probe where it was.
+# training copies much better and raises kNN, not the probe.
 #
 # What do the codes hold? Read each of the world's factors linearly.
 
@@ -799,7 +799,8 @@ assert max(factor("inpainting", "object_hue")) < min(
 # ## What goes wrong: a judge that copies
 #
 # An RBM's reconstruction error falls, however far the likelihood gets; an autoencoder's falls, whatever it knows. The
-# test that caught both is yours to keep: **feed the machine something that is not data, and see whether it minds.**
+# test that caught the copier is yours to keep: **feed the machine something that is not data, and see whether it
+# minds.**
 #
 # ## Play: the noise slider
 #

@@ -209,7 +209,7 @@ plots.show(
     fig,
     alt="Left: training loss of a deep sigmoid network from scratch stays at "
     "chance; from stacked RBMs, from stacked autoencoders and with Adam it falls. "
-    "Right: gradient norms of the first step by layer; they shrink towards the pixels.",
+    "Right: gradient norms of the first step by layer; from scratch they fade.",
 )
 plots.table(
     [{"start": "chance", "train": f"{math.log(10):.2f}", "test": "10%"}]
@@ -238,11 +238,11 @@ assert max(column("scratch, Adam", "train")) < 1.5
 assert max(column("scratch, Adam", "test")) + 0.08 < min(stacks)
 
 # %% [markdown]
-# Look at the baseline first: **logistic regression on the pixels** reaches what the pretrained networks reach. Then the puzzle.
-# *Waiting* brings the training loss down to nearly zero, and most test digits are still wrong: the deep network can learn, it
-# does not *generalise*. *Adam* gets it off the plateau at once, and helps the test less than pretraining does. *Pretraining*
-# does both. So it is two things: a help for optimisation, for which simpler cures were found later (another activation,
-# another optimiser), and a prior learned from unlabelled data. [Erhan et al.
+# Look at the baseline first: **logistic regression on the pixels** reaches what the pretrained networks reach. Then the
+# puzzle. *Waiting* brings the training loss down to nearly zero, and most test digits are still wrong: the deep network
+# can learn, it does not *generalise*. *Adam* soon gets it off the plateau, and helps the test less than pretraining
+# does. *Pretraining* does both, and so, nearly, does ReLU without unlabelled digits. It can be two things: a help for
+# optimisation (simpler cures came later), and a prior learned from unlabelled data. [Erhan et al.
 # (2010)](https://jmlr.org/papers/v11/erhan10a.html) ask which of the two it is, and find mostly the second, a kind of
 # regularisation.
 #

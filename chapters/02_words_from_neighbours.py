@@ -424,7 +424,7 @@ at60 = {
 assert at60["NCE"] < 0.1 < min(v for n, v in at60.items() if n != "NCE")
 
 # %% [markdown]
-# In the first steps all vectors learn one thing together (how frequent words are, roughly) and draw close to one point;
+# In the first steps all vectors draw close to one point;
 # after sixty steps only NCE is still there. All of them recover. A spread measured early is no verdict.
 
 
@@ -562,7 +562,7 @@ assert concept(v + u) > 0.5 and bias_fit > 0.3
 # ## The complete table
 #
 # All methods, recorded, three seeds. A seed makes the text, too. Trained vectors and the SVD have 40 dimensions, raw
-# counts and the PMI table one per word. The networks see the same number of pairs ("no negatives" a quarter: it has
+# counts and the PMI table one per word. The networks see the same number of examples ("no negatives" a quarter: it has
 # long collapsed), GloVe reads the whole table of counts. *Spread* is 0 for one point, *RankMe* a soft count of
 # dimensions ([chapter 20](20_collapse.ipynb)). Analogies: *king* is to *queen* as *uncle* is to ...?, explained in
 # [02b](02b_directions.ipynb); the short text has 1,500 sentences.
@@ -719,10 +719,10 @@ assert {"raw counts", "skip-gram, NEG", "CBOW, NEG", "skip-gram, tree"} <= set(f
 #
 # ## Play: the window
 #
-# The widget factorises the manual's PMI table for any window and any $k$, with no training: by the boxed formula $k$ only
-# shifts the table by $\log k$ before the negative cells are cut off. **Set the window to 1 and look up "can": which words
-# come, and what happens to them as the window grows? Then raise $k$: what share of the cells is left?** (At $k = 10$ so
-# few are left that the neighbours below are mostly accident.)
+# The widget factorises the manual's PMI table for any window and any $k$, with no training: by the boxed formula $k$
+# only shifts the table by $\log k$ before the negative cells are cut off. **Set the window to 1 and look up "can":
+# which words come, and what happens to them as the window grows? Then raise $k$: what share of the cells is left?** (At
+# $k = 10$ the neighbours below are mostly accident.)
 
 # %%
 tables = window_widget.tables(manual, windows=8, dim=40)

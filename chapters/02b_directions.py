@@ -115,14 +115,14 @@ ruled = {name: mean(recorded("manual", name, "ruled")) for name in NAMES}
 assert max(ruled, key=ruled.get) == "PMI table"
 
 # %% [markdown]
-# (2), for most of these vectors more often than not, and for *random* vectors in half of the questions. Here is why: the sum
-# holds *objects* and *function* themselves, each with a cosine of 1 to its own term, so that any other word has to beat both.
-# Vectors that know nothing answer with one of the two. Without the rule none gets even a fifth of the questions right; with
-# it, the column is led by a table that nobody trained. The rule takes away the two words that would have won, and what is
-# left is some neighbour of the third.
-# [Linzen (2016)](https://arxiv.org/abs/1606.07736) shows how much of the published accuracy comes from
-# that; [Nissim et al. (2020)](https://arxiv.org/abs/1905.09866) that some shocking analogies in print are artefacts of it.
-# A fair report gives both numbers, and what a plain lookup of the third word's neighbour scores.
+# (2), for most of these vectors more often than not, and for *random* vectors in half of the questions. Here is why:
+# the sum holds *objects* and *function* themselves, each with a cosine of 1 to its own term, so that any other word has
+# to beat both. Vectors that know nothing answer with one of the two. Without the rule none gets even a fifth of the
+# questions right; with it, the column is led by a table that nobody trained. The rule takes away the two words that
+# would have won, and the third word's nearest neighbour scores less still. [Linzen
+# (2016)](https://arxiv.org/abs/1606.07736) shows how much of the published accuracy comes from that; [Nissim et al.
+# (2020)](https://arxiv.org/abs/1905.09866) that some shocking analogies in print are artefacts of it. A fair report
+# gives both numbers, and what a plain lookup of the third word's neighbour scores.
 #
 # ## The idea: why a difference can carry a meaning at all
 #
@@ -336,12 +336,12 @@ for key in ("people", "concept"):
 assert geometry.alignment(geometry.split_in_two(clean[jobs.jobs]), sides) > 0.9
 
 # %% [markdown]
-# Read the column of clusters from above. Without the trace, debiasing works: the sides can no longer be told, by a
-# measure that knows nothing of $g$ (clusters at chance; the nearest neighbour is even more often of the other side). With the trace all of them can, and each occupation's nearest neighbour is of its own
-# side: the bias sits in the *company*, off the direction $g$, and removing a direction does not reach it. That is Gonen and
-# Goldberg's finding, here with a cause that we planted,
-# so it shows *that* it can happen and why, not how often it does in real text. Note the last two columns, too: the repair
-# costs little that this exam sees.
+# Read the column of clusters from above. Without the trace, debiasing works: like no longer stands by like, by a
+# measure that knows nothing of $g$ (clusters at chance; the nearest neighbour is even more often of the other side).
+# With the trace all of them can, and each occupation's nearest neighbour is of its own side: the bias sits in the
+# *company*, off the direction $g$, and removing a direction does not reach it. That is Gonen and Goldberg's finding,
+# here with a cause that we planted, so it shows *that* it can happen and why, not how often it does in real text. Note
+# the last two columns, too: the repair costs little that this exam sees.
 #
 # And note what the test cannot say. Make the pronouns fair, and keep the company:
 

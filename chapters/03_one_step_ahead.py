@@ -56,7 +56,7 @@ device = book.setup("03")
 # Here are handwritten digits of 8 x 8 pixels, each black or white. Read one row by row, left to right. Two machines
 # guess every pixel from those before it, with a probability. The *table* looks at four neighbours (left, above, above
 # to the left, above to the right) and at the place, and counts what came next. The *network* is a PixelCNN, whose
-# output depends on more than half of the earlier pixels at once. Both learn from the same 1,097 pictures.
+# output depends on many of the earlier pixels at once. Both learn from the same 1,097 pictures.
 
 # %%
 import itertools
@@ -285,7 +285,7 @@ assert earlier - int(fields["row LSTM"].sum()) > 10
 # **Two stacks** repair it ([van den Oord et al., 2016b](https://arxiv.org/abs/1606.05328)): a *vertical* one reads all
 # rows above, left and right, with unmasked kernels shifted up; a *horizontal* one reads its own row to the left and is
 # fed by the vertical one, never the other way round. The same paper has a gate, $\tanh(a)\odot\sigma(b)$. **PixelRNN**
-# (2016a) came with two layers; ours, the *row LSTM*, takes a whole row as one step, and its context is a triangle.
+# (2016a) had two variants; ours, the *row LSTM*, takes a whole row as one step, and its context is a triangle.
 #
 # ## The run: five networks, three seeds, and what they are worth
 #
@@ -410,9 +410,9 @@ assert by_probe[0] not in by_bits[:2]
 # PixelCNN have. But be fair to the networks: averaged over quarters as they are, pixels are far below all of them,
 # untrained ones included. Pixels win because they keep their places.
 #
-# Against the twin, training adds some points for most networks. Within a run bits and features mostly improve together
-# (NADE stays flat). **Between networks the order differs**: the one with the best probe is not among the two best
-# predictors. Not shown: larger networks, longer training, and other ways to read them.
+# Against the twin, training adds some points for most networks. After an early dip (both PixelCNNs) bits and features
+# improve together (NADE: flat). **Between networks the order differs**: the one with the best probe is not among the
+# two best predictors. Not shown: larger networks, longer training, and other ways to read them.
 #
 # ## Why: what is the digit worth?
 #
@@ -458,7 +458,7 @@ assert by_bayes > 0.9 and saved.mean() / -untold.mean() < 0.2
 # far less than for strokes. [Theis et al. (2016)](https://arxiv.org/abs/1511.01844) show how far likelihood, samples
 # and usefulness can come apart.
 #
-# The tables of the mixture were given all labels, which no row above was. Bayes' rule with it names more than nine
+# The tables of the mixture were given all labels, as kNN was above. Bayes' rule with it names more than nine
 # digits in ten: **a likelihood can know the class without any layer that holds it.**
 #
 # ## Where a model keeps what it knows

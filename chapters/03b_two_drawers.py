@@ -118,7 +118,7 @@ print(f"{sum(right)} of 26 letters are where a child would put them")
 assert sum(right) >= 20
 
 # %% [markdown]
-# Vowels in one drawer, most consonants in the other (a few letters and the space lie between): what the machine exploits is
+# Vowels in one drawer, most consonants in the other (here y goes with the vowels): what the machine exploits is
 # which letters *alternate*. The experiment, with these 27 symbols, is that of R. L. Cave and L. P. Neuwirth
 # (*Hidden Markov models for English*, 1980). Markov himself, in 1913, counted how vowels and consonants follow each
 # other in *Eugene Onegin*. He knew the two classes; here they are found.
