@@ -725,7 +725,7 @@ ch00.check_fine_tune_from(fine_tune_from)
 floor = recorded("untrained", "probe")
 accuracy = {arm: recorded(arm, "probe") for arm in ("simclr", "no colour")}
 hue = {a: [f["object_hue"] for f in recorded(a, "factors")] for a in accuracy}
-coloured, plain = ("jitter", "1"), ("jitter", "0")  # on photographs, 2,000 steps
+coloured, plain = ("jitter", "1"), ("jitter", "0")  # on photographs: half ours
 book.claim(
     "C-71",
     drawn=Runs(accuracy["simclr"], accuracy["no colour"], floor),

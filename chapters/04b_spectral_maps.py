@@ -341,9 +341,9 @@ for m in ("LLE", "eigenmaps"):
     assert read["narrow", m][0] > 0.9 and read["narrow", m][1] < 0.3
 
 # %% [markdown]
-# Four of the eight maps show both: Isomap's two, and those of LLE and eigenmaps on the *broad* sheet. MDS leaves the roll a
-# roll. On the narrow sheet LLE and eigenmaps unroll **one** of the two dimensions and know next to nothing of the other:
-# their second coordinate is a bent copy of the first.
+# Four of the eight maps show both: Isomap's two, and those of LLE and eigenmaps on the *broad* sheet. MDS leaves the
+# roll a roll. On the narrow sheet LLE and eigenmaps unroll **one** of the two dimensions and know next to nothing of
+# the other: LLE's map is a thin curve.
 #
 # Why? Both look for the *smoothest* functions on the sheet. On a strip of length $\ell$ and width $b$ those are waves; the
 # cost of one with $p$ half waves along and $q$ across grows with $(p/\ell)^2 + (q/b)^2$. The smoothest is $(1, 0)$:

@@ -546,8 +546,9 @@ assert abs(rival["sharpness"] - plain["sharpness"]) < 0.06
 
 # %% [markdown]
 # Without an adversary the painter beats the mean patch, so it does look at the surroundings; and its patches are far
-# smoother than the truth, as derived. The adversary was hired for that, and changes next to nothing: had the painter
-# *decided*, sharpness and error would have gone up together. In the figure the two upper rows are hard to tell apart.
+# smoother than the truth, as derived. Hired for that, the adversary hardly changes it, and the mean colour drifts: had
+# the painter *decided*, sharpness and error would have risen clearly. In the figure the two upper rows are hard to tell
+# apart.
 #
 # The numbers below the table say how the game was lost. The critic knows every painted patch, surely, and with a sure
 # critic $\log(1 - D)$ is *flat*: of the push, hardly anything is left.

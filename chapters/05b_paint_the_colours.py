@@ -778,12 +778,12 @@ assert abs(told[ALONE] - told["mean colour"]) < 0.1
 assert told[TINTED] < told["untrained"] + 0.03 and told["colorization"] < 0.16
 
 # %% [markdown]
-# **A baseline again**: four numbers, the mean colour of the middle, tell hues about as well as the best encoder.
-# SimCLR without tints keeps that, and knows next to nothing of kinds; with tints it knows kinds better, and tells
-# hues no better than the untrained encoder. Neither is the better network: *what an augmentation changes, the
-# features are asked to forget*, and whether that helps depends on the label. No floor enters the rule, since
-# untrained features tell hues as well. Of colourisation nothing is said: it never gets the colour, so its row could
-# not come out otherwise.
+# **A baseline again**: four numbers, mean and deviation of the middle's colour, tell hues about as well as the best
+# encoder. SimCLR without tints keeps that, and knows next to nothing of kinds; with tints it knows kinds better, and
+# tells hues no better than the untrained encoder. Neither is the better network: *what an augmentation changes, the
+# features are asked to forget*, and whether that helps depends on the label. No floor enters the rule, since untrained
+# features tell hues as well. Of colourisation nothing is said: it never gets the colour, so its row could not come out
+# otherwise.
 #
 # ## Exercises
 #

@@ -613,11 +613,11 @@ plots.show(
 
 # %% [markdown]
 # **First the rows that nobody trained.** Nine tiles of an *untrained* encoder tell textures apart twice as well as the
-# same encoder on the whole picture, and about as well as most rows trained here. Not because there are nine: nine
-# *patches* do no better than the whole picture. But each tile is divided by its own deviation, so that faint textures
-# become loud. Most of the last column is the preparation of the pictures, not the task. From above, no probe with 100
-# labels gains more than five points or so. The position and jigsaw networks solve their *tasks* there as well as
-# upright.
+# same encoder on the whole picture, and far better than three of five rows trained here. Not because there are nine:
+# nine *patches* do no better than the whole picture. But each tile is divided by its own deviation, so that faint
+# textures become loud. Most of the jigsaw's lead is the preparation of the pictures, not the task. From above, no probe
+# with 100 labels gains more than five points or so. The position and jigsaw networks solve their *tasks* there as well
+# as upright.
 
 # %%
 up, above, texture = gain.unbind(1)
@@ -673,8 +673,8 @@ plots.table(
 # %% [markdown]
 # Only one encoder can say which way up a picture is: the one that was asked. SimCLR's can hardly, so there was little
 # that turning could take away *of that*. But on upright objects SimCLR loses more than ten points of the *kind* when it
-# has to treat a house and a fallen house as the same. From above turning does not help either: it costs a point or two,
-# in every seed here.
+# has to treat a house and a fallen house as the same. From above turning does not help either: it costs a point or two
+# on average.
 
 # %%
 arm_mean = {

@@ -199,7 +199,7 @@ assert correlation(ink, number) > max(found)
 # %% [markdown]
 # **The simplest rule wins first**: the number of light pixels follows the number of discs better than anything the
 # network learned. With the second term the sum of its counts rises with the number of discs, in all three runs,
-# although nobody ever said "three". Without it, the network says nothing, and its loss is the smallest. Keep that for
+# although nobody ever said "three". Without it, the network says nothing, which solves the equation. Keep that for
 # [chapter 20](20_collapse.ipynb): **where outputs of a network only have to agree with each other, some constant agrees
 # perfectly.**
 #

@@ -95,8 +95,8 @@ plots.show(
 # %% [markdown]
 # > **Predict before you go on.** (1) Which painter knows more about cups and cats?  You
 # > may ask each of them one question about a *new* picture. Which question? (2) At the end, three machines that draw
-# > are asked what is on new pictures, and so are those hundred numbers of the second painter. How many of the three
-# > beat them?
+# > are asked what is on new pictures, and so is the second painter, by a hundred numbers per picture. How many of the
+# > three beat it?
 
 # %%
 nearest = {

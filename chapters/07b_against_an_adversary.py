@@ -212,7 +212,7 @@ assert jsd(*joints(dice, dice)) < 1e-12
 
 # %% [markdown]
 # (a) Six, one per permutation. (b) $E = G^{-1}$, everything. (c) No: an encoder that throws dice without looking,
-# beside a generator that does the same, leaves the critic as helpless. ALI's encoder is of that kind, a Gaussian around
+# beside a generator that does the same, leaves the critic as helpless. ALI's encoder throws dice too, a Gaussian around
 # $\mu(x)$. [Li et al. (2017)](https://arxiv.org/abs/1709.01215) point this out and add a term for the reconstruction.
 #
 # Let eight pictures and eight codes play, with dice, against the exact best critic: gradient steps (Adam) on the JSD of

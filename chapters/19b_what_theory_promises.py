@@ -917,7 +917,7 @@ untouched = mcc["untrained, then ICA"]
 book.claim("C-125", drawn=Runs(mcc["TCL, then ICA"], mcc["ICA"], untouched))
 
 # %% [markdown]
-# On photographs a quarter is not shown to be worse than the base; but half of the base beats no jitter by over three
+# On photographs a quarter is not two points worse than the base; but half of the base beats no jitter by over three
 # points, in every seed. Whether the loss of *training* certifies more for a run that learned the kind is judged in
 # [chapter 13](13_from_nce_to_nt_xent.ipynb); the puzzle above asks the same of new pictures. That a tighter bound
 # need not mean better features is shown by counting above, and is no claim about training; nor is the guarantee.

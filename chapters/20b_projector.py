@@ -328,7 +328,8 @@ plots.show(
 # ## And photographs?
 #
 # There the label is not what the augmentation leaves alone: colour and texture help to tell what a thing is. So a
-# shield should pay. (Tiny ImageNet, 20 kinds with labels, 4,000 steps, the learning rate tuned for each head.)
+# shield should pay. (Tiny ImageNet, 20 kinds with labels, 4,000 steps; the best of three learning rates for each head,
+# at an edge of the three for MLP and linear.)
 
 # %% tags=["hide-input"]
 photos, photo_origin = book.recorded("photographs")
@@ -365,17 +366,17 @@ for other in ("MLP, z", "none, h = z"):
     found = ", ".join(f"{n} {points('MLP, h', other, k):+.1f}" for k, n in READ.items())
     print(f"MLP, h less {other}: {found}")
 assert abs(points("MLP, h", "none, h = z", "accuracy_10")) < 2
-assert points("MLP, z", "MLP, h", "accuracy_10") > 0
+assert abs(points("MLP, z", "MLP, h", "accuracy_10")) < 1
 assert points("linear, z", "linear, h", "accuracy_10") > 1
 assert points("MLP, h", "MLP, z", "knn") > 2
 assert points("MLP, h", "none, h = z", "knn") > 4
 
 # %% [markdown]
-# By a probe with ten labels per class it hardly does: no head at all comes close, and $z$ stands *above* $h$, behind the
-# linear head by more than a point. The vote of neighbours sees the shield: $h$ comes before $z$, and no head last, by
-# more than four points. A probe weighs directions anew and can mend what the loss did to distances; a vote takes them
-# as they are. What a projector is worth depends on the label *and* on who reads. (A small network, 4,000 steps; the
-# paper's probes have all labels of ImageNet.)
+# By a probe with ten labels per class it hardly does: no head at all comes close, and $z$ equals $h$ or, behind the
+# linear head, beats it by over a point. The vote of neighbours sees the shield: $h$ comes before $z$, and no head last,
+# over four points behind $h$ of the MLP. A probe weighs directions anew and can mend what the loss did to distances; a
+# vote takes them as they are. What a projector is worth depends on the label *and* on who reads. (A small network; the
+# vote has 110 labels per class, the paper's probes have all of ImageNet's.)
 #
 # ## Exercises
 #

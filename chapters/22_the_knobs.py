@@ -409,8 +409,8 @@ assert order[0] == "jitter" and uncropped > cropped and max(slow) < -10
 # The second group is bought: budgets differ. Steps are worth most. Runs this short see 512 pictures 125 times; what
 # that costs, or a hundredfold imbalance, three seeds do not show.
 #
-# **And photographs?** Four knobs on Tiny ImageNet, around a base with half of our jitter: 2,000 steps of 256 pictures
-# (projector: 4,000), the rate tuned for each batch and head.
+# **And photographs?** Four knobs on Tiny ImageNet; jitter takes gray along, and its base is half of ours. 512,000
+# pictures (projector: twice that), the rate tuned for each batch and head.
 
 # %% tags=["hide-input"]
 photos, photo_origin = book.recorded("photographs")
@@ -941,7 +941,7 @@ book.claim("C-83", drawn=Runs(more, of("base"), of("untrained")))
 # seed, which favours it. The paper transforms one branch only there; here both are. And by kNN the composition does not
 # win: the verdict is about the probe. In the second, two views of 32 px and four of 16 px meet every other view, as in
 # SwAV's multi-crop, with as many pixels seen as the base and so two thirds of its steps; with as many steps it loses
-# much less, as printed, so most of the loss is steps. On photographs neither has been run.
+# much less, as printed, so most of the loss is steps.
 #
 # ## Where it comes from, where it went
 #

@@ -374,7 +374,12 @@ EVALUATIONS = {
     "region_similarity": lambda f, a, b: f(a["mask"] > 0, a["mask"].flip(0) > 0),
     "contour_accuracy": lambda f, a, b: f(a["mask"] > 0, a["mask"].flip(0) > 0),
     "propagate": lambda f, a, b: f(a["map"], a["map"].flip(0), a["map"].abs(), 1),
+    "pgd": lambda f, a, b: f(energy, a["x"], 0.1, 3, low=-9, high=9, generator=torch.Generator().manual_seed(0)),
 }
+
+
+def energy(x):
+    return x.square().sum()
 
 
 def evaluate(call, name, device):
