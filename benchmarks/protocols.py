@@ -584,9 +584,9 @@ def auxiliary(arm: str, seed: int, steps: int | None) -> dict:
     network, loss = beside(arm, seed, steps)
     test = sets_of(seed)["test"]
 
-    def score(images: Tensor, labels: Tensor = test.labels) -> float:
+    def score(images: Tensor) -> float:
         says = evaluation.extract_features(network, images).argmax(dim=1)
-        return float((says == labels).double().mean())
+        return float((says == test.labels).double().mean())
 
     damaged = {
         f"{name}, {how}": score(damage(test.images, strength))

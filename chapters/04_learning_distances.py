@@ -635,9 +635,9 @@ with_labels = probes("labels", "N-pair", "N-pair, unit length, T")
 assert with_labels[1] < with_labels[0] + 0.02
 
 # %% [markdown]
-# With *views* the temperature gains points in both columns; six times the candidates gain some three points, but only
-# together with it. With *labels* (the table before) the temperature gains nothing in 300 steps: there $z$ is nearly a
-# point, and these tables do not say why. They do not show other temperatures either, or batches of hundreds.
+# With *views* the temperature gains points in both columns; six times the candidates gain too, but only together with
+# it. With *labels* (the table before) the temperature gains nothing in 300 steps: there $z$ is nearly a point, and
+# these tables do not say why. They do not show other temperatures either, or batches of hundreds.
 #
 # ## What goes wrong: the clerk's other clue
 #

@@ -490,8 +490,8 @@ plots.show(
 )
 
 # %% [markdown]
-# With soft codes it cannot reach zero; while the two views agree on nothing, it stands at about $\log K$. It ends at
-# about 3.6.
+# With soft codes it cannot reach zero; while the two views agree on nothing, it stands at about $\log K$. It ends below
+# that.
 #
 # ### What have the prototypes become?
 #

@@ -759,12 +759,11 @@ plots.table(
 print(photo_origin)
 
 # %%
-colourless_there = there("rank_z", "jitter").argmax(dim=0)
-assert (colourless_there == 1).all() and (there("loss", "jitter").argmin(0) == 1).all()
+picks = there("rank_z", "jitter").argmax(dim=0), there("loss", "jitter").argmin(dim=0)
+assert all((pick == 1).all() for pick in picks)  # without jitter
 assert max(abroad.values(), key=lambda t: t.tau) == abroad["LiDAR of z"]
-sure = [n for n, t in abroad.items() if t.low > 0]
-print("interval above zero on photographs:", ", ".join(sure))
-assert len(sure) == 5 and {"LiDAR of z", "RankMe of z"} < set(sure)
+sure = {n for n, t in abroad.items() if t.low > 0}
+assert len(sure) == 5 and {"LiDAR of z", "RankMe of z"} < sure
 
 # %% [markdown]
 # LiDAR has the highest $\tau$ there (intervals overlap); four others are above zero too. RankMe of $z$ and the loss
@@ -991,13 +990,15 @@ halves = []
 for half in (by_rank[11:], by_rank[:11]):
     winner = score[held, EVERYTHING][half].argmax(dim=0, keepdim=True)
     halves.append(probes(EVERYTHING)[half].gather(0, winner)[0].tolist())
+
+
+# %%
 def picked_there(name: str) -> list[float]:
     scores = there(KEYS[name], "temperature").apply_(quality.MEASURES[name].goodness)
     return there(TEN, "temperature").gather(0, scores.argmax(dim=0)[None])[0].tolist()
 
 
 RULES = "RankMe of z", "alpha-ReQ of h"
-floor_there = book.per_seed(photos, TEN, group="labels", arm="untrained")
 warm = [picked("temperature", n).tolist() for n in RULES]
 shares = [[r / 128 for r in of(s, "rank_z")] for s in (colourless, base)]
 floor = of(untrained)
@@ -1012,12 +1013,10 @@ book.claim("C-103b", drawn=Runs(unsupervised, supervised, floor))
 book.claim("C-104a", drawn=Runs(*halves, floor))
 ranks = book.on_photographs(("jitter", "0"), ("jitter", "1"), "rank_z")
 arms = ([r / 128 for r in arm] for arm in (ranks.treatment, ranks.control))
-book.claim(
-    "C-104b",
-    drawn=Runs(*shares, floor, (of(colourless), of(base))),
-    photographs=Runs(*arms, ranks.floor, ranks.learned),
-)
-warm_there = Runs(*map(picked_there, RULES), floor_there)
+there_too = Runs(*arms, ranks.floor, ranks.learned)
+drawn = Runs(*shares, floor, (of(colourless), of(base)))
+book.claim("C-104b", drawn=drawn, photographs=there_too)
+warm_there = Runs(*map(picked_there, RULES), ranks.floor)
 book.claim("C-105", drawn=Runs(*warm, floor), photographs=warm_there)
 book.claim("C-106", drawn=None)
 assert max(of(colourless, "rank_h")) < min(of(base, "rank_h"))

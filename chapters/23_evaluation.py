@@ -1005,11 +1005,11 @@ move = [of(arm, "invariance", "turn", "moved") for arm in ("simclr", "supervised
 book.claim("C-132d", drawn=Runs(*move, floor, learned))
 
 # %% [markdown]
-# Trained on attacked pictures, a classifier keeps over a third of its answers where the plain one keeps almost none,
-# for thirty clean points; rotations add nothing. In the drawn world crops are the augmentation and objects stand near
-# the middle, so an occluded part is nothing new to SimCLR. And SimCLR moves less at everything: divided by the move of
-# the kind, the verdict on occlusion turns round. "Turn" is a turn in the plane of at most half a radian, where the
-# paper means another side of a thing.
+# Trained on attacked pictures, a classifier keeps answers where the plain one keeps almost none, and pays on clean
+# ones; rotations add nothing. In the drawn world crops are the augmentation and objects stand near the middle, so an
+# occluded part is nothing new to SimCLR. And SimCLR moves less at everything: divided by the move of the kind, the
+# verdict on occlusion turns round. "Turn" is a turn in the plane of at most half a radian, where the paper means
+# another side of a thing.
 #
 # ## Where it comes from, where it went
 #
